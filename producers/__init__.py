@@ -1,0 +1,1 @@
+"""Publish jobs to Kafka from any microservice."""
