@@ -1,0 +1,250 @@
+"""A single-node Apache Kafka in a local JVM, for development and tests.
+
+`python docker/broker.py` prints KAFKA_BOOTSTRAP_SERVERS=host:port on stdout once the broker answers; everything else
+goes to stderr and Kafka's own log to a file. It runs until Ctrl-C, SIGTERM or the end of the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import fcntl
+import json
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from jvm import Jvm
+from ports import HOST, free_port, is_free
+from toolchain import DOCKER_WAY, ROOT, ToolMissing, find_java, note, resolve_jars
+
+CONFIG = ROOT / "docker" / "broker"
+START_SECONDS = 60.0
+HANDOVER_SECONDS = 10.0
+HEAP = "-Xms256m -Xmx512m"
+
+
+class StartFailed(Exception):
+    """The broker cannot run. The message names the remedy."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Where one broker listens and keeps its files."""
+
+    data: Path
+    lock: int  # an open file; the JVM inherits it, so the directory is locked until both are gone
+    log: Path
+    port: int
+    controller_port: int
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    def write_properties(self) -> Path:
+        """Write server.properties for this run: the shared settings, then the ports and directories."""
+        path = self.data / "server.properties"
+        path.write_text(
+            (CONFIG / "server.properties").read_text()
+            + f"\nlisteners=PLAINTEXT://{self.bootstrap},CONTROLLER://{HOST}:{self.controller_port}\n"
+            + f"advertised.listeners=PLAINTEXT://{self.bootstrap}\n"
+            + f"controller.quorum.voters=1@{HOST}:{self.controller_port}\n"
+            + f"log.dirs={self.data / 'log'}\n"
+        )
+        return path
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """Kafka's programs on this machine's Java."""
+
+    java: str
+    jars: Path
+
+    def command(self, main: str, *arguments: str) -> list[str]:
+        heap = shlex.split(os.environ.get("KAFKA_HEAP_OPTS", HEAP))
+        return [
+            self.java,
+            *heap,
+            "-XX:+UseG1GC",
+            "-XX:MaxGCPauseMillis=20",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={CONFIG / 'log4j2.yaml'}",
+            "-cp",
+            f"{self.jars}/*",
+            main,
+            *arguments,
+        ]
+
+    def format(self, properties: Path, log: Path) -> None:
+        """Prepare an empty data directory. KRaft refuses to start on one without a cluster id."""
+        cluster = base64.urlsafe_b64encode(b"k" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+        tool = self.command("kafka.tools.StorageTool", "format", "-g", "-t", cluster, "-c", str(properties))
+        formatting = Jvm(tool, log)
+        try:
+            code = formatting.wait(START_SECONDS)
+        finally:
+            formatting.stop()
+        if code != 0:
+            raise StartFailed(f"Kafka could not format {properties.parent}:\n{formatting.last_words()}")
+
+    @contextmanager
+    def running(self, node: Node) -> Iterator[Jvm]:
+        """The broker's JVM, started here and stopped at the end."""
+        properties = node.write_properties()
+        if not (node.data / "log" / "meta.properties").exists():
+            self.format(properties, node.log)
+        jvm = Jvm(self.command("kafka.Kafka", str(properties)), node.log, pass_fds=(node.lock,))
+        try:
+            yield jvm
+        finally:
+            jvm.stop()
+
+
+def claim(data: Path) -> int:
+    """Lock a data directory for one broker; returns the open lock. Raises StartFailed when another one has it."""
+    data.mkdir(parents=True, exist_ok=True)
+    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    give_up = time.monotonic() + HANDOVER_SECONDS
+    while not _locked(lock):
+        owner = _owner(data)
+        # An owner that is gone leaves a JVM that is on its way out.
+        if _alive(owner.get("pid")) or time.monotonic() > give_up:
+            raise StartFailed(_in_use(data, owner.get("bootstrap", "an unknown port")))
+        time.sleep(0.05)
+    return lock
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _in_use(data: Path, bootstrap: str) -> str:
+    return (
+        f"a broker with the data in {data} is already running on {bootstrap}.\n"
+        f"Use it (KAFKA_BOOTSTRAP_SERVERS={bootstrap}), stop it, or start another one with --data DIR or --ephemeral."
+    )
+
+
+def _owner(data: Path) -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        return {name: str(value) for name, value in json.loads((data / "broker.json").read_text()).items()}
+    return {}
+
+
+def _alive(pid: str | None) -> bool:
+    try:
+        os.kill(int(pid or ""), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def choose_port(wanted: int) -> int:
+    """The wanted port, or a free one when it is 0 or taken."""
+    if wanted == 0:
+        return free_port()
+    if is_free(wanted):
+        return wanted
+    port = free_port()
+    note(f"Port {wanted} is taken; this broker uses {port}.")
+    return port
+
+
+def await_answer(jvm: Jvm, node: Node, parent: int) -> None:
+    """Return when the broker serves metadata that names itself: then topics can be created, too."""
+    admin = AdminClient(
+        {"bootstrap.servers": node.bootstrap, "reconnect.backoff.max.ms": 100, "log_level": 0},
+        logger=None,
+    )
+    give_up = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up:
+        if jvm.wait(0) is not None:
+            raise StartFailed(f"Kafka ended while starting. The end of {node.log}:\n{jvm.last_words()}")
+        if os.getppid() != parent:
+            raise SystemExit(0)
+        with suppress(KafkaException):
+            if admin.list_topics(timeout=0.5).brokers:
+                return
+    raise StartFailed(f"Kafka did not answer within {START_SECONDS:.0f} s; see {node.log}.")
+
+
+def stay(jvm: Jvm, node: Node, parent: int) -> None:
+    """Return when the process that started us has ended. Raises StartFailed when Kafka ends by itself."""
+    while os.getppid() == parent:
+        if (code := jvm.wait(0.5)) is not None:
+            raise StartFailed(f"Kafka ended with code {code}. The end of {node.log}:\n{jvm.last_words()}")
+
+
+def run(node: Node, parent: int) -> None:
+    """Start the broker, say where it is, and stay until told to stop."""
+    kafka = Kafka(find_java(), resolve_jars(CONFIG / "pom.xml"))
+    began = time.monotonic()
+    with kafka.running(node) as jvm:
+        told = {"pid": os.getpid(), "jvm": jvm.pid, "bootstrap": node.bootstrap}
+        (node.data / "broker.json").write_text(json.dumps(told))
+        await_answer(jvm, node, parent)
+        note(f"Kafka is ready after {time.monotonic() - began:.1f} s; data: {node.data}, log: {node.log}")
+        print(f"KAFKA_BOOTSTRAP_SERVERS={node.bootstrap}", flush=True)
+        stay(jvm, node, parent)
+
+
+def _stop_once(number: int, _frame: FrameType | None) -> None:
+    # A terminal and make may both send one: the stop under way is not to be interrupted by the second.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="A single-node Apache Kafka in a local JVM.", epilog=DOCKER_WAY)
+    parser.add_argument("--data", type=Path, default=ROOT / ".data" / "kafka", help="kept between runs (%(default)s)")
+    parser.add_argument("--port", type=int, default=9092, help="0 or a taken one: a free port (%(default)s)")
+    parser.add_argument("--log", type=Path, help="Kafka's log file (kafka.log in the data directory)")
+    parser.add_argument("--ephemeral", action="store_true", help="data in a directory that is removed at the end")
+    return parser.parse_args(arguments)
+
+
+def node_of(options: argparse.Namespace) -> Node:
+    """The broker that the command line asks for; its data directory is ours from here on."""
+    data = options.data.resolve()
+    lock = claim(data)
+    log = (options.log or data / "kafka.log").resolve()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return Node(data, lock, log, choose_port(options.port), free_port())
+
+
+def main() -> None:
+    parent = os.getppid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop_once)
+    options = parse()
+    with ExitStack() as scratch:
+        if options.ephemeral:
+            options.data = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="kafka-jobs-")))
+        try:
+            run(node_of(options), parent)
+        except (StartFailed, ToolMissing) as failure:
+            sys.exit(f"error: {failure}")
+
+
+if __name__ == "__main__":
+    main()

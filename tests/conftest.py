@@ -1,0 +1,48 @@
+"""Fixtures that every test may use: a shared broker, a broker of one's own, a topic namespace of one's own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.brokers import Broker, Kind, private_broker, shared_broker
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker",
+        choices=("external", "container", "embedded"),
+        help="the kind of Kafka to test on; by default KAFKA_BOOTSTRAP_SERVERS, else a container, else embedded",
+    )
+
+
+@pytest.fixture(scope="session")
+def broker_kind(pytestconfig: pytest.Config) -> Kind | None:
+    """The kind asked for on the command line."""
+    kind: Kind | None = pytestconfig.getoption("--broker")
+    return kind
+
+
+@pytest.fixture(scope="session")
+def kafka(broker_kind: Kind | None) -> Iterator[str]:
+    """The address of a broker that all tests share. Use topics of your own: see namespace."""
+    with closing(shared_broker(broker_kind)) as broker:
+        broker.start()
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def own_broker(broker_kind: Kind | None) -> Iterator[Broker]:
+    """A started broker for one test, which may stop, kill, freeze and restart it."""
+    with closing(private_broker(None if broker_kind == "external" else broker_kind)) as broker:
+        broker.start()
+        yield broker
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix for the topics and groups of one test."""
+    return f"test-{uuid.uuid4().hex[:12]}"
