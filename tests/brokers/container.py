@@ -46,7 +46,8 @@ class KafkaContainer(DockerContainer):
             KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR="1",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
             KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
-            KAFKA_CONTROLLED_SHUTDOWN_ENABLE="false",
+            KAFKA_BROKER_SESSION_TIMEOUT_MS="3000",
+            KAFKA_BROKER_HEARTBEAT_INTERVAL_MS="500",
             KAFKA_HEAP_OPTS="-Xms256m -Xmx512m",
         )
 
