@@ -1,0 +1,307 @@
+"""Reads and writes the Kafka headers that carry a job's metadata.
+
+All of them are optional UTF-8 text; a record without any is a job with defaults. The `ce_` headers follow the Kafka
+protocol binding of CloudEvents 1.0 (binary mode), `traceparent` and `tracestate` the W3C trace context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import NamedTuple
+
+from schemas.errors import HeaderInvalid
+
+CE_SPECVERSION = "ce_specversion"
+CE_ID = "ce_id"
+CE_TYPE = "ce_type"
+CE_SOURCE = "ce_source"
+CE_TIME = "ce_time"
+CONTENT_TYPE = "content-type"
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+ATTEMPT = "job-attempt"
+NOT_BEFORE = "job-not-before"
+EXPIRES_AT = "job-expires-at"
+TIMEOUT_MS = "job-timeout-ms"
+MAX_ATTEMPTS = "job-max-attempts"
+DEDUP_KEY = "job-dedup-key"
+DEDUP_TTL_MS = "job-dedup-ttl-ms"
+PARENT = "job-parent"
+ORIGIN = "job-origin"
+PARKED = "job-parked"
+ERROR_TYPE = "job-error-type"
+ERROR_MESSAGE = "job-error-message"
+ERROR_STACK = "job-error-stack"
+FIRST_FAILED_AT = "job-first-failed-at"
+LAST_FAILED_AT = "job-last-failed-at"
+
+RESERVED_PREFIXES = ("ce_", "job-")
+RESERVED_NAMES = frozenset({CONTENT_TYPE})
+AVRO_CONTENT_TYPE = b"application/avro"
+TEXT_LIMIT = 1024
+MESSAGE_LIMIT = 2 * 1024
+STACK_LIMIT = 16 * 1024
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+_MILLIS = "a whole number of milliseconds of at most 18 digits"
+_EPOCH = "epoch milliseconds, a whole number of at most 18 digits"
+_COUNT = "a whole number of at most 9 digits"
+_TEXT = f"1 to {TEXT_LIMIT} bytes of UTF-8 text"
+_ORIGIN = "topic/partition/offset"
+
+# The headers that change how a job is run; a record that has none of them takes the short way through parse().
+_STEERING = frozenset(
+    {ATTEMPT, NOT_BEFORE, EXPIRES_AT, TIMEOUT_MS, MAX_ATTEMPTS, DEDUP_KEY, DEDUP_TTL_MS, PARENT, ORIGIN, PARKED}
+)
+
+
+class Origin(NamedTuple):
+    """The place of a job's first publication; it stays the same through retries, dead letters and redrives."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Metadata(NamedTuple):
+    """What the headers of one record say about its job; times are epoch milliseconds, durations milliseconds."""
+
+    id: str
+    place: Origin  # where this very record lies
+    headers: Mapping[str, bytes | None]  # as read; of several with one name the last
+    attempt: int = 0  # attempts already made
+    not_before: int | None = None
+    expires_at: int | None = None
+    timeout_ms: int | None = None  # overrides the handler's own
+    max_attempts: int | None = None  # overrides the handler's own
+    parent: str | None = None  # id of the job that published this one
+    origin: Origin | None = None  # as in the header; None on a record that lies where it was first published
+    parked: bool = False
+    dedup_key: str | None = None
+    dedup_ttl_ms: int | None = None
+
+    @property
+    def first(self) -> Origin:
+        """The place of the job's first publication."""
+        return self.origin or self.place
+
+    @property
+    def source(self) -> str | None:
+        """The service that published the job."""
+        return self.text(CE_SOURCE)
+
+    @property
+    def time(self) -> str | None:
+        """When the job was published, as RFC 3339 text; not checked."""
+        return self.text(CE_TIME)
+
+    @property
+    def type(self) -> str | None:
+        """The job type the publisher states; the value's own schema decides."""
+        return self.text(CE_TYPE)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context's parent; not checked."""
+        return self.text(TRACEPARENT)
+
+    @property
+    def tracestate(self) -> str | None:
+        """The W3C trace context's vendor state; not checked."""
+        return self.text(TRACESTATE)
+
+    def text(self, name: str) -> str | None:
+        """A header's text; bytes that are no UTF-8 are replaced, not refused."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("utf-8", "replace")
+
+
+def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> Metadata:
+    """Reads a record's headers; raises HeaderInvalid for one that steers the job and cannot be understood."""
+    found: dict[str, bytes | None] = dict(headers or ())
+    place = Origin(topic, partition, offset)
+    job_id = _text(found, CE_ID) if CE_ID in found else f"{topic}-{partition}-{offset}"
+    if _STEERING.isdisjoint(found):
+        return Metadata(job_id, place, found)
+    return Metadata(
+        job_id,
+        place,
+        found,
+        attempt=_number(found, ATTEMPT, 9, _COUNT) or 0,
+        not_before=_number(found, NOT_BEFORE, 18, _EPOCH),
+        expires_at=_number(found, EXPIRES_AT, 18, _EPOCH),
+        timeout_ms=_number(found, TIMEOUT_MS, 18, _MILLIS),
+        max_attempts=_number(found, MAX_ATTEMPTS, 9, _COUNT),
+        parent=_optional_text(found, PARENT),
+        origin=parse_origin(found[ORIGIN]) if ORIGIN in found else None,
+        parked=_flag(found, PARKED),
+        dedup_key=_optional_text(found, DEDUP_KEY),
+        dedup_ttl_ms=_number(found, DEDUP_TTL_MS, 18, _MILLIS),
+    )
+
+
+def parse_origin(value: bytes | None) -> Origin:
+    """Reads the text of a job-origin header; raises HeaderInvalid."""
+    parts = (value or b"").split(b"/")
+    if len(parts) == 3 and 0 < len(parts[0]) <= 249 and parts[0].isascii():
+        partition, offset = parts[1:]
+        if partition.isdigit() and offset.isdigit() and len(partition) <= 9 and len(offset) <= 18:
+            return Origin(parts[0].decode(), int(partition), int(offset))
+    raise HeaderInvalid(ORIGIN, value, _ORIGIN)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a header name belongs to the system, so that an application may not set it itself."""
+    lowered = name.lower()
+    return lowered.startswith(RESERVED_PREFIXES) or lowered in RESERVED_NAMES
+
+
+def build(
+    *,
+    id: str,  # noqa: A002 - the word for it, everywhere
+    type: str,  # noqa: A002
+    source: str,
+    now_ms: int,
+    expires_at: int | None = None,
+    not_before: int | None = None,
+    timeout_ms: int | None = None,
+    max_attempts: int | None = None,
+    parent: str | None = None,
+    extra: Iterable[tuple[str, bytes]] = (),
+) -> list[tuple[str, bytes]]:
+    """Writes the headers of a new job; times are epoch milliseconds.
+
+    Names in `extra` are not checked: see is_reserved.
+    """
+    headers = [
+        _SPECVERSION,
+        (CE_ID, id.encode()),
+        *_constant(type, source),
+        (CE_TIME, rfc3339(now_ms)),
+    ]
+    for name, value in (
+        (EXPIRES_AT, expires_at),
+        (NOT_BEFORE, not_before),
+        (TIMEOUT_MS, timeout_ms),
+        (MAX_ATTEMPTS, max_attempts),
+        (PARENT, parent),
+    ):
+        if value is not None:
+            headers.append((name, str(value).encode()))
+    headers.extend(extra)
+    return headers
+
+
+def with_failure(
+    original: Headers | None,
+    *,
+    origin: Origin,
+    error_type: str,
+    error_message: str,
+    error_stack: str,
+    now_ms: int,
+    attempt: int | None = None,
+) -> list[tuple[str, bytes | None]]:
+    """Adds a failure to a record's headers, for its retry or dead-letter record.
+
+    Everything else stays, broken headers too: ours come last, and of several with one name the last counts. The origin
+    and the time of the first failure are added only where no readable one exists. Message and stack are capped.
+    """
+    replaced = _FAILURE if attempt is None else _FAILURE_AND_ATTEMPT
+    kept = [header for header in original or () if header[0] not in replaced]
+    found = dict(kept)
+    now = str(now_ms).encode()
+    if not _readable_origin(found):
+        kept.append((ORIGIN, str(origin).encode()))
+    if not _readable_time(found, FIRST_FAILED_AT):
+        kept.append((FIRST_FAILED_AT, now))
+    if attempt is not None:
+        kept.append((ATTEMPT, str(attempt).encode()))
+    return [
+        *kept,
+        (ERROR_TYPE, capped(error_type, TEXT_LIMIT)),
+        (ERROR_MESSAGE, capped(error_message, MESSAGE_LIMIT)),
+        (ERROR_STACK, capped(error_stack, STACK_LIMIT, keep_end=True)),
+        (LAST_FAILED_AT, now),
+    ]
+
+
+def capped(text: str, limit: int, *, keep_end: bool = False) -> bytes:
+    """UTF-8 of a text, cut to `limit` bytes between characters; a stack keeps its end, where the cause stands."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= limit:
+        return encoded
+    room = limit - len(_CUT)
+    piece = encoded[-room:] if keep_end else encoded[:room]
+    whole = piece.decode("utf-8", "ignore").encode()
+    return _CUT + whole if keep_end else whole + _CUT
+
+
+@lru_cache(maxsize=8)  # Many jobs share a millisecond.
+def rfc3339(epoch_ms: int) -> bytes:
+    """Epoch milliseconds as CloudEvents writes a time, such as 2026-01-31T08:15:30.123Z."""
+    moment = datetime.fromtimestamp(epoch_ms // 1000, timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z".encode()
+
+
+_CUT = "…".encode()
+_SPECVERSION = (CE_SPECVERSION, b"1.0")
+_FAILURE = frozenset({ERROR_TYPE, ERROR_MESSAGE, ERROR_STACK, LAST_FAILED_AT})
+_FAILURE_AND_ATTEMPT = _FAILURE | {ATTEMPT}
+
+
+@lru_cache(maxsize=1024)
+def _constant(job_type: str, source: str) -> tuple[tuple[str, bytes], ...]:
+    return (CE_TYPE, job_type.encode()), (CE_SOURCE, source.encode()), (CONTENT_TYPE, AVRO_CONTENT_TYPE)
+
+
+def _text(found: Mapping[str, bytes | None], name: str) -> str:
+    value = found[name]
+    if value and len(value) <= TEXT_LIMIT:
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            pass
+    raise HeaderInvalid(name, value, _TEXT)
+
+
+def _optional_text(found: Mapping[str, bytes | None], name: str) -> str | None:
+    return _text(found, name) if name in found else None
+
+
+def _number(found: Mapping[str, bytes | None], name: str, digits: int, expected: str) -> int | None:
+    if name not in found:
+        return None
+    value = found[name]
+    # isdigit() of bytes is ASCII only, whereas int() would also take signs, spaces and underscores.
+    if value is None or not value.isdigit() or len(value) > digits:
+        raise HeaderInvalid(name, value, expected)
+    return int(value)
+
+
+def _flag(found: Mapping[str, bytes | None], name: str) -> bool:
+    value = found.get(name, b"0")
+    if value not in {b"0", b"1"}:
+        raise HeaderInvalid(name, value, "0 or 1")
+    return value == b"1"
+
+
+def _readable_origin(found: Mapping[str, bytes | None]) -> bool:
+    try:
+        parse_origin(found.get(ORIGIN))
+    except HeaderInvalid:
+        return False
+    return True
+
+
+def _readable_time(found: Mapping[str, bytes | None], name: str) -> bool:
+    try:
+        return _number(found, name, 18, _EPOCH) is not None
+    except HeaderInvalid:
+        return False
