@@ -1,0 +1,40 @@
+"""Background jobs on Apache Kafka: what a job module needs, and `app` for `faust -A streams worker`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streams.context import JobContext, JobLogger
+from streams.errors import DefinitionError, JobError, JobExpired, JobTimeout, NoHandler, SetupError, StreamsError
+from streams.queues import Queue
+
+if TYPE_CHECKING:
+    from streams.application import JobsApp
+
+    app: JobsApp
+
+__all__ = [
+    "DefinitionError",
+    "JobContext",
+    "JobError",
+    "JobExpired",
+    "JobLogger",
+    "JobTimeout",
+    "NoHandler",
+    "Queue",
+    "SetupError",
+    "StreamsError",
+    "app",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Build `app` when it is asked for: tests of handlers and the processes of CPU-bound jobs import this package too,
+    and must neither read the environment nor load Faust."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from streams.application import build_app
+
+    app = build_app()
+    globals()["app"] = app
+    return app

@@ -1,0 +1,111 @@
+"""The Faust application: `faust -A streams worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+
+from schemas import Codec
+from schemas.catalog import shipped
+from streams.engine import Engine
+from streams.errors import SetupError
+from streams.modules import load_queues
+from streams.queues import Queue
+from streams.settings import Settings
+from streams.topics import ensure_topics
+from streams.transport import Transport, Wiring
+
+logger = logging.getLogger("streams.application")
+
+
+class _Boot(BootStrategy):
+    """Starts no producer of Faust's: outcomes need one that waits for the broker's word."""
+
+    enable_kafka_producer = False
+
+
+class JobsApp(faust.App):
+    """Faust's App with the engine's life tied to its own."""
+
+    BootStrategy = _Boot
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings = settings
+        self.engine = engine
+        super().__init__(
+            settings.group,
+            broker=[f"kafka://{server.strip()}" for server in settings.cluster.bootstrap_servers.split(",")],
+            autodiscover=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=1,
+            stream_wait_empty=True,
+            # What Faust waits for the positions to be found after a rebalance; a broker may be away for a while.
+            broker_request_timeout=300.0,
+            broker_session_timeout=settings.session_timeout,
+            web_enabled=settings.web_port is not None,
+            web_host=settings.web_host,
+            web_bind=settings.web_host,
+            web_port=settings.web_port or 6066,
+            web_tables_enabled=False,
+            web_router_enabled=False,
+        )
+
+    def _create_directories(self) -> None:
+        """Nothing: no table is kept on disk."""
+
+    async def on_start(self) -> None:
+        """Make sure of the topics before anything subscribes to them."""
+        await asyncio.to_thread(ensure_topics, self.settings, self.engine.queues)
+        self.engine.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Finish what runs, within bounds, and commit; then let go of everything else."""
+        await super().on_stop()
+        await self.engine.stop()
+
+
+def build_app(settings: Settings | None = None) -> JobsApp:
+    """Build the worker's application from the environment; raises SetupError and whatever a job module raises."""
+    settings = settings or Settings()
+    queues = load_queues(settings.job_packages)
+    served = [queue for queue in queues if queue.pool == settings.pool]
+    engine = Engine(settings, served, _codec(queues))
+    app = JobsApp(settings, engine)
+    app.transport = Transport(app.conf.broker_consumer, app, Wiring(settings, engine.intake, engine.cancel_running))
+    for queue in served:
+        _add_agent(app, queue)
+    return app
+
+
+def _codec(queues: list[Queue]) -> Codec:
+    catalog = shipped()
+    for queue in queues:
+        for job in queue:
+            catalog.add_model(job.model)
+    return Codec(catalog)
+
+
+def _add_agent(app: JobsApp, queue: Queue) -> None:
+    topic = app.topic(app.settings.topic(queue.name), key_type=bytes, value_type=bytes)
+
+    async def consume(stream: Any) -> None:
+        events: AsyncIterator[Any] = stream.noack().events()
+        async for event in events:
+            await _take(app, event.value)
+
+    app.agent(topic, name=f"{app.settings.namespace}.{queue.name}", concurrency=1)(consume)
+
+
+async def _take(app: JobsApp, batch: Any) -> None:
+    try:
+        await app.engine.take(batch)
+    except Exception as error:  # noqa: BLE001 - Faust would take an escaping exception for an ack
+        logger.critical("a batch of %s could not be taken in: the worker stops", batch.tp, exc_info=error)
+        await app.crash(error)

@@ -1,0 +1,85 @@
+"""What a handler knows of its job, and how it publishes follow-up jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import uuid_utils
+
+logger = logging.getLogger("streams.job")
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A job to publish when the handler has returned."""
+
+    payload: Any
+    id: str
+    key: str | None
+    queue: str | None
+    headers: Mapping[str, str | bytes] | None
+    timeout: float | timedelta | None
+    expires_in: float | timedelta | None
+
+
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines carry the job's id, queue, key and attempt."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        job = self.extra or {}
+        kwargs["extra"] = {**job, **(kwargs.get("extra") or {})}
+        return f"[{job['job_queue']} {job['job_id']}] {msg}", kwargs
+
+
+@dataclass(slots=True)
+class JobContext:
+    """A job's identity, and its ties to other jobs. It may be sent to another process."""
+
+    #: The job's id; it never changes, through retries, dead letters and redrives.
+    id: str
+    #: The queue it came from.
+    queue: str
+    #: Its ordering key; None when it is a lane of its own.
+    key: str | None
+    #: How many attempts were made before this one.
+    attempt: int
+    #: The record's headers; where a name stands twice, the last.
+    headers: Mapping[str, bytes]
+    #: Id of the job that published this one.
+    parent: str | None = None
+    _follow_ups: list[FollowUp] = field(default_factory=list)
+
+    @property
+    def logger(self) -> JobLogger:
+        """A logger whose lines carry the job's id, queue, key and attempt."""
+        job = {"job_id": self.id, "job_queue": self.queue, "job_key": self.key, "job_attempt": self.attempt}
+        return JobLogger(logger, job)
+
+    def publish(
+        self,
+        payload: Any,
+        *,
+        key: str | None = None,
+        queue: str | None = None,
+        id: str | None = None,  # noqa: A002 - the producers' own name for it
+        headers: Mapping[str, str | bytes] | None = None,
+        timeout: float | timedelta | None = None,
+        expires_in: float | timedelta | None = None,
+    ) -> str:
+        """Publish a follow-up job once this handler has returned; returns its id.
+
+        A handler that fails publishes nothing. This job is finished only when the broker holds all its follow-ups;
+        a job that runs again after a crash publishes them again. Arguments are those of `JobProducer.publish`.
+        """
+        job_id = id if id is not None else str(uuid_utils.uuid7())
+        self._follow_ups.append(FollowUp(payload, job_id, key, queue, headers, timeout, expires_in))
+        return job_id
+
+    @property
+    def follow_ups(self) -> list[FollowUp]:
+        """What the handler has published so far."""
+        return self._follow_ups

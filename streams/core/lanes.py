@@ -1,0 +1,58 @@
+"""Key lanes: a FIFO for each key, so that jobs of one key run one after another and those of others side by side.
+
+A lane exists while its key has work. It is *ready* when its head may run and nobody runs it; a ready lane is handed out
+once, its head runs, and `finish` either makes it ready again or lets it go. A job without a key is a lane of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+J = TypeVar("J")
+O = TypeVar("O")
+
+
+class Lane(Generic[J, O]):
+    """The waiting jobs of one key; the first is the one that runs or runs next."""
+
+    __slots__ = ("jobs", "key", "owner")
+
+    def __init__(self, owner: O, key: bytes | None, job: J) -> None:
+        self.owner = owner
+        self.key = key
+        self.jobs: deque[J] = deque((job,))
+
+
+class Lanes(Generic[J, O]):
+    """All lanes of one owner (a partition of a queue)."""
+
+    __slots__ = ("_by_key", "_owner")
+
+    def __init__(self, owner: O) -> None:
+        self._owner = owner
+        self._by_key: dict[bytes, Lane[J, O]] = {}
+
+    def __len__(self) -> int:
+        """How many keys have work."""
+        return len(self._by_key)
+
+    def add(self, key: bytes | None, job: J) -> Lane[J, O] | None:
+        """Queue a job behind the others of its key; the lane, if that made it ready."""
+        if key is None:
+            return Lane(self._owner, None, job)
+        lane = self._by_key.get(key)
+        if lane is None:
+            lane = self._by_key[key] = Lane(self._owner, key, job)
+            return lane
+        lane.jobs.append(job)
+        return None
+
+    def finish(self, lane: Lane[J, O]) -> bool:
+        """Take the head off a lane; True if the lane is ready again."""
+        lane.jobs.popleft()
+        if lane.jobs:
+            return True
+        if lane.key is not None:
+            del self._by_key[lane.key]
+        return False

@@ -1,0 +1,133 @@
+"""What one partition has read and what it has finished: the watermark, and the map of what is finished beyond it.
+
+Terms (see confluentinc/parallel-consumer's PartitionState for the ancestry of the idea):
+
+    position     the next offset to read
+    pending      read, not yet finished
+    watermark    the lowest unfinished offset: everything below it is finished, and it is what gets committed
+    end          one past the highest offset that is known, read now or finished in an earlier assignment
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from streams.core import offset_map
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What to commit for a partition, and how much of it was finished when it was taken."""
+
+    watermark: int
+    metadata: str
+    finished: int
+
+
+class OffsetTracker:
+    """The offsets of one assignment of one partition.
+
+    Invariants, each held by a property test: the watermark never goes back, never passes an unfinished offset, and a
+    tracker restored from any commit skips exactly what was finished in it.
+    """
+
+    __slots__ = ("_acknowledged", "_end", "_finished", "_high", "_pending", "position", "room")
+
+    def __init__(self, position: int, metadata: str = "") -> None:
+        #: The next offset to read.
+        self.position = position
+        #: Unfinished offsets in ascending order: a dict, since it keeps insertion order and deletes in O(1).
+        self._pending: dict[int, None] = {}
+        self._end = position
+        self._high = position - 1
+        self._finished = 0
+        self._acknowledged = 0
+        #: How many more offsets may be read before the map might no longer fit into a commit.
+        self.room = 0
+        self._restore(metadata)
+        self.commit()
+
+    def _restore(self, metadata: str) -> None:
+        finished = False
+        for length in offset_map.decode(metadata):
+            if not finished:
+                self._pending.update(dict.fromkeys(range(self._end, self._end + length)))
+            self._end += length
+            if finished:
+                self._high = self._end - 1
+            finished = not finished
+
+    @property
+    def pending(self) -> int:
+        """How many offsets are unfinished."""
+        return len(self._pending)
+
+    @property
+    def watermark(self) -> int:
+        """The lowest unfinished offset; `end` when nothing is pending."""
+        return next(iter(self._pending), self._end)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something has finished that no acknowledged commit covers."""
+        return self._finished != self._acknowledged
+
+    def read(self, offset: int) -> bool:
+        """Note that an offset was read; False if it is finished already and must not run again."""
+        if offset != self.position:
+            if offset < self.position:
+                return False
+            self._vanish(offset)
+        self.position = offset + 1
+        if offset < self._end:
+            return offset in self._pending
+        self._pending[offset] = None
+        self._end = offset + 1
+        self.room -= 1
+        return True
+
+    def _vanish(self, offset: int) -> None:
+        """Finish the restored offsets below `offset`, which the log no longer holds, so that they never hold us up."""
+        for gone in range(self.position, min(offset, self._end)):
+            if self._pending.pop(gone, gone) is None:
+                self._finished += 1
+
+    def finish(self, offset: int) -> None:
+        """Note that the outcome of a pending offset is durable; KeyError if it is not pending."""
+        del self._pending[offset]
+        self._finished += 1
+        if offset > self._high:
+            self._high = offset
+
+    def commit(self) -> Commit:
+        """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
+        metadata = offset_map.encode(self._runs())
+        budget = (offset_map.METADATA_LIMIT - len(metadata)) * 3 // 4 * 8 // offset_map.COST_BITS
+        self.room = budget - len(self._pending) - _SLACK
+        return Commit(self.watermark, metadata, self._finished)
+
+    def acknowledge(self, commit: Commit) -> None:
+        """Note that the broker holds this commit."""
+        self._acknowledged = max(self._acknowledged, commit.finished)
+
+    def _runs(self) -> Iterator[int]:
+        """Alternating run lengths from the watermark to the highest finished offset, unfinished first."""
+        start = previous = None
+        for offset in self._pending:
+            if offset > self._high:
+                break
+            if start is None or previous is None:
+                start = offset
+            elif offset != previous + 1:
+                yield previous + 1 - start
+                yield offset - previous - 1
+                start = offset
+            previous = offset
+        if start is not None and previous is not None:
+            yield previous + 1 - start
+            yield self._high - previous
+
+
+#: Bytes in hand for the headers of tokens, in offsets.
+_SLACK = 256

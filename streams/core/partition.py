@@ -1,0 +1,85 @@
+"""One assigned partition of a queue: its offsets, its lanes, and whether it can take in more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
+
+from streams.core.lanes import Lane, Lanes
+from streams.core.offsets import OffsetTracker
+
+
+class Record(Protocol):
+    """What the core needs to know of a record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Partition(Generic[R]):
+    """The work of one partition from its assignment until it is lost.
+
+    `limit_jobs` and `limit_bytes` bound what is held in memory, running or waiting; a partition over either is `full`
+    and reads no further until it is `roomy` again.
+    """
+
+    __slots__ = ("_bytes", "_lanes", "limit_bytes", "limit_jobs", "lost", "offsets")
+
+    def __init__(self, offsets: OffsetTracker, *, limit_jobs: int, limit_bytes: int) -> None:
+        self.offsets = offsets
+        self.limit_jobs = limit_jobs
+        self.limit_bytes = limit_bytes
+        self.lost = False
+        self._bytes = 0
+        self._lanes: Lanes[R, Partition[R]] = Lanes(self)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be read for now."""
+        offsets = self.offsets
+        return offsets.pending >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.room <= 0
+
+    @property
+    def roomy(self) -> bool:
+        """Whether a full partition has drained far enough to read again."""
+        offsets = self.offsets
+        return (
+            offsets.pending <= self.limit_jobs * 3 // 4
+            and self._bytes <= self.limit_bytes * 3 // 4
+            and (offsets.room > 0 or offsets.pending == 0)
+        )
+
+    def admit(self, records: Iterable[R]) -> list[Lane[R, Partition[R]]]:
+        """Queue records in the order of their offsets, skipping finished ones; the lanes that this made ready."""
+        ready = []
+        read, add = self.offsets.read, self._lanes.add
+        for record in records:
+            if read(record.offset):
+                self._bytes += len(record.value or b"")
+                lane = add(record.key, record)
+                if lane is not None:
+                    ready.append(lane)
+        return ready
+
+    def finish(self, lane: Lane[R, Partition[R]]) -> bool:
+        """Finish the head of a lane, whose outcome is durable; True if the lane is ready again.
+
+        Does nothing on a lost partition: its offsets belong to another worker.
+        """
+        if self.lost:
+            return False
+        record = lane.jobs[0]
+        self.offsets.finish(record.offset)
+        self._bytes -= len(record.value or b"")
+        return self._lanes.finish(lane)
+
+    def lose(self) -> None:
+        """Fence the partition off: nothing of it starts or finishes any more."""
+        self.lost = True

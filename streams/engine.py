@@ -1,0 +1,103 @@
+"""Puts the parts of a worker together: executors for its queues, the intake, outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from schemas import Codec, RegistryUnavailable, UnknownSchema
+from streams import reporting
+from streams.executor import Executor
+from streams.handling import Handling, Record
+from streams.intake import Batch, Intake
+from streams.outcomes import Outcomes
+from streams.processes import Processes
+from streams.queues import Queue
+from streams.sender import Sender
+from streams.settings import Settings
+from streams.threads import Threads
+from streams.topics import BROKER_MESSAGE_MAX, DEAD_LETTER_ROOM
+
+logger = logging.getLogger("streams.engine")
+
+#: Seconds before the schema registry is asked again.
+_RETRY_AFTER = 1.0
+
+
+class Engine:
+    """Everything a worker runs on its event loop, apart from the consumer. Nothing starts before `start`."""
+
+    def __init__(self, settings: Settings, queues: Iterable[Queue], codec: Codec) -> None:
+        self.settings = settings
+        self.queues = list(queues)
+        self._codec = codec
+        self._threads = Threads()
+        self._processes = Processes(settings.processes)
+        self._sender = Sender(settings.cluster, message_max_bytes=BROKER_MESSAGE_MAX + DEAD_LETTER_ROOM)
+        outcomes = Outcomes(self._sender, codec, settings)
+        self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
+        self.intake = Intake(
+            self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
+        )
+        self._watches: list[asyncio.Task[None]] = []
+
+    def _executor(self, queue: Queue, outcomes: Outcomes) -> Executor:
+        return Executor(
+            Handling(queue, self._codec, self._threads, self._processes),
+            outcomes,
+            concurrency=_concurrency(queue, self.settings),
+            report=reporting.every if self.settings.log_jobs else reporting.quiet,
+            on_progress=lambda partition: self.intake.progressed(partition),
+        )
+
+    def start(self) -> None:
+        """Watch over the running jobs."""
+        self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
+
+    async def take(self, batch: Batch) -> None:
+        """Take a fetched batch in, as soon as the schemas of its records are at hand."""
+        await self._load_schemas(batch.records)
+        self.intake.take(batch)
+
+    async def _load_schemas(self, records: Iterable[Record]) -> None:
+        missing = {self._codec.missing_schema_id(record.value) for record in records} - {None}
+        for schema_id in sorted(number for number in missing if number is not None):
+            await self._load_schema(schema_id)
+
+    async def _load_schema(self, schema_id: int) -> None:
+        """Wait for a writer's schema: a registry that is down must not turn good jobs into dead letters."""
+        while True:
+            try:
+                await self._codec.load_schema(schema_id)
+            except UnknownSchema:
+                return  # Decoding says so again, in the dead letter.
+            except RegistryUnavailable as error:
+                logger.error(
+                    "intake of this queue waits for the schema registry (schema %d): %s; asking again in %g s",
+                    schema_id, error, _RETRY_AFTER,
+                )  # fmt: skip
+                await asyncio.sleep(_RETRY_AFTER)
+            else:
+                return
+
+    async def cancel_running(self) -> None:
+        """Cancel the jobs that still run."""
+        await asyncio.gather(*(executor.stop() for executor in self._executors.values()))
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+        for watch in self._watches:
+            watch.cancel()
+        await self.cancel_running()
+        await asyncio.to_thread(self._processes.close)
+        await self._sender.close()
+
+
+def _concurrency(queue: Queue, settings: Settings) -> int:
+    if queue.concurrency is not None:
+        return queue.concurrency
+    # More runners than processes would only wait, and hold jobs that another worker could run.
+    return settings.processes if queue.cpu_bound else settings.concurrency
+
+

@@ -1,0 +1,262 @@
+"""Runs a queue's ready lanes: a fixed number of runner tasks pull lane heads and bring each to its outcome.
+
+No task is made for a job. A runner is a task that lives as long as the worker and takes one lane head after another;
+idle runners wait for a lane in a stack, so few of them do the work when there is little of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum
+from time import monotonic, time
+
+from streams.context import JobContext
+from streams.core.lanes import Lane
+from streams.core.outcome import SUCCEEDED, Failed, Succeeded, name_of
+from streams.core.partition import Partition
+from streams.errors import JobTimeout
+from streams.handling import Handling, Record
+from streams.outcomes import Outcomes
+from streams.processes import RemoteFailure
+from streams.reporting import Report
+
+WorkPartition = Partition[Record]
+WorkLane = Lane[Record, WorkPartition]
+
+#: How long runners may go on without letting the loop turn. Seconds.
+_SLICE = 0.005
+
+#: Runners that may be on their way from idle to work at once; each that arrives wakes the next.
+_WAKING = 4
+
+#: How often the watchdog looks for runs that take too long. Seconds.
+_WATCH_INTERVAL = 0.05
+
+
+class Cut(Enum):
+    """Why the worker cut a run short."""
+
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+class Runner:
+    """One runner: the task, the lane whose head it runs, and when that run must be over."""
+
+    __slots__ = ("cut", "deadline", "lane", "task")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.lane: WorkLane | None = None
+        self.deadline: float | None = None
+        self.cut: Cut | None = None
+
+    def cancel(self, cut: Cut) -> None:
+        """Cancel the run, once, for a reason that its outcome will tell."""
+        if self.cut is None and self.task is not None:
+            self.cut = cut
+            self.task.cancel()
+
+    def restore(self) -> None:
+        """Make the task usable again after `cancel`."""
+        self.cut = None
+        if sys.version_info >= (3, 11) and self.task is not None:
+            self.task.uncancel()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody other than `cancel` wants the task to end."""
+        if sys.version_info >= (3, 11):
+            return self.task is None or self.task.cancelling() > 0
+        return True
+
+
+class Executor:
+    """The runners of one queue.
+
+    Owned by the worker's event loop: no method may be called from another thread, and none of them blocks.
+    """
+
+    def __init__(
+        self,
+        handling: Handling,
+        outcomes: Outcomes,
+        *,
+        concurrency: int,
+        report: Report,
+        on_progress: Callable[[WorkPartition], None],
+    ) -> None:
+        self.queue = handling.queue.name
+        self._open = handling.open
+        self._outcomes = outcomes
+        self._concurrency = concurrency
+        self._report = report
+        self._on_progress = on_progress
+        self._ready: deque[WorkLane] = deque()
+        self._runners: list[Runner] = []
+        self._idle: list[asyncio.Future[None]] = []
+        self._waking = 0
+        self._held = False
+        self._turn: Runner | None = None
+        self._slice_end = 0.0
+        #: Jobs that run now.
+        self.active = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def submit(self, lanes: Iterable[WorkLane]) -> None:
+        """Take lanes that have become ready."""
+        self._ready.extend(lanes)
+        self._wake()
+
+    def hold(self) -> None:
+        """Start no more jobs until `release`; those that run go on."""
+        self._held = True
+
+    def release(self) -> None:
+        """Start jobs again."""
+        self._held = False
+        self._wake()
+
+    async def quiet(self) -> None:
+        """Wait until no job runs."""
+        await self._quiet.wait()
+
+    def forget_lost(self) -> None:
+        """Cancel the runs of lost partitions, and drop what they have waiting."""
+        self._ready = deque(lane for lane in self._ready if not lane.owner.lost)
+        for runner in self._runners:
+            if runner.lane is not None and runner.lane.owner.lost:
+                runner.cancel(Cut.LOST)
+
+    async def watch(self) -> None:
+        """Cancel runs that take too long; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL)
+            now = monotonic()
+            for runner in self._runners:
+                if runner.deadline is not None and runner.deadline <= now:
+                    runner.cancel(Cut.TIMEOUT)
+
+    async def stop(self) -> None:
+        """Cancel all runners and wait for their end."""
+        tasks = [runner.task for runner in self._runners if runner.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._runners.clear()
+
+    def _wake(self) -> None:
+        """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""
+        wanted = min(_WAKING, len(self._ready))
+        while self._waking < wanted and not self._held:
+            if self._idle:
+                self._idle.pop().set_result(None)
+            elif len(self._runners) < self._concurrency:
+                runner = Runner()
+                self._runners.append(runner)
+                runner.task = asyncio.ensure_future(self._run(runner))
+            else:
+                return
+            self._waking += 1
+
+    async def _run(self, runner: Runner) -> None:
+        ready = self._ready
+        self._waking -= 1
+        while True:
+            ready = self._ready
+            if not ready or self._held:
+                await self._rest()
+                continue
+            lane = ready.popleft()
+            if lane.owner.lost:
+                continue
+            if ready and (self._idle or len(self._runners) < self._concurrency):
+                self._wake()
+            await self._run_head(runner, lane)
+            await self._yield(runner)
+
+    async def _rest(self) -> None:
+        rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(rest)
+        await rest
+        self._waking -= 1
+
+    async def _yield(self, runner: Runner) -> None:
+        """Let the loop turn when jobs that never wait have kept it for a whole slice."""
+        now = monotonic()
+        if self._turn is not runner:
+            self._turn = runner
+            self._slice_end = now + _SLICE
+        elif now >= self._slice_end:
+            await asyncio.sleep(0)
+            self._slice_end = monotonic() + _SLICE
+
+    async def _run_head(self, runner: Runner, lane: WorkLane) -> None:
+        """Bring the head of a lane to a durable outcome, and the lane back among the ready ones."""
+        partition = lane.owner
+        runner.lane = lane
+        self._turn = runner
+        self.active += 1
+        if self.active == 1:
+            self._quiet.clear()
+        try:
+            settled = await self._settle(runner, lane.jobs[0])
+        finally:
+            runner.lane = None
+            self.active -= 1
+            if not self.active:
+                self._quiet.set()
+        if settled and partition.finish(lane):
+            self._ready.append(lane)
+        self._on_progress(partition)
+
+    async def _settle(self, runner: Runner, record: Record) -> bool:
+        """Run a job until its outcome is durable; False if its partition was lost before that."""
+        started = monotonic()
+        ctx: JobContext | None = None
+        try:
+            try:
+                call, payload, ctx, timeout = self._open(record, int(time() * 1000))
+                if call.watched:
+                    runner.deadline = started + timeout
+                    await call.invoke(payload, ctx)
+                    runner.deadline = None
+                else:
+                    await call.invoke(payload, ctx, timeout)
+                if ctx.follow_ups:
+                    await self._outcomes.publish(ctx)
+                outcome: Succeeded | Failed = SUCCEEDED
+            except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's; a real stop passes
+                runner.deadline = None
+                outcome = _explain(runner, error)
+                await self._outcomes.bury(record, outcome)
+        except asyncio.CancelledError:
+            if runner.cut is not Cut.LOST:
+                raise
+            runner.restore()
+            return False
+        if runner.cut is not None:
+            runner.restore()
+        self._report(self.queue, record, ctx, outcome, monotonic() - started)
+        return True
+
+
+def _explain(runner: Runner, error: BaseException) -> Failed:
+    """Say in a dead letter's words why a run failed; re-raises what is no failure of the job."""
+    if isinstance(error, GeneratorExit):
+        raise error
+    if isinstance(error, RemoteFailure):
+        return error.failure
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    if isinstance(error, asyncio.CancelledError):
+        if runner.cut is Cut.TIMEOUT:
+            runner.restore()
+            told = Failed.of(error, stack_from=frames)
+            return Failed(name_of(JobTimeout), "the handler ran longer than its timeout and was cancelled", told.stack)
+        if runner.cut is Cut.LOST or runner.stopping:
+            raise error
+    return Failed.of(error, stack_from=frames)

@@ -1,0 +1,89 @@
+"""From a record to a call: decodes the payload, finds the handler, builds the context."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from schemas import Codec
+from schemas.headers import Headers, Metadata, parse
+from streams.context import JobContext
+from streams.errors import JobExpired, NoHandler
+from streams.processes import Processes
+from streams.queues import JobDefinition, Kind, Queue
+from streams.threads import Threads
+
+
+
+
+
+class Record(Protocol):
+    """A record as the consumer delivers it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How the jobs of one type are run."""
+
+    invoke: Callable[..., Awaitable[Any]]
+    #: Seconds after which the worker cancels a run.
+    timeout: float
+    #: Whether the worker watches the clock; a process pool does so itself.
+    watched: bool
+
+
+class Handling:
+    """The handlers of one queue, ready to be called."""
+
+    def __init__(self, queue: Queue, codec: Codec, threads: Threads, processes: Processes) -> None:
+        self.queue = queue
+        self._decode = codec.decode
+        self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
+
+    def open(self, record: Record, now_ms: int) -> tuple[Call, Any, JobContext, float]:
+        """Make a record ready to run: the call, the payload, the context, and the timeout in seconds.
+
+        Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter.
+        """
+        metadata = parse(record.headers, record.topic, record.partition, record.offset)
+        if metadata.expires_at is not None and metadata.expires_at <= now_ms:
+            raise JobExpired(f"the job expired {(now_ms - metadata.expires_at) / 1000:.3f} s before it could run")
+        job_type, payload = self._decode(record.value)
+        call = self._calls.get(job_type)
+        if call is None:
+            raise NoHandler(
+                f"queue {self.queue.name!r} has no handler for {job_type}; it handles"
+                f" {', '.join(sorted(self._calls)) or 'nothing'}"
+            )
+        timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
+        return call, payload, _context(self.queue.name, record.key, metadata), timeout
+
+
+def _context(queue: str, key: bytes | None, metadata: Metadata) -> JobContext:
+    text = None if key is None else key.decode("utf-8", "backslashreplace")
+    return JobContext(metadata.id, queue, text, metadata.attempt, metadata.headers, metadata.parent)
+
+
+def _call(job: JobDefinition, threads: Threads, processes: Processes) -> Call:
+    handler = job.handler
+    if job.kind is Kind.ASYNC:
+        return Call(handler, job.timeout, watched=True)
+    if job.kind is Kind.THREAD:
+
+        async def in_thread(payload: Any, ctx: JobContext) -> None:
+            await threads.run(handler, payload, ctx)
+
+        return Call(in_thread, job.timeout, watched=True)
+
+    async def in_process(payload: Any, ctx: JobContext, timeout: float) -> None:
+        await processes.run(handler, payload, ctx, timeout)
+
+    return Call(in_process, job.timeout, watched=False)

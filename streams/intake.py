@@ -1,0 +1,224 @@
+"""The assigned partitions of a worker: takes fetched batches in, and decides what survives a rebalance.
+
+The transport brings news of the group (revoked, assigned) and asks where to fetch from; agents bring fetched batches;
+executors report progress. All of it happens on the worker's event loop, and nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from streams.core.offset_map import MapInvalid
+from streams.core.offsets import Commit, OffsetTracker
+from streams.core.partition import Partition
+from streams.executor import Executor, WorkPartition
+from streams.handling import Record
+
+logger = logging.getLogger("streams.intake")
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic; equal to the tuples of Faust and aiokafka."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What the broker holds for a partition: an offset, None if nothing was committed yet, and the map."""
+
+    offset: int | None
+    metadata: str
+    #: The first and the next offset of the log.
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one partition as they were fetched, in the order of their offsets."""
+
+    tp: TopicPartition
+    epoch: int
+    records: Sequence[Record]
+
+
+class Due(NamedTuple):
+    """A commit that is due. It belongs to one assignment: it says nothing of a later one of the same partition."""
+
+    tp: TopicPartition
+    partition: WorkPartition
+    commit: Commit
+
+
+class Intake:
+    """What this worker has been assigned, and how far it has come.
+
+    limit_jobs and limit_bytes bound what one queue holds in memory; a queue's partitions share them equally.
+    `on_room` is called when a partition that was full may be read again, `on_finish` when there is something to commit.
+    """
+
+    def __init__(self, executors: Mapping[str, Executor], *, limit_jobs: int, limit_bytes: int) -> None:
+        self._executors = executors
+        self._limit_jobs = limit_jobs
+        self._limit_bytes = limit_bytes
+        self._partitions: dict[TopicPartition, WorkPartition] = {}
+        self._closed: dict[WorkPartition, TopicPartition] = {}
+        #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
+        self.epoch = 0
+        self._generation = -1
+        self.on_room: Callable[[TopicPartition], None] = lambda tp: None
+        self.on_finish: Callable[[], None] = lambda: None
+
+    # -- the group --------------------------------------------------------------------------------------------------
+
+    def suspend(self) -> None:
+        """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
+        self.epoch += 1
+        for executor in self._executors.values():
+            executor.hold()
+
+    async def quiet(self, timeout: float) -> bool:
+        """Wait until no job runs, at most `timeout` seconds; whether that was reached."""
+        try:
+            await asyncio.wait_for(self._all_quiet(), timeout)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def _all_quiet(self) -> None:
+        for executor in self._executors.values():
+            await executor.quiet()
+
+    def keep(self, assigned: Iterable[TopicPartition], generation: int) -> set[TopicPartition]:
+        """Fence off what was not assigned again; the partitions that are new to this worker.
+
+        A partition goes on as it was only if nobody else can have owned it in between, which is so exactly when the
+        group's generation is the one after that of the last assignment: every other owner would have needed a
+        generation of its own.
+        """
+        assigned = set(assigned)
+        kept = assigned if generation == self._generation + 1 else set()
+        self._generation = generation
+        for tp in [tp for tp in self._partitions if tp not in kept]:
+            self._lose(tp)
+        for executor in self._executors.values():
+            executor.forget_lost()
+        return assigned - self._partitions.keys()
+
+    def _lose(self, tp: TopicPartition) -> None:
+        partition = self._partitions.pop(tp)
+        partition.lose()
+        self._closed.pop(partition, None)
+
+    def open(self, committed: Mapping[TopicPartition, Committed]) -> None:
+        """Start newly assigned partitions where the group left them."""
+        for tp, place in committed.items():
+            self._partitions[tp] = Partition(_restore(tp, place), limit_jobs=1, limit_bytes=1)
+        self._share_limits()
+
+    def _share_limits(self) -> None:
+        for topic in self._executors:
+            mine = [partition for tp, partition in self._partitions.items() if tp.topic == topic]
+            for partition in mine:
+                partition.limit_jobs = max(1, self._limit_jobs // len(mine))
+                partition.limit_bytes = max(1, self._limit_bytes // len(mine))
+
+    def resume(self) -> None:
+        """Start jobs again."""
+        for executor in self._executors.values():
+            executor.release()
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where to fetch next, for every partition."""
+        return {tp: partition.offsets.position for tp, partition in self._partitions.items()}
+
+    def is_closed(self, tp: TopicPartition) -> bool:
+        """Whether a partition is full, so that nothing of it should be fetched."""
+        return self._partitions[tp] in self._closed
+
+    def restart(self, tp: TopicPartition, position: int) -> None:
+        """Start a partition over: its log was replaced by another one."""
+        self._lose(tp)
+        self._executors[tp.topic].forget_lost()
+        self._partitions[tp] = Partition(OffsetTracker(position), limit_jobs=1, limit_bytes=1)
+        self._share_limits()
+
+    # -- the flow ---------------------------------------------------------------------------------------------------
+
+    def take(self, batch: Batch) -> None:
+        """Take a fetched batch in, unless it is of an earlier epoch: then its records are fetched again."""
+        partition = self._partitions.get(batch.tp)
+        if partition is None or batch.epoch != self.epoch:
+            return
+        if batch.records[0].offset < partition.offsets.position:
+            logger.error(
+                "%s-%d starts again at offset %d, and had come to %d: the topic was made anew. Reading it from there.",
+                *batch.tp, batch.records[0].offset, partition.offsets.position,
+            )  # fmt: skip
+            self.restart(batch.tp, batch.records[0].offset)
+            partition = self._partitions[batch.tp]
+        self._executors[batch.tp.topic].submit(partition.admit(batch.records))
+        if partition.full:
+            self._closed[partition] = batch.tp
+        else:
+            self.on_room(batch.tp)
+
+    def progressed(self, partition: WorkPartition) -> None:
+        """A job of this partition is finished (or lost)."""
+        self.on_finish()
+        if self._closed and partition in self._closed and partition.roomy:
+            self.on_room(self._closed.pop(partition))
+
+    # -- commits ----------------------------------------------------------------------------------------------------
+
+    def due(self) -> list[Due]:
+        """What there is to commit."""
+        return [
+            Due(tp, partition, partition.offsets.commit())
+            for tp, partition in self._partitions.items()
+            if partition.offsets.dirty
+        ]
+
+    def committed(self, commits: Iterable[Due]) -> None:
+        """The broker holds these commits."""
+        for _tp, partition, commit in commits:
+            partition.offsets.acknowledge(commit)
+            if partition in self._closed and partition.roomy:
+                self.on_room(self._closed.pop(partition))
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions this worker has."""
+        return len(self._partitions)
+
+    @property
+    def pending(self) -> int:
+        """Jobs that are read and not finished."""
+        return sum(partition.offsets.pending for partition in self._partitions.values())
+
+
+def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
+    if place.offset is None:
+        return OffsetTracker(place.start)
+    if not place.start <= place.offset <= place.end:
+        logger.error(
+            "%s-%d: committed up to offset %d, but the log holds %d to %d: %s. Reading it from %d.",
+            *tp, place.offset, place.start, place.end,
+            "retention removed jobs before they ran" if place.offset < place.start else "the topic was made anew",
+            place.start,
+        )  # fmt: skip
+        return OffsetTracker(place.start)
+    try:
+        return OffsetTracker(place.offset, place.metadata)
+    except MapInvalid as error:
+        logger.error(
+            "%s-%d: the commit's finished-offset map cannot be read (%s); finished jobs beyond offset %d run again.",
+            *tp, error, place.offset,
+        )  # fmt: skip
+        return OffsetTracker(place.offset)

@@ -1,0 +1,51 @@
+"""Imports the modules that declare queues, and finds the queues in them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+
+from streams.errors import SetupError
+from streams.queues import Queue
+
+
+def load_queues(packages: Iterable[str]) -> list[Queue]:
+    """Import packages with all their modules and return the queues they declare, by name.
+
+    An error in a module is raised as it is, with its traceback. Raises SetupError for a package that is not there, and
+    for two queues of one name.
+    """
+    found: dict[str, tuple[Queue, str]] = {}
+    for package in packages:
+        for module in _modules(package):
+            for value in vars(module).values():
+                if isinstance(value, Queue):
+                    _add(found, value, module.__name__)
+    return [found[name][0] for name in sorted(found)]
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (package == error.name or package.startswith(f"{error.name}.")):
+            raise
+        raise SetupError(f"there is no module {package!r} to import (STREAMS_JOBS): check its name and PYTHONPATH") from error
+    yield module
+    for info in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{package}.", onerror=_raise):
+        yield importlib.import_module(info.name)
+
+
+def _raise(name: str) -> None:
+    raise  # noqa: PLE0704 - called by walk_packages while it handles the error
+
+
+def _add(found: dict[str, tuple[Queue, str]], queue: Queue, module: str) -> None:
+    earlier = found.setdefault(queue.name, (queue, module))
+    if earlier[0] is not queue:
+        raise SetupError(
+            f"{earlier[1]} and {module} both declare a queue {queue.name!r}: declare it in one of them and import it"
+            " in the other"
+        )

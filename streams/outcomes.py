@@ -1,0 +1,62 @@
+"""Makes outcomes durable: dead letters, and the follow-up jobs of a handler."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from producers.record import JobRecord, compose
+from schemas import Codec
+from schemas.headers import Origin, with_failure
+from streams.context import FollowUp, JobContext
+from streams.core.outcome import Failed
+from streams.handling import Record
+from streams.sender import Outgoing, Sender
+from streams.settings import Settings
+
+
+class Outcomes:
+    """Writes what a job leaves behind. A job is finished only when these calls have returned."""
+
+    def __init__(self, sender: Sender, codec: Codec, settings: Settings) -> None:
+        self._sender = sender
+        self._codec = codec
+        self._settings = settings
+
+    async def bury(self, record: Record, failed: Failed) -> None:
+        """Write a job to its queue's dead-letter topic: the same partition, key and raw value, and why it is there."""
+        headers = with_failure(
+            record.headers,
+            origin=Origin(record.topic, record.partition, record.offset),
+            error_type=failed.error_type,
+            error_message=failed.message,
+            error_stack=failed.stack,
+            now_ms=int(time.time() * 1000),
+        )
+        topic = f"{record.topic}.dead"
+        await self._sender.send(Outgoing(topic, record.key, record.value, headers, record.partition))
+
+    async def publish(self, ctx: JobContext) -> None:
+        """Publish the follow-up jobs of a handler that has returned."""
+        records = [self._compose(follow_up, ctx) for follow_up in ctx.follow_ups]
+        await asyncio.gather(*(self._sender.send(_outgoing(record)) for record in records))
+
+    def _compose(self, follow_up: FollowUp, parent: JobContext) -> JobRecord:
+        return compose(
+            self._codec,
+            follow_up.payload,
+            namespace=self._settings.namespace,
+            source=self._settings.group,
+            now_ms=int(time.time() * 1000),
+            parent=parent.id,
+            id=follow_up.id,
+            key=follow_up.key,
+            queue=follow_up.queue,
+            headers=follow_up.headers,
+            timeout=follow_up.timeout,
+            expires_in=follow_up.expires_in,
+        )
+
+
+def _outgoing(record: JobRecord) -> Outgoing:
+    return Outgoing(record.topic, record.key, record.value, list(record.headers))

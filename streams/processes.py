@@ -1,0 +1,96 @@
+"""CPU-bound handlers: they run in a pool of processes (Pebble's), and a run that takes too long is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from streams.context import FollowUp, JobContext
+from streams.core.outcome import Failed
+from streams.errors import HandlerCrashed, JobTimeout
+
+
+class RemoteFailure(Exception):
+    """A handler raised in another process; `failure` has what it raised, as text."""
+
+    def __init__(self, failure: Failed) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Processes:
+    """The process pool. Processes are started by the first job and are new ones, not forks: clients of Kafka and
+    threads do not survive a fork."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._pool: ProcessPool | None = None
+
+    async def run(self, handler: Callable[..., Any], payload: Any, ctx: JobContext, timeout: float) -> None:
+        """Run a handler in a process and raise what it raises.
+
+        timeout is in seconds and counts from the start in the process. Raises JobTimeout when it is over,
+        HandlerCrashed when the process dies, RemoteFailure for an exception. Cancelling this kills the process.
+        """
+        future = self._open().schedule(_work, args=(_address(handler), payload, replace(ctx)), timeout=timeout)
+        try:
+            failure, follow_ups = await asyncio.wrap_future(future)
+        except asyncio.TimeoutError:
+            raise JobTimeout(f"the handler ran longer than {timeout:g} s; its process was killed") from None
+        except ProcessExpired as crash:
+            raise HandlerCrashed(f"the process that ran the handler died ({_cause(crash)})") from None
+        if failure is not None:
+            raise RemoteFailure(failure)
+        ctx.follow_ups.extend(follow_ups)
+
+    def close(self) -> None:
+        """Kill the processes. Blocks for a moment."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    def _open(self) -> ProcessPool:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPool(max_workers=self._size, initializer=_initialize, context=context)
+        return self._pool
+
+
+def _address(handler: Callable[..., Any]) -> tuple[str, str]:
+    return handler.__module__, handler.__qualname__
+
+
+def _cause(crash: ProcessExpired) -> str:
+    code = crash.exitcode
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit status {code}"
+
+
+def _initialize() -> None:
+    # Ctrl-C reaches the whole foreground group; the worker decides what becomes of its jobs.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        # prctl(PR_SET_PDEATHSIG): a worker that is killed leaves no processes behind.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> tuple[Failed | None, list[FollowUp]]:
+    module, name = address
+    try:
+        getattr(importlib.import_module(module), name)(payload, ctx)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the job
+        frames = error.__traceback__
+        return Failed.of(error, stack_from=frames.tb_next if frames else None), []
+    return None, ctx.follow_ups

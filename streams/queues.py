@@ -1,0 +1,176 @@
+"""Queues and handlers, as a job module declares them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any, TypeVar
+
+from schemas import job_type_of
+from streams.context import JobContext
+from streams.errors import DefinitionError
+
+T = TypeVar("T")
+Handler = Callable[[T, JobContext], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: A handler that says nothing else may run this long. Seconds.
+DEFAULT_TIMEOUT = 600.0
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
+_SUFFIXES = ("high", "low", "retry", "dead")
+_RESERVED = ("scheduled", "state", "control")
+
+
+class Kind(Enum):
+    """Where a handler runs."""
+
+    ASYNC = "async"
+    THREAD = "thread"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefinition:
+    """A handler and what was declared with it."""
+
+    job_type: str
+    model: type
+    handler: Callable[..., Any]
+    kind: Kind
+    #: Seconds a run may take.
+    timeout: float
+
+
+class Queue:
+    """A named queue: its topic, its handlers, and how many of its jobs run at once in one worker.
+
+    partitions   of the topic, when the worker creates it; the most workers that can share the queue
+    pool         the workers that serve it (STREAMS_POOL)
+    concurrency  jobs of this queue at once in one worker; default STREAMS_CONCURRENCY, or the number of processes
+                 (STREAMS_PROCESSES) when a handler of the queue is CPU-bound
+
+    Raises DefinitionError for names and numbers that cannot work.
+    """
+
+    def __init__(
+        self, name: str, *, partitions: int = 12, pool: str = "default", concurrency: int | None = None
+    ) -> None:
+        _check_name("queue", name)
+        _check_name("pool", pool)
+        _check_count("partitions", partitions)
+        if concurrency is not None:
+            _check_count("concurrency", concurrency)
+        self.name = name
+        self.partitions = partitions
+        self.pool = pool
+        self.concurrency = concurrency
+        self._jobs: dict[str, JobDefinition] = {}
+
+    def __repr__(self) -> str:
+        return f"Queue({self.name!r}, partitions={self.partitions}, pool={self.pool!r})"
+
+    def __iter__(self) -> Iterator[JobDefinition]:
+        return iter(self._jobs.values())
+
+    def get(self, job_type: str) -> JobDefinition | None:
+        """The definition for a job type, if this queue has one."""
+        return self._jobs.get(job_type)
+
+    @property
+    def cpu_bound(self) -> bool:
+        """Whether any handler runs in the process pool."""
+        return any(job.kind is Kind.PROCESS for job in self)
+
+    def job(
+        self, model: type, *, timeout: float | timedelta = DEFAULT_TIMEOUT, cpu_bound: bool = False
+    ) -> Callable[[F], F]:
+        """Declare the handler of a job type: `async def handler(job, ctx)`, or a plain function.
+
+        timeout    seconds (or a timedelta) one run may take; then it is cancelled, or its process killed
+        cpu_bound  run a plain function in the process pool instead of a thread
+
+        Returns the function unchanged. Raises DefinitionError for what cannot work.
+        """
+        job_type = job_type_of(model)
+        seconds = _check_timeout(timeout)
+
+        def declare(handler: F) -> F:
+            kind = _kind(handler, cpu_bound=cpu_bound)
+            _check_signature(handler)
+            earlier = self._jobs.get(job_type)
+            if earlier is not None:
+                raise DefinitionError(
+                    f"queue {self.name!r} has two handlers for {job_type}: {_where(earlier.handler)} and"
+                    f" {_where(handler)}; keep one, or declare the other on a queue of its own"
+                )
+            self._jobs[job_type] = JobDefinition(job_type, model, handler, kind, seconds)
+            return handler
+
+        return declare
+
+
+def _check_name(what: str, name: str) -> None:
+    if not isinstance(name, str) or not _NAME.match(name) or len(name) > 100:
+        raise DefinitionError(
+            f"{name!r} cannot name a {what}: use up to 100 lower-case letters, digits, '-' and '_', such as 'email'"
+        )
+    if what == "queue" and name in _RESERVED + _SUFFIXES:
+        raise DefinitionError(f"{name!r} is the name of a topic of the system's own; give the queue another name")
+
+
+def _check_count(what: str, count: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise DefinitionError(f"{what} must be a whole number from 1 on, not {count!r}")
+
+
+def _check_timeout(timeout: float | timedelta) -> float:
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise DefinitionError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+    return float(seconds)
+
+
+def _kind(handler: Callable[..., Any], *, cpu_bound: bool) -> Kind:
+    if not callable(handler):
+        raise DefinitionError(f"a handler is a function, not {handler!r}")
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise DefinitionError(f"{_where(handler)} yields; a handler returns when the job is done")
+    if not _is_async(handler):
+        if cpu_bound and not _importable(handler):
+            raise DefinitionError(
+                f"{_where(handler)} is CPU-bound, so another process must be able to import it: move it to the top"
+                " level of its module"
+            )
+        return Kind.PROCESS if cpu_bound else Kind.THREAD
+    if cpu_bound:
+        raise DefinitionError(f"{_where(handler)} is CPU-bound and async: make it a plain `def`, or drop cpu_bound")
+    return Kind.ASYNC
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    call = getattr(handler, "__call__", None)  # noqa: B004 - the method of an instance is what matters
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+
+
+def _importable(handler: Callable[..., Any]) -> bool:
+    name = getattr(handler, "__qualname__", "<none>")
+    return name.isidentifier() and getattr(handler, "__module__", None) not in (None, "__main__")
+
+
+def _check_signature(handler: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(handler).bind(object(), object())
+    except TypeError:
+        raise DefinitionError(
+            f"{_where(handler)} must take the job and its context: `def {getattr(handler, '__name__', 'handler')}"
+            "(job, ctx)`"
+        ) from None
+
+
+def _where(handler: Callable[..., Any]) -> str:
+    return f"{getattr(handler, '__module__', '?')}.{getattr(handler, '__qualname__', repr(handler))}"

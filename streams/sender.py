@@ -1,0 +1,108 @@
+"""Writes the worker's own records: each is sent until the broker has it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.cluster import Cluster
+
+logger = logging.getLogger("streams.sender")
+
+#: Seconds before a refused record is sent again.
+_RETRY_AFTER = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to write; the partition is Kafka's choice by key where it is None."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, Any]]
+    partition: int | None = None
+
+
+class Sender:
+    """A producer whose `send` returns only when the broker has acknowledged the record.
+
+    A record that is refused is logged and sent again for as long as the caller waits: what it stands for is not
+    finished before. Opened and closed on the worker's event loop.
+    """
+
+    def __init__(self, cluster: Cluster, *, message_max_bytes: int) -> None:
+        self._config: dict[str, Any] = {
+            **cluster.client_config(),
+            "client.id": "streams-sender",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 2,
+            "message.max.bytes": message_max_bytes,
+            "error_cb": _log_client_error,
+        }
+        self._producer: Producer | None = None
+        self._closing = threading.Event()
+        self._poller: threading.Thread | None = None
+
+    async def send(self, record: Outgoing) -> None:
+        """Write a record; returns when the broker has it."""
+        while True:
+            error = await self._try(record)
+            if error is None:
+                return
+            logger.error(
+                "%s did not take a record: %s; sending it again in %g s. Its job stays unfinished until then.",
+                record.topic, error, _RETRY_AFTER,
+            )  # fmt: skip
+            await asyncio.sleep(_RETRY_AFTER)
+
+    async def _try(self, record: Outgoing) -> KafkaError | BufferError | None:
+        loop = asyncio.get_running_loop()
+        delivered: asyncio.Future[KafkaError | None] = loop.create_future()
+
+        def settle(error: KafkaError | None) -> None:
+            if not delivered.done():
+                delivered.set_result(error)
+
+        def on_delivery(error: KafkaError | None, _message: Message) -> None:
+            loop.call_soon_threadsafe(settle, error)
+
+        where = {} if record.partition is None else {"partition": record.partition}
+        try:
+            self._open().produce(
+                record.topic, record.value, record.key, headers=record.headers, on_delivery=on_delivery, **where
+            )
+        except BufferError as full:
+            return full
+        except KafkaException as refused:
+            error = refused.args[0]
+            return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
+        return await delivered
+
+    def _open(self) -> Producer:
+        if self._producer is None:
+            self._producer = Producer(self._config)
+            self._poller = threading.Thread(target=self._poll, args=(self._producer,), name="sender-poll", daemon=True)
+            self._poller.start()
+        return self._producer
+
+    def _poll(self, producer: Producer) -> None:
+        while not self._closing.is_set():
+            producer.poll(0.1)
+
+    async def close(self) -> None:
+        """Stop; records whose `send` has not returned may or may not reach the broker."""
+        self._closing.set()
+        if self._poller is not None:
+            await asyncio.to_thread(self._poller.join)
+
+
+def _log_client_error(error: KafkaError) -> None:
+    logger.warning("Kafka client: %s", error)

@@ -1,0 +1,68 @@
+"""Every setting of a worker, read once from the environment and passed down."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from producers.cluster import Cluster
+
+
+class Settings(BaseSettings):
+    """A worker's settings (`STREAMS_*`), with the cluster's (`KAFKA_*`). The README has the table.
+
+    Raises pydantic's ValidationError, which names the variable, when a value is unusable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, env_ignore_empty=True)
+
+    cluster: Cluster = Field(default_factory=Cluster)
+    #: First part of every topic's name.
+    namespace: str = Field(default="jobs", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,60}$")
+    #: The pool this worker serves; its consumer group is `<namespace>.<pool>`.
+    pool: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")
+    #: Packages or modules with job modules, comma-separated, beside `streams.jobs`.
+    jobs: str = ""
+    #: Whether the queues that ship with the project are served.
+    shipped_jobs: bool = True
+    #: Jobs at once of one queue in this worker.
+    concurrency: int = Field(default=200, ge=1, le=100_000)
+    #: Processes for CPU-bound handlers.
+    processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
+    #: Jobs of one queue held in memory, running or waiting.
+    buffer_jobs: int = Field(default=10_000, ge=1)
+    #: Bytes of payload of one queue held in memory.
+    buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
+    #: Seconds between two commits, at the least. A crash repeats what finished since the last.
+    commit_interval: float = Field(default=0.02, gt=0, le=60)
+    #: Seconds that running jobs may go on after SIGTERM before they are cancelled.
+    stop_timeout: float = Field(default=30.0, ge=0)
+    #: Seconds that a rebalance waits for running jobs before it goes on without them.
+    handover_timeout: float = Field(default=5.0, ge=0, le=50)
+    #: Seconds without a heartbeat after which the broker gives a worker's partitions to others.
+    session_timeout: float = Field(default=8.0, ge=1, le=300)
+    #: Copies of each topic that the worker creates; -1 is the broker's default.
+    replication_factor: int = Field(default=-1, ge=-1)
+    #: Log one line for every job that is done, not only for dead letters.
+    log_jobs: bool = False
+    #: Port of the health check on web_host; none when unset.
+    web_port: int | None = Field(default=None, ge=1, le=65535)
+    web_host: str = "127.0.0.1"
+
+    @property
+    def group(self) -> str:
+        """The consumer group of the workers of this pool."""
+        return f"{self.namespace}.{self.pool}"
+
+    @property
+    def job_packages(self) -> tuple[str, ...]:
+        """Names of the packages that declare queues."""
+        named = tuple(name.strip() for name in self.jobs.split(",") if name.strip())
+        return (("streams.jobs",) if self.shipped_jobs else ()) + named
+
+    def topic(self, queue: str, suffix: str = "") -> str:
+        """The name of a queue's topic, or of the one beside it (`dead`)."""
+        name = f"{self.namespace}.{queue}"
+        return f"{name}.{suffix}" if suffix else name

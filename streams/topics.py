@@ -1,0 +1,122 @@
+"""Creates the topics of the queues that a worker serves, and checks those that are there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from producers.cluster import Cluster
+from streams.errors import SetupError
+from streams.queues import Queue
+from streams.settings import Settings
+
+logger = logging.getLogger("streams.topics")
+
+#: A dead letter is the job with headers about its failure on top. Bytes.
+DEAD_LETTER_ROOM = 128 * 1024
+
+#: What Kafka takes as one record by default (`message.max.bytes`). Bytes.
+BROKER_MESSAGE_MAX = 1_048_588
+
+#: Dead letters are kept for 90 days. Milliseconds.
+_DEAD_RETENTION_MS = 90 * 24 * 3600 * 1000
+
+_REQUEST_TIMEOUT = 10.0
+_WAIT_FOR_BROKER = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
+    """Create the missing topics of these queues and check the others. Blocks.
+
+    A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
+    beside it follow its number. Raises SetupError when they do not, or when the cluster cannot be reached.
+    """
+    admin = AdminClient({**settings.cluster.client_config(), "error_cb": lambda error: logger.debug("%s", error)})
+    counts = _partition_counts(admin, settings.cluster)
+    for queue in queues:
+        topic = settings.topic(queue.name)
+        partitions = counts.get(topic, queue.partitions)
+        if partitions != queue.partitions:
+            logger.warning("%s has %d partitions, %r says %d: taking the topic's", topic, partitions, queue,
+                           queue.partitions)  # fmt: skip
+        wanted = [Topic(topic, partitions), _dead(settings.topic(queue.name, "dead"), partitions)]
+        _create(admin, [missing for missing in wanted if missing.name not in counts], settings.replication_factor)
+        for beside in wanted[1:]:
+            _check_count(topic, partitions, beside.name, counts.get(beside.name, partitions))
+
+
+def _dead(name: str, partitions: int) -> Topic:
+    room = BROKER_MESSAGE_MAX + DEAD_LETTER_ROOM
+    return Topic(name, partitions, {"retention.ms": str(_DEAD_RETENTION_MS), "max.message.bytes": str(room)})
+
+
+def _check_count(topic: str, partitions: int, beside: str, count: int) -> None:
+    if count != partitions:
+        raise SetupError(
+            f"topic {beside!r} has {count} partitions and {topic!r} has {partitions}; they must agree, since a job keeps"
+            f" its partition: add partitions to the smaller one (kafka-topics.sh --alter), or delete {beside!r} if"
+            " nothing in it is needed"
+        )
+
+
+def _partition_counts(admin: AdminClient, cluster: Cluster) -> dict[str, int]:
+    """Partition counts of all topics; waits for a broker that is just starting."""
+    give_up = time.monotonic() + _WAIT_FOR_BROKER
+    while True:
+        try:
+            topics = admin.list_topics(timeout=_REQUEST_TIMEOUT).topics
+        except KafkaException as error:
+            if time.monotonic() > give_up:
+                raise SetupError(
+                    f"no Kafka broker answers at {cluster.bootstrap_servers} ({_reason(error)}): check"
+                    " KAFKA_BOOTSTRAP_SERVERS and the KAFKA_* login settings, or start a broker with `make broker`"
+                ) from error
+            logger.warning("waiting for a Kafka broker at %s: %s", cluster.bootstrap_servers, _reason(error))
+        else:
+            return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> None:
+    if not topics:
+        return
+    requested = admin.create_topics(
+        [
+            NewTopic(topic.name, topic.partitions, replication_factor, config=dict(topic.config))
+            for topic in topics
+        ],
+        request_timeout=_REQUEST_TIMEOUT,
+    )
+    for name, created in requested.items():
+        try:
+            created.result()
+        except KafkaException as error:
+            # Another worker may have been faster.
+            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise SetupError(
+                    f"cannot create topic {name!r} ({_reason(error)}): create it by hand, or allow this user to"
+                ) from error
+        else:
+            logger.info("created topic %s", name)
+
+
+def _code(error: KafkaException) -> Any:
+    return error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
+
+
+def _reason(error: KafkaException) -> str:
+    return error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)
