@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
     and must neither read the environment nor load Faust."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from streams.application import build_app
+    from streams.application import build_app  # noqa: PLC0415 - see above
 
     app = build_app()
     globals()["app"] = app

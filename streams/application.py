@@ -10,10 +10,9 @@ from typing import Any
 import faust
 from faust.app.base import BootStrategy
 
-from schemas import Codec
 from schemas.catalog import shipped
+from schemas.codec import Codec
 from streams.engine import Engine
-from streams.errors import SetupError
 from streams.modules import load_queues
 from streams.queues import Queue
 from streams.settings import Settings
@@ -106,6 +105,6 @@ def _add_agent(app: JobsApp, queue: Queue) -> None:
 async def _take(app: JobsApp, batch: Any) -> None:
     try:
         await app.engine.take(batch)
-    except Exception as error:  # noqa: BLE001 - Faust would take an escaping exception for an ack
+    except Exception as error:
         logger.critical("a batch of %s could not be taken in: the worker stops", batch.tp, exc_info=error)
         await app.crash(error)

@@ -48,7 +48,7 @@ class JobContext:
     #: How many attempts were made before this one.
     attempt: int
     #: The record's headers; where a name stands twice, the last.
-    headers: Mapping[str, bytes]
+    headers: Mapping[str, bytes | None]
     #: Id of the job that published this one.
     parent: str | None = None
     _follow_ups: list[FollowUp] = field(default_factory=list)

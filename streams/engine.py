@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from schemas import Codec, RegistryUnavailable, UnknownSchema
+from schemas.codec import Codec
+from schemas.errors import RegistryUnavailable, UnknownSchema
 from streams import reporting
 from streams.executor import Executor
 from streams.handling import Handling, Record
@@ -37,9 +38,7 @@ class Engine:
         self._sender = Sender(settings.cluster, message_max_bytes=BROKER_MESSAGE_MAX + DEAD_LETTER_ROOM)
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
-        self.intake = Intake(
-            self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
-        )
+        self.intake = Intake(self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
         self._watches: list[asyncio.Task[None]] = []
 
     def _executor(self, queue: Queue, outcomes: Outcomes) -> Executor:
@@ -48,7 +47,6 @@ class Engine:
             outcomes,
             concurrency=_concurrency(queue, self.settings),
             report=reporting.every if self.settings.log_jobs else reporting.quiet,
-            on_progress=lambda partition: self.intake.progressed(partition),
         )
 
     def start(self) -> None:
@@ -99,5 +97,3 @@ def _concurrency(queue: Queue, settings: Settings) -> int:
         return queue.concurrency
     # More runners than processes would only wait, and hold jobs that another worker could run.
     return settings.processes if queue.cpu_bound else settings.concurrency
-
-

@@ -87,14 +87,14 @@ class Executor:
         *,
         concurrency: int,
         report: Report,
-        on_progress: Callable[[WorkPartition], None],
     ) -> None:
         self.queue = handling.queue.name
         self._open = handling.open
         self._outcomes = outcomes
         self._concurrency = concurrency
         self._report = report
-        self._on_progress = on_progress
+        #: Called with the partition whose job has ended.
+        self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
@@ -212,7 +212,7 @@ class Executor:
                 self._quiet.set()
         if settled and partition.finish(lane):
             self._ready.append(lane)
-        self._on_progress(partition)
+        self.on_progress(partition)
 
     async def _settle(self, runner: Runner, record: Record) -> bool:
         """Run a job until its outcome is durable; False if its partition was lost before that."""
@@ -230,7 +230,7 @@ class Executor:
                 if ctx.follow_ups:
                     await self._outcomes.publish(ctx)
                 outcome: Succeeded | Failed = SUCCEEDED
-            except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's; a real stop passes
+            except BaseException as error:
                 runner.deadline = None
                 outcome = _explain(runner, error)
                 await self._outcomes.bury(record, outcome)

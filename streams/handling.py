@@ -6,16 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from schemas import Codec
+from schemas.codec import Codec
 from schemas.headers import Headers, Metadata, parse
 from streams.context import JobContext
 from streams.errors import JobExpired, NoHandler
 from streams.processes import Processes
 from streams.queues import JobDefinition, Kind, Queue
 from streams.threads import Threads
-
-
-
 
 
 class Record(Protocol):

@@ -65,6 +65,8 @@ class Intake:
 
     def __init__(self, executors: Mapping[str, Executor], *, limit_jobs: int, limit_bytes: int) -> None:
         self._executors = executors
+        for executor in executors.values():
+            executor.on_progress = self.progressed
         self._limit_jobs = limit_jobs
         self._limit_bytes = limit_bytes
         self._partitions: dict[TopicPartition, WorkPartition] = {}

@@ -32,7 +32,9 @@ def _modules(package: str) -> Iterator[ModuleType]:
     except ModuleNotFoundError as error:
         if error.name is None or not (package == error.name or package.startswith(f"{error.name}.")):
             raise
-        raise SetupError(f"there is no module {package!r} to import (STREAMS_JOBS): check its name and PYTHONPATH") from error
+        raise SetupError(
+            f"there is no module {package!r} to import (STREAMS_JOBS): check its name and PYTHONPATH"
+        ) from error
     yield module
     for info in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{package}.", onerror=_raise):
         yield importlib.import_module(info.name)

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from producers.record import JobRecord, compose
-from schemas import Codec
+from schemas.codec import Codec
 from schemas.headers import Origin, with_failure
 from streams.context import FollowUp, JobContext
 from streams.core.outcome import Failed

@@ -55,7 +55,7 @@ class Processes:
     def close(self) -> None:
         """Kill the processes. Blocks for a moment."""
         if self._pool is not None:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
 
@@ -90,7 +90,7 @@ def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> tuple[Fail
     module, name = address
     try:
         getattr(importlib.import_module(module), name)(payload, ctx)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the job
+    except BaseException as error:
         frames = error.__traceback__
         return Failed.of(error, stack_from=frames.tb_next if frames else None), []
     return None, ctx.follow_ups

@@ -10,7 +10,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
-from schemas import job_type_of
+from schemas.catalog import Catalog
 from streams.context import JobContext
 from streams.errors import DefinitionError
 
@@ -96,7 +96,7 @@ class Queue:
 
         Returns the function unchanged. Raises DefinitionError for what cannot work.
         """
-        job_type = job_type_of(model)
+        job_type = Catalog.job_type_of(model)
         seconds = _check_timeout(timeout)
 
         def declare(handler: F) -> F:

@@ -74,10 +74,15 @@ class Sender:
         def on_delivery(error: KafkaError | None, _message: Message) -> None:
             loop.call_soon_threadsafe(settle, error)
 
-        where = {} if record.partition is None else {"partition": record.partition}
+        anywhere = -1  # librdkafka's RD_KAFKA_PARTITION_UA
         try:
             self._open().produce(
-                record.topic, record.value, record.key, headers=record.headers, on_delivery=on_delivery, **where
+                record.topic,
+                record.value,
+                record.key,
+                partition=anywhere if record.partition is None else record.partition,
+                headers=record.headers,
+                on_delivery=on_delivery,
             )
         except BufferError as full:
             return full

@@ -42,7 +42,7 @@ class Threads:
             error = None
             try:
                 _refuse_awaitable(context.run(handler, payload, ctx))
-            except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to the job
+            except BaseException as raised:
                 error = raised
             with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has stopped without us
                 loop.call_soon_threadsafe(settle, error)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from producers.cluster import Cluster
 from streams.errors import SetupError
@@ -46,7 +47,7 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
     A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
     beside it follow its number. Raises SetupError when they do not, or when the cluster cannot be reached.
     """
-    admin = AdminClient({**settings.cluster.client_config(), "error_cb": lambda error: logger.debug("%s", error)})
+    admin = AdminClient(dict(settings.cluster.client_config()), logger=logger)
     counts = _partition_counts(admin, settings.cluster)
     for queue in queues:
         topic = settings.topic(queue.name)
@@ -68,8 +69,8 @@ def _dead(name: str, partitions: int) -> Topic:
 def _check_count(topic: str, partitions: int, beside: str, count: int) -> None:
     if count != partitions:
         raise SetupError(
-            f"topic {beside!r} has {count} partitions and {topic!r} has {partitions}; they must agree, since a job keeps"
-            f" its partition: add partitions to the smaller one (kafka-topics.sh --alter), or delete {beside!r} if"
+            f"topic {beside!r} has {count} partitions and {topic!r} has {partitions}; they must agree, since a job"
+            f" keeps its partition: add partitions to the smaller one (kafka-topics.sh --alter), or delete {beside!r} if"
             " nothing in it is needed"
         )
 
@@ -95,10 +96,7 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) ->
     if not topics:
         return
     requested = admin.create_topics(
-        [
-            NewTopic(topic.name, topic.partitions, replication_factor, config=dict(topic.config))
-            for topic in topics
-        ],
+        [NewTopic(topic.name, topic.partitions, replication_factor, config=dict(topic.config)) for topic in topics],
         request_timeout=_REQUEST_TIMEOUT,
     )
     for name, created in requested.items():

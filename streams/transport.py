@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -48,8 +47,8 @@ _LAST_COMMIT_TIMEOUT = 10.0
 #: Seconds between two tries of something the broker refuses.
 _RETRY_AFTER = 1.0
 
-#: aiokafka leaves the group when nothing is fetched for this long. A worker whose buffers are full fetches nothing and is
-#: well, so this is the longest time it takes. Milliseconds.
+#: aiokafka leaves the group when nothing is fetched for this long. A worker whose buffers are full fetches nothing and
+#: is well, so this is the longest time it takes. Milliseconds.
 _NEVER = 2**31 - 1
 
 
@@ -184,7 +183,7 @@ class Consumer(driver.Consumer):
         """Fetch batches and hand them to the agents, until the fetcher stops."""
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active:
-                await self.wait(self.can_resume_flow)
+                await self.wait(self.can_resume_flow.wait())
                 continue
             epoch = self.intake.epoch
             try:
@@ -209,7 +208,8 @@ class Consumer(driver.Consumer):
             first.topic, first.partition, first.offset, 0.0, 0, None, None, None, None, tp=tp,
             generation_id=self._generation,
         )  # fmt: skip
-        for channel in self.app.topics._tp_index[tp]:
+        topics: Any = self.app.topics
+        for channel in topics._tp_index[tp]:
             channel.queue.put_nowait(Event(self.app, None, batch, {}, message))
 
     def _reopen(self, tp: TopicPartition) -> None:
@@ -242,7 +242,7 @@ class Consumer(driver.Consumer):
                 break
             except (KafkaError, asyncio.TimeoutError) as error:
                 logger.warning("cannot read the group's offsets: %r; trying again", error)
-                await self.sleep(random.uniform(0.5, 1) * _RETRY_AFTER)
+                await self.sleep(_RETRY_AFTER)
         else:
             return
         if epoch != self.intake.epoch:
@@ -287,10 +287,10 @@ class Consumer(driver.Consumer):
 
     @Service.task
     async def _commit_handler(self) -> None:
-        """Commit for as long as anything finishes: the next request when the last is answered and a moment has passed."""
+        """Commit while anything finishes: the next request when the last is answered and a moment has passed."""
         interval = self.wiring.settings.commit_interval
         while not self.should_stop:
-            await self.wait(self._commit_wanted)
+            await self.wait(self._commit_wanted.wait())
             self._commit_wanted.clear()
             await self.sleep(interval if await self._commit_due() else _RETRY_AFTER)
 

@@ -10,34 +10,34 @@ from collections import deque
 from typing import Generic, TypeVar
 
 J = TypeVar("J")
-O = TypeVar("O")
+W = TypeVar("W")
 
 
-class Lane(Generic[J, O]):
+class Lane(Generic[J, W]):
     """The waiting jobs of one key; the first is the one that runs or runs next."""
 
     __slots__ = ("jobs", "key", "owner")
 
-    def __init__(self, owner: O, key: bytes | None, job: J) -> None:
+    def __init__(self, owner: W, key: bytes | None, job: J) -> None:
         self.owner = owner
         self.key = key
         self.jobs: deque[J] = deque((job,))
 
 
-class Lanes(Generic[J, O]):
+class Lanes(Generic[J, W]):
     """All lanes of one owner (a partition of a queue)."""
 
     __slots__ = ("_by_key", "_owner")
 
-    def __init__(self, owner: O) -> None:
+    def __init__(self, owner: W) -> None:
         self._owner = owner
-        self._by_key: dict[bytes, Lane[J, O]] = {}
+        self._by_key: dict[bytes, Lane[J, W]] = {}
 
     def __len__(self) -> int:
         """How many keys have work."""
         return len(self._by_key)
 
-    def add(self, key: bytes | None, job: J) -> Lane[J, O] | None:
+    def add(self, key: bytes | None, job: J) -> Lane[J, W] | None:
         """Queue a job behind the others of its key; the lane, if that made it ready."""
         if key is None:
             return Lane(self._owner, None, job)
@@ -48,7 +48,7 @@ class Lanes(Generic[J, O]):
         lane.jobs.append(job)
         return None
 
-    def finish(self, lane: Lane[J, O]) -> bool:
+    def finish(self, lane: Lane[J, W]) -> bool:
         """Take the head off a lane; True if the lane is ready again."""
         lane.jobs.popleft()
         if lane.jobs:

@@ -3,7 +3,8 @@
 Kafka keeps one offset and one string of metadata per committed partition. The offset is the watermark; the string is
 this map, so a restarted worker skips what is finished although an earlier offset is not.
 
-The map is a list of tokens over consecutive offsets from the watermark on. A token opens with an unsigned LEB128 number:
+The map is a list of tokens over consecutive offsets from the watermark on. A token opens with an unsigned LEB128
+number:
 
     n << 2 | finished << 1      a run of n offsets, all finished (1) or all unfinished (0)
     n << 1 | 1                  a literal: n bytes follow, one bit an offset, least significant first, 1 = finished
@@ -15,6 +16,7 @@ The bytes are then base64-encoded behind a version letter.
 
 from __future__ import annotations
 
+import base64
 import binascii
 from collections.abc import Iterable, Iterator
 
@@ -54,13 +56,10 @@ def decode(text: str) -> list[int]:
     if text[0] != _VERSION:
         raise MapInvalid(f"unknown version {text[0]!r} of the finished-offset map")
     try:
-        tokens = binascii.a2b_base64(text[1:], strict_mode=True) if _STRICT else binascii.a2b_base64(text[1:])
+        tokens = base64.b64decode(text[1:], validate=True)
     except (binascii.Error, ValueError) as error:
         raise MapInvalid(f"the finished-offset map is not base64: {error}") from error
     return _merge(_read(tokens))
-
-
-_STRICT = "strict_mode" in (binascii.a2b_base64.__text_signature__ or "")
 
 
 def _tokens(runs: Iterable[int]) -> bytes:

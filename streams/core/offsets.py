@@ -97,8 +97,7 @@ class OffsetTracker:
         """Note that the outcome of a pending offset is durable; KeyError if it is not pending."""
         del self._pending[offset]
         self._finished += 1
-        if offset > self._high:
-            self._high = offset
+        self._high = max(self._high, offset)
 
     def commit(self) -> Commit:
         """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Union
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,6 @@ class Failed:
         stack = "".join(traceback.format_exception(type(error), error, frames))
         return cls(name_of(type(error)), str(error) or type(error).__name__, stack)
 
-
-Outcome = Union[Succeeded, Failed]
 
 SUCCEEDED = Succeeded()
 
