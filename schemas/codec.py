@@ -1,0 +1,184 @@
+"""Turns payloads into the values of Kafka records, and back.
+
+Two framings are read always: Confluent's wire format (byte 0, 4-byte schema id, body) and Avro's single-object encoding
+(C3 01, 8-byte fingerprint, body). The first is written when there is a schema registry, the second when there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from schemas.catalog import Catalog
+from schemas.errors import (
+    MissingPayload,
+    SchemaInvalid,
+    SchemaMismatch,
+    SchemasError,
+    Undecodable,
+    UnknownFraming,
+    UnknownSchema,
+)
+from schemas.job_schema import parse_writer_schema
+from schemas.reader import Read, compile_reader
+from schemas.registry import Registry
+from schemas.writer import Write, compile_writer
+
+SINGLE_OBJECT = b"\xc3\x01"
+CONFLUENT = b"\x00"
+_SINGLE_OBJECT_PREFIX = 10
+_CONFLUENT_PREFIX = 5
+# How long a registry's "no such schema" is believed, in seconds: a schema may be registered a little after its record.
+_DISBELIEF = 30.0
+
+
+class Codec:
+    """Encodes and decodes the payloads of a catalog's job types. One serves a whole process; it is safe in threads."""
+
+    def __init__(
+        self, catalog: Catalog, registry: Registry | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.catalog = catalog
+        self.registry = registry
+        self._clock = clock
+        self._readers: dict[bytes, Read] = {}
+        self._writers: dict[type | tuple[type, str], Write] = {}
+        self._unknown_until: dict[int, float] = {}
+
+    def encode(self, payload: object, topic: str) -> bytes:
+        """The value of a record for a topic.
+
+        Raises PayloadInvalid or ModelInvalid. With a registry the first payload of a type (and topic) blocks while its
+        schema is registered, see `prepare`, and may raise RegistryUnavailable or RegistryRefused.
+        """
+        model = type(payload)
+        key = model if self.registry is None else (model, topic)
+        write = self._writers.get(key)
+        if write is None:
+            write = self._writers[key] = compile_writer(self.catalog.binding_of(model), self._prefix(model, topic))
+        return write(payload)
+
+    def is_prepared(self, model: type, topic: str) -> bool:
+        """Whether `encode` will not block on the registry for payloads of this model and topic."""
+        return self.registry is None or (model, topic) in self._writers
+
+    async def prepare(self, model: type, topic: str) -> None:
+        """Registers or looks up a model's schema in a thread, so that `encode` does not block; errors as there."""
+        if self.is_prepared(model, topic):
+            return
+        prefix = await asyncio.to_thread(self._prefix, model, topic)
+        self._writers[model, topic] = compile_writer(self.catalog.binding_of(model), prefix)
+
+    def missing_schema_id(self, value: bytes | None) -> int | None:
+        """The registry's id of the schema that must be loaded before this value can be decoded, if any; no I/O."""
+        if self.registry is None or not value or value[:1] != CONFLUENT or len(value) < _CONFLUENT_PREFIX:
+            return None
+        if value[:_CONFLUENT_PREFIX] in self._readers:
+            return None
+        schema_id = int.from_bytes(value[1:_CONFLUENT_PREFIX], "big")
+        return None if self._unknown_until.get(schema_id, 0.0) > self._clock() else schema_id
+
+    async def load_schema(self, schema_id: int) -> None:
+        """Fetches a schema from the registry and keeps it.
+
+        Raises RegistryUnavailable when the registry is down or slow (wait, then call again) and UnknownSchema when it
+        knows no such schema; `decode` raises the same then, and the registry is not asked again for a while.
+        """
+        if self.registry is None:
+            raise _no_registry(schema_id)
+        try:
+            text = await asyncio.to_thread(self.registry.schema_text, schema_id)
+        except UnknownSchema:
+            self._unknown_until[schema_id] = self._clock() + _DISBELIEF
+            raise
+        self._readers[CONFLUENT + schema_id.to_bytes(4, "big")] = self._confluent_reader(schema_id, text)
+
+    def decode(self, value: bytes | None) -> tuple[str, Any]:
+        """The job type and model instance of a record's value; raises Undecodable, whatever the bytes are.
+
+        A value whose `missing_schema_id` is not None needs `load_schema` first.
+        """
+        if not value:
+            raise MissingPayload
+        read = self._readers.get(value[:_SINGLE_OBJECT_PREFIX]) or self._readers.get(value[:_CONFLUENT_PREFIX])
+        return (read or self._reader(value))(value)
+
+    def job_type_of_value(self, value: bytes | None) -> str | None:
+        """The job type of a value, from its prefix alone and only as far as its schema is already known."""
+        if value and value[:2] == SINGLE_OBJECT:
+            schema = self.catalog.by_fingerprint(value[2:_SINGLE_OBJECT_PREFIX])
+            return schema.name if schema else None
+        read = self._readers.get((value or b"")[:_CONFLUENT_PREFIX])
+        return getattr(read, "job_type", None)
+
+    def from_json(self, job_type: str, fields: Any) -> Any:
+        """A model instance from the JSON form of a payload; raises PayloadInvalid or UnknownJobType. See `jsonform`."""
+        from schemas.jsonform import from_json  # noqa: PLC0415
+
+        return from_json(self.catalog.binding(job_type), fields)
+
+    def _prefix(self, model: type, topic: str) -> bytes:
+        schema = self.catalog.current(self.catalog.add_model(model))
+        if self.registry is None:
+            return SINGLE_OBJECT + schema.fingerprint
+        return CONFLUENT + self.registry.schema_id(topic, schema.name, schema.text).to_bytes(4, "big")
+
+    def _reader(self, value: bytes) -> Read:
+        if value[:2] == SINGLE_OBJECT and len(value) >= _SINGLE_OBJECT_PREFIX:
+            return self._single_object_reader(value[:_SINGLE_OBJECT_PREFIX])
+        if value[:1] == CONFLUENT and len(value) >= _CONFLUENT_PREFIX:
+            schema_id = int.from_bytes(value[1:_CONFLUENT_PREFIX], "big")
+            raise _no_registry(schema_id) if self.registry is None else _not_loaded(schema_id)
+        raise UnknownFraming(value)
+
+    def _single_object_reader(self, prefix: bytes) -> Read:
+        schema = self.catalog.by_fingerprint(prefix[2:])
+        if schema is None:
+            raise UnknownSchema(
+                f"no schema has the fingerprint {prefix[2:].hex()}; give this process the schema file it was written "
+                "with, or use a schema registry"
+            )
+        self._readers[prefix] = read = self._compiled(schema.name, schema.parsed, len(prefix))
+        return read
+
+    def _compiled(self, job_type: str, writer: dict[str, Any], start: int) -> Read:
+        try:
+            binding = self.catalog.binding(job_type)
+            return compile_reader(writer, binding, start)
+        except Undecodable:
+            raise
+        except SchemasError as error:
+            raise SchemaMismatch(f"{job_type}: {error}") from error
+
+    def _confluent_reader(self, schema_id: int, text: str) -> Read:
+        """A reader for a schema of the registry; when there can be none, one that says so for each of its values."""
+        job_type: str | None = None
+        try:
+            writer = parse_writer_schema(text)
+            job_type = str(writer["name"])
+            return self._compiled(job_type, writer, _CONFLUENT_PREFIX)
+        except Undecodable as error:
+            return _Refusal(error, job_type)
+        except SchemaInvalid as error:
+            return _Refusal(UnknownSchema(f"schema id {schema_id} of the registry: {error}"), None)
+
+
+class _Refusal:
+    """Stands for the reader of a schema that cannot be read with."""
+
+    def __init__(self, error: Undecodable, job_type: str | None) -> None:
+        self.job_type = job_type
+        self._error = error
+
+    def __call__(self, value: bytes) -> tuple[str, Any]:
+        raise self._error.with_traceback(None)
+
+
+def _no_registry(schema_id: int) -> UnknownSchema:
+    return UnknownSchema(f"written with schema id {schema_id} of a schema registry; set SCHEMA_REGISTRY_URL to it")
+
+
+def _not_loaded(schema_id: int) -> UnknownSchema:
+    return UnknownSchema(f"schema id {schema_id} is not known to the schema registry")

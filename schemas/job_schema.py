@@ -1,0 +1,88 @@
+"""One released version of a job type's Avro schema."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import avro.errors
+import avro.schema
+import fastavro
+from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canonical_form
+
+from schemas.errors import SchemaInvalid
+from schemas.guard import hazard
+
+_FILE_NAME = re.compile(r"(?P<type>[A-Za-z_][A-Za-z0-9_]*)\.v(?P<version>[1-9][0-9]*)\.avsc")
+
+
+@dataclass(frozen=True)
+class JobSchema:
+    """One version of a job type's schema; the highest version is the current one."""
+
+    name: str  # Avro full name, such as jobs.email.SendEmail
+    version: int  # from the file's name, counted from 1
+    fingerprint: bytes  # CRC-64-AVRO, 8 bytes little-endian as the single-object encoding has it
+    parsed: dict[str, Any]  # as fastavro wants it
+    text: str  # the file as it is
+
+
+def read_schema(path: Path) -> JobSchema:
+    """Reads one file named <Type>.v<N>.avsc; raises SchemaInvalid naming the file and what is wrong."""
+    named = _FILE_NAME.fullmatch(path.name)
+    if not named:
+        raise SchemaInvalid(f"{path}: a schema file is named <Type>.v<N>.avsc, such as SendEmail.v1.avsc")
+    text = path.read_text("utf-8")
+    try:
+        schema = parse_schema(text)
+    except SchemaInvalid as error:
+        raise SchemaInvalid(f"{path}: {error}") from error
+    simple_name = schema["name"].rpartition(".")[2]
+    if simple_name != named["type"]:
+        raise SchemaInvalid(f"{path}: the record is called {simple_name!r}; file and record have one name")
+    return JobSchema(schema["name"], int(named["version"]), fingerprint_of(schema), schema, text)
+
+
+def schema_files(root: Path) -> Iterator[Path]:
+    """The schema files of a directory: one folder a queue, one file a version."""
+    if not root.is_dir():
+        raise SchemaInvalid(f"{root}: no such directory; it should hold <queue>/<Type>.v<N>.avsc files")
+    yield from sorted(root.glob("*/*.avsc"))
+
+
+def parse_schema(text: str) -> dict[str, Any]:
+    """Parses a job's schema as fastavro wants it, checked by `avro`'s stricter parser first; raises SchemaInvalid."""
+    try:
+        with warnings.catch_warnings():
+            # It ignores the logical types it does not know, as the specification demands; fastavro knows more.
+            warnings.simplefilter("ignore", avro.errors.IgnoredLogicalType)
+            avro.schema.parse(text)
+    except (avro.errors.AvroException, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise SchemaInvalid(f"not a valid Avro schema: {error}") from error
+    parsed = parse_writer_schema(text)
+    if "." not in parsed["name"]:
+        raise SchemaInvalid(f"the record {parsed['name']!r} needs a namespace, whose last part names its queue")
+    return parsed
+
+
+def parse_writer_schema(text: str) -> dict[str, Any]:
+    """Parses a schema that somebody else wrote a job with; raises SchemaInvalid."""
+    try:
+        parsed = fastavro.parse_schema(json.loads(text))
+    except (SchemaParseException, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise SchemaInvalid(f"not a valid Avro schema: {error}") from error
+    if not isinstance(parsed, dict) or parsed["type"] != "record":
+        raise SchemaInvalid("the schema of a job is a record")
+    if problem := hazard(parsed):
+        raise SchemaInvalid(problem)
+    return parsed
+
+
+def fingerprint_of(schema: dict[str, Any]) -> bytes:
+    """CRC-64-AVRO of the schema's canonical form, 8 bytes little-endian (Avro spec, Single-object encoding)."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))

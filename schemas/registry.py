@@ -1,0 +1,132 @@
+"""A schema registry that speaks Confluent's API: where schemas are registered and found by id."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema
+
+_NO_SUCH_SCHEMA = frozenset({40403})
+_NO_SUCH_SUBJECT_OR_SCHEMA = frozenset({40401, 40402, 40403})
+
+
+class SubjectStrategy(str, Enum):
+    """How the subject is named under which a schema is registered (Confluent's three subject name strategies)."""
+
+    TOPIC = "topic"  # <topic>-value
+    RECORD = "record"  # <full name>
+    TOPIC_RECORD = "topic_record"  # <topic>-<full name>
+
+    def subject(self, topic: str, job_type: str) -> str:
+        """The subject of a job type on a topic."""
+        if self is SubjectStrategy.TOPIC:
+            return f"{topic}-value"
+        return job_type if self is SubjectStrategy.RECORD else f"{topic}-{job_type}"
+
+
+class RegistrySettings(BaseSettings):
+    """Where the schema registry is, from SCHEMA_REGISTRY_* in the environment; without a URL there is none."""
+
+    model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True)
+
+    url: str | None = None  # several, separated by commas, are tried in turn
+    basic_auth_user_info: SecretStr | None = None  # user:password
+    ssl_ca_location: str | None = None
+    auto_register: bool = True  # False: only schemas registered already may be published with
+    subject_strategy: SubjectStrategy = SubjectStrategy.RECORD
+    timeout: float = 5.0  # of a request, in seconds
+
+    def client_config(self) -> dict[str, Any]:
+        """The settings as confluent-kafka's client wants them."""
+        config: dict[str, Any] = {
+            "url": self.url,
+            "timeout": self.timeout,
+            # Whoever calls decides how to wait: a worker pauses intake, a producer reports.
+            "max.retries": 0,
+        }
+        if self.basic_auth_user_info is not None:
+            config["basic.auth.user.info"] = self.basic_auth_user_info.get_secret_value()
+        if self.ssl_ca_location is not None:
+            config["ssl.ca.location"] = self.ssl_ca_location
+        return config
+
+
+class Registry:
+    """Looks up and registers schemas. Every call blocks for the timeout at most; answers are kept for good."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        """Connects to nothing yet; raises ValueError for a URL or credentials that cannot be right."""
+        self._settings = settings
+        self._client = SchemaRegistryClient(settings.client_config())
+        self._ids: dict[tuple[str, str], int] = {}
+
+    @classmethod
+    def from_environment(cls) -> Registry | None:
+        """The registry that SCHEMA_REGISTRY_URL names, or None when it is not set."""
+        settings = RegistrySettings()
+        return cls(settings) if settings.url else None
+
+    def schema_id(self, topic: str, job_type: str, text: str) -> int:
+        """The id of a schema, which is registered first where settings allow that.
+
+        Raises RegistryUnavailable, or RegistryRefused when the registry says no, as to an incompatible schema.
+        """
+        subject = self._settings.subject_strategy.subject(topic, job_type)
+        known = self._ids.get((subject, text))
+        if known is None:
+            known = self._ids[subject, text] = self._ask_for_id(subject, Schema(text, "AVRO"))
+        return known
+
+    def schema_text(self, schema_id: int) -> str:
+        """The Avro schema with an id; raises RegistryUnavailable, or UnknownSchema when there is none."""
+        try:
+            schema = self._client.get_schema(schema_id)
+        except SchemaRegistryError as error:
+            if error.error_code in _NO_SUCH_SCHEMA:
+                raise UnknownSchema(f"schema id {schema_id} is not known to the schema registry") from error
+            raise self._unavailable(error) from error
+        except Exception as error:
+            raise self._unavailable(error) from error
+        if schema.schema_type not in {None, "AVRO"} or not schema.schema_str:
+            raise UnknownSchema(f"schema id {schema_id} of the registry is {schema.schema_type}; a job's is AVRO")
+        if schema.references:
+            raise UnknownSchema(f"schema id {schema_id} of the registry refers to other schemas; write it in one piece")
+        return schema.schema_str
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _ask_for_id(self, subject: str, schema: Schema) -> int:
+        try:
+            if self._settings.auto_register:
+                return self._client.register_schema(subject, schema)
+            found = self._client.lookup_schema(subject, schema).schema_id
+        except SchemaRegistryError as error:
+            raise self._refused(subject, error) from error
+        except Exception as error:
+            raise self._unavailable(error) from error
+        if found is None:
+            raise RegistryUnavailable(f"the schema registry at {self._settings.url} gave no id for {subject!r}")
+        return found
+
+    def _refused(self, subject: str, error: SchemaRegistryError) -> RegistryUnavailable | RegistryRefused:
+        if error.error_code in _NO_SUCH_SUBJECT_OR_SCHEMA and not self._settings.auto_register:
+            return RegistryRefused(
+                f"subject {subject!r} does not have this schema; register it, or set SCHEMA_REGISTRY_AUTO_REGISTER=true"
+            )
+        if error.http_status_code in {401, 403}:
+            return RegistryRefused(f"{error}; check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO")
+        if error.http_status_code in {409, 422}:
+            return RegistryRefused(f"subject {subject!r}: {error}; make a new version that old readers can read")
+        return self._unavailable(error)
+
+    def _unavailable(self, error: Exception) -> RegistryUnavailable:
+        # Everything but a plain "no such schema" may pass, wrong credentials too: no good job is given up for it.
+        return RegistryUnavailable(f"the schema registry at {self._settings.url}: {type(error).__name__}: {error}")
