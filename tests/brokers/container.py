@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 from contextlib import closing, suppress
-from typing import Any
+from typing import Any, cast
 
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
@@ -27,7 +27,8 @@ class KafkaContainer(DockerContainer):
 
     def __init__(self, image: str, port: int) -> None:
         super().__init__(image)
-        self.with_kwargs(ports={f"{port}/tcp": ("127.0.0.1", port)})
+        # with_bind_ports would publish it on every interface.
+        cast("dict[str, Any]", self.ports)[f"{port}/tcp"] = ("127.0.0.1", port)
         self.with_envs(
             CLUSTER_ID="a2Fma2Etam9icy10ZXN0cw",
             KAFKA_NODE_ID="1",
@@ -44,6 +45,7 @@ class KafkaContainer(DockerContainer):
             KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS="4",
             KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR="1",
             KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR="1",
+            KAFKA_LOG_DIRS="/var/lib/kafka/data",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
             KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
             KAFKA_BROKER_SESSION_TIMEOUT_MS="3000",
@@ -67,7 +69,10 @@ class ContainerBroker(Broker):
         else:
             self._created = True
             self._container.start()
-        await_answer(self.bootstrap)
+        try:
+            await_answer(self.bootstrap)
+        except TimeoutError as silent:
+            raise TimeoutError(f"{silent}; the end of its log:\n{self._wrapped().logs(tail=20).decode()}") from None
 
     def stop(self) -> None:
         self._wrapped().stop(timeout=30)
