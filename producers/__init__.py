@@ -1,1 +1,42 @@
 """Publish jobs to Kafka from any microservice."""
+
+from producers.aio import AsyncJobHandle, AsyncJobProducer
+from producers.cluster import Cluster
+from producers.errors import (
+    DeliveriesFailed,
+    DeliveryFailed,
+    DeliveryPending,
+    JobRefused,
+    OptionInvalid,
+    PayloadTooLarge,
+    ProducerBroken,
+    ProducerClosed,
+    ProducersError,
+)
+from producers.handle import JobHandle, Position
+from producers.producer import JobProducer
+from producers.record import JobRecord, compose
+from producers.settings import ProducerSettings
+from schemas.errors import PayloadInvalid
+
+__all__ = [
+    "AsyncJobHandle",
+    "AsyncJobProducer",
+    "Cluster",
+    "DeliveriesFailed",
+    "DeliveryFailed",
+    "DeliveryPending",
+    "JobHandle",
+    "JobProducer",
+    "JobRecord",
+    "JobRefused",
+    "OptionInvalid",
+    "PayloadInvalid",
+    "PayloadTooLarge",
+    "Position",
+    "ProducerBroken",
+    "ProducerClosed",
+    "ProducerSettings",
+    "ProducersError",
+    "compose",
+]

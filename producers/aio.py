@@ -1,0 +1,189 @@
+"""The producer for asyncio."""
+
+import asyncio
+import logging
+from collections.abc import Generator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from producers.client import Client
+from producers.errors import DeliveryPending, ProducersError
+from producers.handle import Handle, Position
+from producers.publishing import Publishing, with_key
+from producers.pump import Pump
+from producers.record import JobRecord, Seconds, UserHeaders, route
+from producers.turnstile import Turnstile
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Message
+
+_LOGGER = logging.getLogger("producers")
+_JOBS_BETWEEN_YIELDS = 256  # about a millisecond's work
+
+
+class AsyncJobHandle(Handle):
+    """A job published by an AsyncJobProducer. `await handle` waits for delivery and returns where the job lies.
+
+    Any number of tasks may await it, any number of times; cancelling one of them changes nothing for the others.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self, id: str, topic: str, client: Client) -> None:  # noqa: A002 - the word for it, everywhere
+        super().__init__(id, topic, client)
+        self._waiting: list[asyncio.Future[None]] | None = None
+
+    def __await__(self) -> Generator[Any, None, Position]:
+        """Wait for delivery; raises DeliveryFailed."""
+        if not self._settled():
+            yield from self._report_future()
+        return self._outcome()
+
+    async def result(self, timeout: float | None = None) -> Position:
+        """Wait up to `timeout` seconds for delivery and return where the job lies.
+
+        Raises DeliveryFailed, and DeliveryPending when the time has passed.
+        """
+        if not self._settled():
+            await asyncio.wait([self._report_future()], timeout=timeout)
+        if not self._settled():
+            raise DeliveryPending(f"job {self.id}: no outcome within {timeout} s; delivery goes on")
+        return self._outcome()
+
+    def _report_future(self) -> "asyncio.Future[None]":
+        future = asyncio.get_running_loop().create_future()
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(future)
+        return future
+
+    def _report(self, error: "KafkaError | None", message: "Message") -> None:
+        Handle._report(self, error, message)
+        if self._waiting is not None:
+            for future in self._waiting:
+                if not future.done():
+                    future.set_result(None)
+            self._waiting = None
+
+
+class AsyncJobProducer(Publishing):
+    """Publishes jobs from one event loop; keep it for the life of the program.
+
+    A delivery that fails is raised by awaiting its handle, by flush() or at the end of the async with block, whichever
+    comes first, and logged in any case.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pump = Pump(self._client)
+        self._schemas = Turnstile()
+        self._buffer = Turnstile()
+        self._since_yield = 0
+
+    async def publish(
+        self,
+        payload: Any,
+        *,
+        key: str | None = None,
+        queue: str | None = None,
+        id: str | None = None,  # noqa: A002
+        headers: UserHeaders | None = None,
+        timeout: Seconds | None = None,
+        expires_in: Seconds | None = None,
+    ) -> AsyncJobHandle:
+        """Publish one job and return without waiting for its delivery; waits only while the buffer is full.
+
+        Jobs are sent in the order of the calls, also when several tasks wait. When this call is cancelled the job is
+        not sent. Options and errors are those of JobProducer.publish().
+        """
+        if self._schemas.busy() or not self._is_prepared(type(payload), queue):
+            await self._prepare(type(payload), queue)
+        return await self._send(
+            self._compose(payload, key=key, queue=queue, id=id, headers=headers, timeout=timeout, expires_in=expires_in)
+        )
+
+    async def publish_many(
+        self,
+        jobs: Iterable[Any],
+        *,
+        queue: str | None = None,
+        headers: UserHeaders | None = None,
+        timeout: Seconds | None = None,
+        expires_in: Seconds | None = None,
+    ) -> list[AsyncJobHandle]:
+        """Publish payloads, or pairs of a payload and its key, in their order.
+
+        As publish(), except that nothing is sent when any of them is refused. When this call is cancelled, the jobs
+        not yet in the buffer are not sent.
+        """
+        jobs = list(jobs)
+        for model in {type(payload) for payload, _ in map(with_key, jobs)}:
+            if not self._is_prepared(model, queue):
+                await self._prepare(model, queue)
+        records = self._compose_all(jobs, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in)
+        return [await self._send(record) for record in records]
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Wait up to `timeout` seconds until every job published so far is delivered.
+
+        Raises DeliveryPending when the time has passed, DeliveryFailed or DeliveriesFailed for what nobody was told.
+        """
+        try:
+            await asyncio.wait_for(self._idle(), timeout)
+        except asyncio.TimeoutError:
+            raise DeliveryPending(
+                f"{self._client.pending():,} jobs: no outcome within {timeout} s; delivery goes on"
+            ) from None
+        self._client.failures.raise_any()
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Flush, and take no more jobs. Raises as flush() does."""
+        try:
+            await self.flush(timeout)
+        finally:
+            self._client.close()
+
+    async def __aenter__(self) -> "AsyncJobProducer":
+        """Use the producer until the end of the block."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close, and raise what failed; where the block has raised already, that goes first and ours is logged."""
+        try:
+            await self.close()
+        except ProducersError as failure:
+            if error is None:
+                raise
+            _LOGGER.error("%s", failure)
+
+    async def _send(self, record: JobRecord) -> AsyncJobHandle:
+        handle = AsyncJobHandle(record.id, record.topic, self._client)
+        self._since_yield += 1
+        must_wait = self._since_yield > _JOBS_BETWEEN_YIELDS or self._buffer.busy()
+        if must_wait or not self._client.offer(record, handle):
+            await self._send_in_turn(record, handle)
+        self._pump.start()
+        return handle
+
+    async def _send_in_turn(self, record: JobRecord, handle: AsyncJobHandle) -> None:
+        """Wait for those before us, let the loop do its other work, and wait for room."""
+        async with self._buffer:
+            if self._since_yield > _JOBS_BETWEEN_YIELDS:
+                self._since_yield = 0
+                await asyncio.sleep(0)
+            while not self._client.offer(record, handle):
+                await self._pump.look()
+
+    def _is_prepared(self, model: type, queue: str | None) -> bool:
+        return self._codec.registry is None or self._codec.is_prepared(model, route(model, self._namespace, queue)[1])
+
+    async def _prepare(self, model: type, queue: str | None) -> None:
+        """Ask the registry off the loop, once for each type; jobs published meanwhile keep their order."""
+        async with self._schemas:
+            await self._codec.prepare(model, route(model, self._namespace, queue)[1])
+
+    async def _idle(self) -> None:
+        while self._client.pending():
+            await self._pump.look()
