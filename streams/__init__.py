@@ -33,6 +33,7 @@ def __getattr__(name: str) -> Any:
     and must neither read the environment nor load Faust."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from streams import commands  # noqa: F401, PLC0415 - importing them adds them to the command line
     from streams.application import build_app  # noqa: PLC0415 - see above
 
     app = build_app()

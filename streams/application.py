@@ -12,7 +12,10 @@ from faust.app.base import BootStrategy
 
 from schemas.catalog import shipped
 from schemas.codec import Codec
+from schemas.registry import Registry
 from streams.engine import Engine
+from streams.errors import SetupError
+from streams.health import add_health
 from streams.modules import load_queues
 from streams.queues import Queue
 from streams.settings import Settings
@@ -23,9 +26,14 @@ logger = logging.getLogger("streams.application")
 
 
 class _Boot(BootStrategy):
-    """Starts no producer of Faust's: outcomes need one that waits for the broker's word."""
+    """Starts no producer of Faust's, since outcomes need one that waits for the broker's word, and no web server unless
+    a port is set, whatever the command line's default says."""
 
     enable_kafka_producer = False
+
+    def _should_enable_web(self) -> bool:
+        app: Any = self.app
+        return app.settings.web_port is not None
 
 
 class JobsApp(faust.App):
@@ -74,13 +82,26 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     """Build the worker's application from the environment; raises SetupError and whatever a job module raises."""
     settings = settings or Settings()
     queues = load_queues(settings.job_packages)
-    served = [queue for queue in queues if queue.pool == settings.pool]
+    served = _served(queues, settings.pool)
     engine = Engine(settings, served, _codec(queues))
     app = JobsApp(settings, engine)
     app.transport = Transport(app.conf.broker_consumer, app, Wiring(settings, engine.intake, engine.cancel_running))
     for queue in served:
         _add_agent(app, queue)
+    if settings.web_port is not None:
+        add_health(app)
     return app
+
+
+def _served(queues: list[Queue], pool: str) -> list[Queue]:
+    served = [queue for queue in queues if queue.pool == pool]
+    if not served:
+        pools = ", ".join(sorted({queue.pool for queue in queues})) or "none"
+        raise SetupError(
+            f"no queue belongs to pool {pool!r}; pools with queues: {pools}. Set STREAMS_POOL to one of them, or name"
+            " the package of your queues in STREAMS_JOBS"
+        )
+    return served
 
 
 def _codec(queues: list[Queue]) -> Codec:
@@ -88,7 +109,7 @@ def _codec(queues: list[Queue]) -> Codec:
     for queue in queues:
         for job in queue:
             catalog.add_model(job.model)
-    return Codec(catalog)
+    return Codec(catalog, Registry.from_environment())
 
 
 def _add_agent(app: JobsApp, queue: Queue) -> None:

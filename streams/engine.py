@@ -32,7 +32,7 @@ class Engine:
     def __init__(self, settings: Settings, queues: Iterable[Queue], codec: Codec) -> None:
         self.settings = settings
         self.queues = list(queues)
-        self._codec = codec
+        self.codec = codec
         self._threads = Threads()
         self._processes = Processes(settings.processes)
         self._sender = Sender(settings.cluster, message_max_bytes=BROKER_MESSAGE_MAX + DEAD_LETTER_ROOM)
@@ -43,7 +43,7 @@ class Engine:
 
     def _executor(self, queue: Queue, outcomes: Outcomes) -> Executor:
         return Executor(
-            Handling(queue, self._codec, self._threads, self._processes),
+            Handling(queue, self.codec, self._threads, self._processes),
             outcomes,
             concurrency=_concurrency(queue, self.settings),
             report=reporting.every if self.settings.log_jobs else reporting.quiet,
@@ -59,7 +59,7 @@ class Engine:
         self.intake.take(batch)
 
     async def _load_schemas(self, records: Iterable[Record]) -> None:
-        missing = {self._codec.missing_schema_id(record.value) for record in records} - {None}
+        missing = {self.codec.missing_schema_id(record.value) for record in records} - {None}
         for schema_id in sorted(number for number in missing if number is not None):
             await self._load_schema(schema_id)
 
@@ -67,7 +67,7 @@ class Engine:
         """Wait for a writer's schema: a registry that is down must not turn good jobs into dead letters."""
         while True:
             try:
-                await self._codec.load_schema(schema_id)
+                await self.codec.load_schema(schema_id)
             except UnknownSchema:
                 return  # Decoding says so again, in the dead letter.
             except RegistryUnavailable as error:

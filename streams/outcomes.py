@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from producers.record import JobRecord, compose
 from schemas.codec import Codec
+from schemas.errors import RegistryUnavailable
 from schemas.headers import Origin, with_failure
 from streams.context import FollowUp, JobContext
 from streams.core.outcome import Failed
 from streams.handling import Record
 from streams.sender import Outgoing, Sender
 from streams.settings import Settings
+
+logger = logging.getLogger("streams.outcomes")
+
+#: Seconds before the schema registry is asked again.
+_RETRY_AFTER = 1.0
 
 
 class Outcomes:
@@ -38,8 +45,19 @@ class Outcomes:
 
     async def publish(self, ctx: JobContext) -> None:
         """Publish the follow-up jobs of a handler that has returned."""
-        records = [self._compose(follow_up, ctx) for follow_up in ctx.follow_ups]
+        records = [await self._compose_when_possible(follow_up, ctx) for follow_up in ctx.follow_ups]
         await asyncio.gather(*(self._sender.send(_outgoing(record)) for record in records))
+
+    async def _compose_when_possible(self, follow_up: FollowUp, parent: JobContext) -> JobRecord:
+        """Wait for a schema registry that is down: the handler is done, and must not be blamed."""
+        if self._codec.registry is None:
+            return self._compose(follow_up, parent)
+        while True:
+            try:
+                return await asyncio.to_thread(self._compose, follow_up, parent)
+            except RegistryUnavailable as error:
+                logger.error("job %s waits for the schema registry to publish a follow-up: %s", parent.id, error)
+                await asyncio.sleep(_RETRY_AFTER)
 
     def _compose(self, follow_up: FollowUp, parent: JobContext) -> JobRecord:
         return compose(

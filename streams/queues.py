@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
+from producers.topics import RESERVED_QUEUES
 from schemas.catalog import Catalog
 from streams.context import JobContext
 from streams.errors import DefinitionError
@@ -21,9 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: A handler that says nothing else may run this long. Seconds.
 DEFAULT_TIMEOUT = 600.0
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
-_SUFFIXES = ("high", "low", "retry", "dead")
-_RESERVED = ("scheduled", "state", "control")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
 class Kind(Enum):
@@ -117,9 +116,9 @@ class Queue:
 def _check_name(what: str, name: str) -> None:
     if not isinstance(name, str) or not _NAME.match(name) or len(name) > 100:
         raise DefinitionError(
-            f"{name!r} cannot name a {what}: use up to 100 lower-case letters, digits, '-' and '_', such as 'email'"
+            f"{name!r} cannot name a {what}: use up to 100 letters, digits, '-' and '_', such as 'email'"
         )
-    if what == "queue" and name in _RESERVED + _SUFFIXES:
+    if what == "queue" and name in RESERVED_QUEUES:
         raise DefinitionError(f"{name!r} is the name of a topic of the system's own; give the queue another name")
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from producers.cluster import Cluster
+from producers.topics import queue_topic
 
 
 class Settings(BaseSettings):
@@ -20,9 +21,9 @@ class Settings(BaseSettings):
 
     cluster: Cluster = Field(default_factory=Cluster)
     #: First part of every topic's name.
-    namespace: str = Field(default="jobs", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,60}$")
+    namespace: str = Field(default="jobs", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     #: The pool this worker serves; its consumer group is `<namespace>.<pool>`.
-    pool: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")
+    pool: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
     #: Packages or modules with job modules, comma-separated, beside `streams.jobs`.
     jobs: str = ""
     #: Whether the queues that ship with the project are served.
@@ -64,5 +65,5 @@ class Settings(BaseSettings):
 
     def topic(self, queue: str, suffix: str = "") -> str:
         """The name of a queue's topic, or of the one beside it (`dead`)."""
-        name = f"{self.namespace}.{queue}"
+        name = queue_topic(self.namespace, queue)
         return f"{name}.{suffix}" if suffix else name

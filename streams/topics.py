@@ -70,8 +70,8 @@ def _check_count(topic: str, partitions: int, beside: str, count: int) -> None:
     if count != partitions:
         raise SetupError(
             f"topic {beside!r} has {count} partitions and {topic!r} has {partitions}; they must agree, since a job"
-            f" keeps its partition: add partitions to the smaller one (kafka-topics.sh --alter), or delete {beside!r} if"
-            " nothing in it is needed"
+            f" keeps its partition: add partitions to the smaller one (kafka-topics.sh --alter), or delete {beside!r}"
+            " if nothing in it is needed"
         )
 
 

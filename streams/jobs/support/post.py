@@ -54,6 +54,8 @@ async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: fl
                 " network"
             ) from None
         raise
+    except aiohttp.InvalidURL as error:
+        raise Refused(f"url cannot be used: {error}") from None
     except (TimeoutError, asyncio.TimeoutError):
         raise DeliveryRejected(f"{_shown(url)} did not answer within {timeout:g} s") from None
 

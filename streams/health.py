@@ -1,0 +1,17 @@
+"""The health check: `GET /health` on STREAMS_WEB_PORT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def add_health(app: Any) -> None:
+    """Serve /health: 200 while the worker runs, 503 while it starts or stops or once it has failed."""
+
+    async def health(view: Any, request: Any) -> Any:
+        well = app.started and not app.should_stop and not app.crashed
+        intake = app.engine.intake
+        facts = {"well": well, "partitions": intake.assigned, "pending": intake.pending}
+        return view.json(facts, status=200 if well else 503)
+
+    app.page("/health")(health)
