@@ -123,10 +123,10 @@ class DumperCompiler:
         choices = [(self._tag(branch), strict.convert_of(branch)) for branch in branches]
         return _choice(choices, nullable=nullable)
 
-    def _tag(self, branch: Any) -> str | None:
-        """The name of a record or enum, by which fastavro is told the branch instead of guessing it."""
+    def _tag(self, branch: Any) -> str:
+        """Names the branch, which fastavro would guess otherwise: it takes a text that looks like a symbol for one."""
         node = self._binding.resolve(branch)
-        return str(node["name"]) if self._binding.kind(node) in {"record", "enum"} else None
+        return str(node["name"]) if isinstance(node, dict) and "name" in node else self._binding.kind(node)
 
 
 def _at(step: str, convert: Convert, value: Any) -> Any:
@@ -176,7 +176,7 @@ def _nullable(step: Convert | None) -> Convert | None:
     return dump
 
 
-def _choice(choices: list[tuple[str | None, Convert]], *, nullable: bool) -> Convert:
+def _choice(choices: list[tuple[str, Convert]], *, nullable: bool) -> Convert:
     def dump(value: Any) -> Any:
         if nullable and value is None:
             return None
@@ -184,7 +184,7 @@ def _choice(choices: list[tuple[str | None, Convert]], *, nullable: bool) -> Con
         for name, step in choices:
             datum = _attempt(step, value)
             if not isinstance(datum, Unfit):
-                return datum if name is None else (name, datum)
+                return name, datum
             refused.insert(-1 if nullable else len(refused), datum.expected)
         raise Unfit(" or ".join(refused), value)
 

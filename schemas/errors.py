@@ -113,5 +113,8 @@ class ModelInvalid(SchemasError, TypeError):
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # A value nested too deeply cannot even be shown.
+        text = f"an instance of {type(value).__qualname__}"
     return text if len(text) <= 80 else f"{text[:77]}..."

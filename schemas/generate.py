@@ -35,7 +35,8 @@ from schemas.job_schema import JobSchema, read_schema, schema_files
 _SHIPPED_MODELS_DIR = Path(__file__).parent / "models"
 _NAMED = frozenset({"record", "enum", "fixed"})
 _NESTING = frozenset({"type", "items", "values", "fields"})
-_HEADER = '''"""Models of the {queue} queue's jobs.
+_HEADER = '''# ruff: noqa
+"""Models of the {queue} queue's jobs.
 
 Generated from the schemas in {schemas} by python -m schemas.generate; do not edit.
 """'''

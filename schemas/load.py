@@ -87,11 +87,11 @@ class LoaderCompiler:
             node = self._binding.resolve(branch)
             kind = self._binding.kind(node)
             step = self._convert(node)
-            if kind in {"record", "enum", "fixed"}:
+            if self._binding.tagged and kind in {"record", "enum", "fixed"}:
                 by_name[node["name"]] = step or _same
-            if step:
+            elif step:
                 by_type[RAW_TYPES[kind]] = step
-        if not by_type and not (self._binding.tagged and by_name):
+        if not by_type and not by_name:
             return None
 
         def convert(value: Any) -> Any:

@@ -1,3 +1,4 @@
+# ruff: noqa
 """Models of the email queue's jobs.
 
 Generated from the schemas in ../jobs/email by python -m schemas.generate; do not edit.

@@ -1,3 +1,4 @@
+# ruff: noqa
 """Models of the image queue's jobs.
 
 Generated from the schemas in ../jobs/image by python -m schemas.generate; do not edit.

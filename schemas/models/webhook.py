@@ -1,3 +1,4 @@
+# ruff: noqa
 """Models of the webhook queue's jobs.
 
 Generated from the schemas in ../jobs/webhook by python -m schemas.generate; do not edit.
