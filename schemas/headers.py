@@ -126,8 +126,8 @@ def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> M
     """Reads a record's headers; raises HeaderInvalid for one that steers the job and cannot be understood."""
     found: dict[str, bytes | None] = dict(headers or ())
     place = Origin(topic, partition, offset)
-    job_id = _text(found, CE_ID) if CE_ID in found else f"{topic}-{partition}-{offset}"
-    if _STEERING.isdisjoint(found):
+    job_id = identity(found, topic, partition, offset)
+    if not steers(found):
         return Metadata(job_id, place, found)
     return Metadata(
         job_id,
@@ -144,6 +144,16 @@ def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> M
         dedup_key=_optional_text(found, DEDUP_KEY),
         dedup_ttl_ms=_number(found, DEDUP_TTL_MS, 18, _MILLIS),
     )
+
+
+def identity(headers: Mapping[str, bytes | None], topic: str, partition: int, offset: int) -> str:
+    """The id of the job at this place; raises HeaderInvalid for one that is no text."""
+    return _text(headers, CE_ID) if CE_ID in headers else f"{topic}-{partition}-{offset}"
+
+
+def steers(headers: Mapping[str, bytes | None]) -> bool:
+    """Whether any header changes how the job is run, so that `parse` has something to tell beyond its identity."""
+    return not _STEERING.isdisjoint(headers)
 
 
 def parse_origin(value: bytes | None) -> Origin:

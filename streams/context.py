@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import uuid_utils
 
 logger = logging.getLogger("streams.job")
+
+_NO_HEADERS: Mapping[str, bytes | None] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +37,39 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
         return f"[{job['job_queue']} {job['job_id']}] {msg}", kwargs
 
 
-@dataclass(slots=True)
 class JobContext:
-    """A job's identity, and its ties to other jobs. It may be sent to another process."""
+    """A job's identity, and its ties to other jobs. It may be sent to another process.
 
-    #: The job's id; it never changes, through retries, dead letters and redrives.
-    id: str
-    #: The queue it came from.
-    queue: str
-    #: Its ordering key; None when it is a lane of its own.
-    key: str | None
-    #: How many attempts were made before this one.
-    attempt: int
-    #: The record's headers; where a name stands twice, the last.
-    headers: Mapping[str, bytes | None]
-    #: Id of the job that published this one.
-    parent: str | None = None
-    _follow_ups: list[FollowUp] = field(default_factory=list)
+    id       never changes, through retries, dead letters and redrives
+    queue    the queue it came from
+    attempt  how many attempts were made before this one
+    headers  of the record; where a name stands twice, the last
+    parent   id of the job that published this one
+    """
+
+    __slots__ = ("_follow_ups", "_key", "attempt", "headers", "id", "parent", "queue")
+
+    def __init__(  # noqa: PLR0917 - made for every job, and keywords cost time
+        self,
+        id: str,  # noqa: A002 - the word for it, everywhere
+        queue: str,
+        key: bytes | None = None,
+        headers: Mapping[str, bytes | None] = _NO_HEADERS,
+        attempt: int = 0,
+        parent: str | None = None,
+    ) -> None:
+        self.id = id
+        self.queue = queue
+        self._key = key
+        self.headers = headers
+        self.attempt = attempt
+        self.parent = parent
+        self._follow_ups: list[FollowUp] | None = None
+
+    @property
+    def key(self) -> str | None:
+        """The ordering key; None when the job is a lane of its own."""
+        return None if self._key is None else self._key.decode("utf-8", "backslashreplace")
 
     @property
     def logger(self) -> JobLogger:
@@ -76,10 +94,16 @@ class JobContext:
         a job that runs again after a crash publishes them again. Arguments are those of `JobProducer.publish`.
         """
         job_id = id if id is not None else str(uuid_utils.uuid7())
+        if self._follow_ups is None:
+            self._follow_ups = []
         self._follow_ups.append(FollowUp(payload, job_id, key, queue, headers, timeout, expires_in))
         return job_id
 
     @property
-    def follow_ups(self) -> list[FollowUp]:
-        """What the handler has published so far."""
+    def follow_ups(self) -> list[FollowUp] | None:
+        """What the handler has published so far, if anything."""
         return self._follow_ups
+
+    def adopt(self, follow_ups: list[FollowUp]) -> None:
+        """Take over what a handler has published in another process."""
+        self._follow_ups = follow_ups

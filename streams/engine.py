@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, UnknownSchema
-from streams import reporting
 from streams.executor import Executor
 from streams.handling import Handling, Record
 from streams.intake import Batch, Intake
@@ -46,7 +45,7 @@ class Engine:
             Handling(queue, self.codec, self._threads, self._processes),
             outcomes,
             concurrency=_concurrency(queue, self.settings),
-            report=reporting.every if self.settings.log_jobs else reporting.quiet,
+            report_all=self.settings.log_jobs,
         )
 
     def start(self) -> None:

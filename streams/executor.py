@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
-from time import monotonic, time
+from time import monotonic
 
 from streams.context import JobContext
 from streams.core.lanes import Lane
@@ -21,7 +21,7 @@ from streams.errors import JobTimeout
 from streams.handling import Handling, Record
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
-from streams.reporting import Report
+from streams.reporting import report
 
 WorkPartition = Partition[Record]
 WorkLane = Lane[Record, WorkPartition]
@@ -86,13 +86,13 @@ class Executor:
         outcomes: Outcomes,
         *,
         concurrency: int,
-        report: Report,
+        report_all: bool,
     ) -> None:
         self.queue = handling.queue.name
         self._open = handling.open
         self._outcomes = outcomes
         self._concurrency = concurrency
-        self._report = report
+        self._report_all = report_all
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
@@ -104,8 +104,7 @@ class Executor:
         self._slice_end = 0.0
         #: Jobs that run now.
         self.active = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._awaiting_quiet: list[asyncio.Future[None]] = []
 
     def submit(self, lanes: Iterable[WorkLane]) -> None:
         """Take lanes that have become ready."""
@@ -123,7 +122,10 @@ class Executor:
 
     async def quiet(self) -> None:
         """Wait until no job runs."""
-        await self._quiet.wait()
+        if self.active:
+            quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._awaiting_quiet.append(quiet)
+            await quiet
 
     def forget_lost(self) -> None:
         """Cancel the runs of lost partitions, and drop what they have waiting."""
@@ -148,6 +150,8 @@ class Executor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._runners.clear()
+        self._idle.clear()
+        self._waking = 0
 
     def _wake(self) -> None:
         """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""
@@ -164,7 +168,7 @@ class Executor:
             self._waking += 1
 
     async def _run(self, runner: Runner) -> None:
-        ready = self._ready
+        """Run lane heads until the task is cancelled, each to a durable outcome, and put the lanes back."""
         self._waking -= 1
         while True:
             ready = self._ready
@@ -172,12 +176,31 @@ class Executor:
                 await self._rest()
                 continue
             lane = ready.popleft()
-            if lane.owner.lost:
+            partition = lane.owner
+            if partition.lost:
                 continue
             if ready and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
-            await self._run_head(runner, lane)
-            await self._yield(runner)
+            runner.lane = lane
+            self._turn = runner
+            self.active += 1
+            try:
+                settled = await self._settle(runner, lane.head)
+            finally:
+                runner.lane = None
+                self.active -= 1
+                if not self.active and self._awaiting_quiet:
+                    self._tell_quiet()
+            if settled and partition.finish(lane):
+                self._ready.append(lane)
+            self.on_progress(partition)
+            # Jobs that never wait must let the loop turn now and then.
+            now = monotonic()
+            if self._turn is not runner:
+                self._slice_end = now + _SLICE
+            elif now >= self._slice_end:
+                await asyncio.sleep(0)
+                self._slice_end = monotonic() + _SLICE
 
     async def _rest(self) -> None:
         rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -185,42 +208,20 @@ class Executor:
         await rest
         self._waking -= 1
 
-    async def _yield(self, runner: Runner) -> None:
-        """Let the loop turn when jobs that never wait have kept it for a whole slice."""
-        now = monotonic()
-        if self._turn is not runner:
-            self._turn = runner
-            self._slice_end = now + _SLICE
-        elif now >= self._slice_end:
-            await asyncio.sleep(0)
-            self._slice_end = monotonic() + _SLICE
-
-    async def _run_head(self, runner: Runner, lane: WorkLane) -> None:
-        """Bring the head of a lane to a durable outcome, and the lane back among the ready ones."""
-        partition = lane.owner
-        runner.lane = lane
-        self._turn = runner
-        self.active += 1
-        if self.active == 1:
-            self._quiet.clear()
-        try:
-            settled = await self._settle(runner, lane.jobs[0])
-        finally:
-            runner.lane = None
-            self.active -= 1
-            if not self.active:
-                self._quiet.set()
-        if settled and partition.finish(lane):
-            self._ready.append(lane)
-        self.on_progress(partition)
+    def _tell_quiet(self) -> None:
+        waiting, self._awaiting_quiet = self._awaiting_quiet, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def _settle(self, runner: Runner, record: Record) -> bool:
         """Run a job until its outcome is durable; False if its partition was lost before that."""
         started = monotonic()
         ctx: JobContext | None = None
+        outcome: Succeeded | Failed = SUCCEEDED
         try:
             try:
-                call, payload, ctx, timeout = self._open(record, int(time() * 1000))
+                call, payload, ctx, timeout = self._open(record)
                 if call.watched:
                     runner.deadline = started + timeout
                     await call.invoke(payload, ctx)
@@ -229,7 +230,6 @@ class Executor:
                     await call.invoke(payload, ctx, timeout)
                 if ctx.follow_ups:
                     await self._outcomes.publish(ctx)
-                outcome: Succeeded | Failed = SUCCEEDED
             except BaseException as error:
                 runner.deadline = None
                 outcome = _explain(runner, error)
@@ -241,7 +241,8 @@ class Executor:
             return False
         if runner.cut is not None:
             runner.restore()
-        self._report(self.queue, record, ctx, outcome, monotonic() - started)
+        if self._report_all or outcome is not SUCCEEDED:
+            report(self.queue, record, ctx, outcome, monotonic() - started)
         return True
 
 

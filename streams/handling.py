@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import time
 from typing import Any, Protocol
 
 from schemas.codec import Codec
-from schemas.headers import Headers, Metadata, parse
+from schemas.headers import Headers, Metadata, identity, parse, steers
 from streams.context import JobContext
 from streams.errors import JobExpired, NoHandler
 from streams.processes import Processes
@@ -45,28 +46,35 @@ class Handling:
         self._decode = codec.decode
         self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
 
-    def open(self, record: Record, now_ms: int) -> tuple[Call, Any, JobContext, float]:
+    def open(self, record: Record) -> tuple[Call, Any, JobContext, float]:
         """Make a record ready to run: the call, the payload, the context, and the timeout in seconds.
 
         Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter.
         """
-        metadata = parse(record.headers, record.topic, record.partition, record.offset)
-        if metadata.expires_at is not None and metadata.expires_at <= now_ms:
-            raise JobExpired(f"the job expired {(now_ms - metadata.expires_at) / 1000:.3f} s before it could run")
+        headers = dict(record.headers)
         job_type, payload = self._decode(record.value)
         call = self._calls.get(job_type)
         if call is None:
-            raise NoHandler(
-                f"queue {self.queue.name!r} has no handler for {job_type}; it handles"
-                f" {', '.join(sorted(self._calls)) or 'nothing'}"
-            )
-        timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
-        return call, payload, _context(self.queue.name, record.key, metadata), timeout
+            raise self._no_handler(job_type)
+        if steers(headers):
+            metadata = parse(record.headers, record.topic, record.partition, record.offset)
+            _check_expiry(metadata)
+            timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
+            ctx = JobContext(metadata.id, self.queue.name, record.key, headers, metadata.attempt, metadata.parent)
+            return call, payload, ctx, timeout
+        job_id = identity(headers, record.topic, record.partition, record.offset)
+        return call, payload, JobContext(job_id, self.queue.name, record.key, headers), call.timeout
+
+    def _no_handler(self, job_type: str) -> NoHandler:
+        known = ", ".join(sorted(self._calls)) or "nothing"
+        return NoHandler(f"queue {self.queue.name!r} has no handler for {job_type}; it handles {known}")
 
 
-def _context(queue: str, key: bytes | None, metadata: Metadata) -> JobContext:
-    text = None if key is None else key.decode("utf-8", "backslashreplace")
-    return JobContext(metadata.id, queue, text, metadata.attempt, metadata.headers, metadata.parent)
+def _check_expiry(metadata: Metadata) -> None:
+    if metadata.expires_at is not None:
+        late = time() - metadata.expires_at / 1000
+        if late >= 0:
+            raise JobExpired(f"the job expired {late:.3f} s before it could run")
 
 
 def _call(job: JobDefinition, threads: Threads, processes: Processes) -> Call:

@@ -60,7 +60,8 @@ class Intake:
     """What this worker has been assigned, and how far it has come.
 
     limit_jobs and limit_bytes bound what one queue holds in memory; a queue's partitions share them equally.
-    `on_room` is called when a partition that was full may be read again, `on_finish` when there is something to commit.
+    `on_room` is called when a partition that was full may be read again, `on_finish` when there is something
+    to commit again.
     """
 
     def __init__(self, executors: Mapping[str, Executor], *, limit_jobs: int, limit_bytes: int) -> None:
@@ -75,6 +76,8 @@ class Intake:
         self.epoch = 0
         self._generation = -1
         self.on_room: Callable[[TopicPartition], None] = lambda tp: None
+        #: Whether something has finished since `due` was last asked.
+        self.commit_wanted = False
         self.on_finish: Callable[[], None] = lambda: None
 
     # -- the group --------------------------------------------------------------------------------------------------
@@ -173,7 +176,9 @@ class Intake:
 
     def progressed(self, partition: WorkPartition) -> None:
         """A job of this partition is finished (or lost)."""
-        self.on_finish()
+        if not self.commit_wanted:
+            self.commit_wanted = True
+            self.on_finish()
         if self._closed and partition in self._closed and partition.roomy:
             self.on_room(self._closed.pop(partition))
 
@@ -181,6 +186,7 @@ class Intake:
 
     def due(self) -> list[Due]:
         """What there is to commit."""
+        self.commit_wanted = False
         return [
             Due(tp, partition, partition.offsets.commit())
             for tp, partition in self._partitions.items()

@@ -9,7 +9,6 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -41,7 +40,7 @@ class Processes:
         timeout is in seconds and counts from the start in the process. Raises JobTimeout when it is over,
         HandlerCrashed when the process dies, RemoteFailure for an exception. Cancelling this kills the process.
         """
-        future = self._open().schedule(_work, args=(_address(handler), payload, replace(ctx)), timeout=timeout)
+        future = self._open().schedule(_work, args=(_address(handler), payload, ctx), timeout=timeout)
         try:
             failure, follow_ups = await asyncio.wrap_future(future)
         except asyncio.TimeoutError:
@@ -50,7 +49,7 @@ class Processes:
             raise HandlerCrashed(f"the process that ran the handler died ({_cause(crash)})") from None
         if failure is not None:
             raise RemoteFailure(failure)
-        ctx.follow_ups.extend(follow_ups)
+        ctx.adopt(follow_ups)
 
     def close(self) -> None:
         """Kill the processes. Blocks for a moment."""
@@ -93,4 +92,4 @@ def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> tuple[Fail
     except BaseException as error:
         frames = error.__traceback__
         return Failed.of(error, stack_from=frames.tb_next if frames else None), []
-    return None, ctx.follow_ups
+    return None, ctx.follow_ups or []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from streams.context import JobContext
 from streams.core.outcome import Failed, Succeeded
@@ -11,18 +10,9 @@ from streams.handling import Record
 
 logger = logging.getLogger("streams.outcome")
 
-#: Called with the queue, the record, the context (None if the record could not be opened), the outcome, and seconds.
-Report = Callable[[str, Record, "JobContext | None", "Succeeded | Failed", float], None]
 
-
-def quiet(queue: str, record: Record, ctx: JobContext | None, outcome: Succeeded | Failed, seconds: float) -> None:
-    """Log dead letters only."""
-    if isinstance(outcome, Failed):
-        every(queue, record, ctx, outcome, seconds)
-
-
-def every(queue: str, record: Record, ctx: JobContext | None, outcome: Succeeded | Failed, seconds: float) -> None:
-    """Log every outcome."""
+def report(queue: str, record: Record, ctx: JobContext | None, outcome: Succeeded | Failed, seconds: float) -> None:
+    """Log an outcome; `ctx` is None for a record that could not be opened."""
     job_id = ctx.id if ctx else f"{record.topic}-{record.partition}-{record.offset}"
     key = "-" if record.key is None else record.key.decode("utf-8", "backslashreplace")
     if isinstance(outcome, Failed):

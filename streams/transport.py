@@ -163,13 +163,13 @@ class Consumer(driver.Consumer):
         self.wiring = transport.wiring
         self.intake = transport.wiring.intake
         self.intake.on_room = self._reopen
-        self.intake.on_finish = self._finished
         #: Partitions to fetch from. Never empty, since aiokafka takes an empty set for all partitions.
         self._open: set[Any] = {_NO_PARTITION}
         self._unopened: set[TopicPartition] = set()
         self._generation = -1
         self._may_commit = False
         self._commit_wanted = asyncio.Event()
+        self.intake.on_finish = self._commit_wanted.set
         self._committing = asyncio.Lock()
         self._drained: asyncio.Task[None] | None = None
         super().__init__(transport, **kwargs)
@@ -280,10 +280,6 @@ class Consumer(driver.Consumer):
         await self._commit_last()
 
     # -- commits ----------------------------------------------------------------------------------------------------
-
-    def _finished(self) -> None:
-        if not self._commit_wanted.is_set():
-            self._commit_wanted.set()
 
     @Service.task
     async def _commit_handler(self) -> None:

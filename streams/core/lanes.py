@@ -14,14 +14,16 @@ W = TypeVar("W")
 
 
 class Lane(Generic[J, W]):
-    """The waiting jobs of one key; the first is the one that runs or runs next."""
+    """The jobs of one key: `head` runs or runs next, `rest` waits behind it."""
 
-    __slots__ = ("jobs", "key", "owner")
+    __slots__ = ("head", "key", "owner", "rest")
 
     def __init__(self, owner: W, key: bytes | None, job: J) -> None:
         self.owner = owner
         self.key = key
-        self.jobs: deque[J] = deque((job,))
+        self.head = job
+        # Most lanes hold one job at a time, so the queue behind it is only made for a second one.
+        self.rest: deque[J] | None = None
 
 
 class Lanes(Generic[J, W]):
@@ -45,13 +47,15 @@ class Lanes(Generic[J, W]):
         if lane is None:
             lane = self._by_key[key] = Lane(self._owner, key, job)
             return lane
-        lane.jobs.append(job)
+        if lane.rest is None:
+            lane.rest = deque()
+        lane.rest.append(job)
         return None
 
     def finish(self, lane: Lane[J, W]) -> bool:
         """Take the head off a lane; True if the lane is ready again."""
-        lane.jobs.popleft()
-        if lane.jobs:
+        if lane.rest:
+            lane.head = lane.rest.popleft()
             return True
         if lane.key is not None:
             del self._by_key[lane.key]

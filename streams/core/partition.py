@@ -75,7 +75,7 @@ class Partition(Generic[R]):
         """
         if self.lost:
             return False
-        record = lane.jobs[0]
+        record = lane.head
         self.offsets.finish(record.offset)
         self._bytes -= len(record.value or b"")
         return self._lanes.finish(lane)
