@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -69,6 +70,7 @@ class JobsApp(faust.App):
     async def on_start(self) -> None:
         """Make sure of the topics before anything subscribes to them."""
         await asyncio.to_thread(ensure_topics, self.settings, self.engine.queues)
+        _spare_the_collector()
         self.engine.start()
         await super().on_start()
 
@@ -76,6 +78,17 @@ class JobsApp(faust.App):
         """Finish what runs, within bounds, and commit; then let go of everything else."""
         await super().on_stop()
         await self.engine.stop()
+
+
+def _spare_the_collector() -> None:
+    """Leave what was imported out of garbage collections, and make them rarer.
+
+    A worker holds thousands of records that are no garbage; with the default of 700 new objects a fifth of its time
+    went into looking at them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def build_app(settings: Settings | None = None) -> JobsApp:

@@ -185,7 +185,7 @@ class Executor:
             self._turn = runner
             self.active += 1
             try:
-                settled = await self._settle(runner, lane.head)
+                settled = await self._settle(runner, lane.head, partition)
             finally:
                 runner.lane = None
                 self.active -= 1
@@ -214,14 +214,14 @@ class Executor:
             if not future.done():
                 future.set_result(None)
 
-    async def _settle(self, runner: Runner, record: Record) -> bool:
+    async def _settle(self, runner: Runner, record: Record, partition: WorkPartition) -> bool:
         """Run a job until its outcome is durable; False if its partition was lost before that."""
         started = monotonic()
         ctx: JobContext | None = None
         outcome: Succeeded | Failed = SUCCEEDED
         try:
             try:
-                call, payload, ctx, timeout = self._open(record)
+                call, payload, ctx, timeout = self._open(record, partition.topic, partition.number)
                 if call.watched:
                     runner.deadline = started + timeout
                     await call.invoke(payload, ctx)
@@ -233,7 +233,7 @@ class Executor:
             except BaseException as error:
                 runner.deadline = None
                 outcome = _explain(runner, error)
-                await self._outcomes.bury(record, outcome)
+                await self._outcomes.bury(record, partition.topic, partition.number, outcome)
         except asyncio.CancelledError:
             if runner.cut is not Cut.LOST:
                 raise
@@ -242,8 +242,12 @@ class Executor:
         if runner.cut is not None:
             runner.restore()
         if self._report_all or outcome is not SUCCEEDED:
-            report(self.queue, record, ctx, outcome, monotonic() - started)
+            report(self.queue, record.key, ctx.id if ctx else _name(record, partition), outcome, monotonic() - started)
         return True
+
+
+def _name(record: Record, partition: WorkPartition) -> str:
+    return f"{partition.topic}-{partition.number}-{record.offset}"
 
 
 def _explain(runner: Runner, error: BaseException) -> Failed:

@@ -17,14 +17,16 @@ from streams.threads import Threads
 
 
 class Record(Protocol):
-    """A record as the consumer delivers it."""
+    """A record as the consumer delivers it; which partition it is of is the lane's to know."""
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Handling:
         self._decode = codec.decode
         self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
 
-    def open(self, record: Record) -> tuple[Call, Any, JobContext, float]:
+    def open(self, record: Record, topic: str, partition: int) -> tuple[Call, Any, JobContext, float]:
         """Make a record ready to run: the call, the payload, the context, and the timeout in seconds.
 
         Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter.
@@ -57,12 +59,12 @@ class Handling:
         if call is None:
             raise self._no_handler(job_type)
         if steers(headers):
-            metadata = parse(record.headers, record.topic, record.partition, record.offset)
+            metadata = parse(record.headers, topic, partition, record.offset)
             _check_expiry(metadata)
             timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
             ctx = JobContext(metadata.id, self.queue.name, record.key, headers, metadata.attempt, metadata.parent)
             return call, payload, ctx, timeout
-        job_id = identity(headers, record.topic, record.partition, record.offset)
+        job_id = identity(headers, topic, partition, record.offset)
         return call, payload, JobContext(job_id, self.queue.name, record.key, headers), call.timeout
 
     def _no_handler(self, job_type: str) -> NoHandler:

@@ -124,8 +124,13 @@ class Intake:
     def open(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Start newly assigned partitions where the group left them."""
         for tp, place in committed.items():
-            self._partitions[tp] = Partition(_restore(tp, place), limit_jobs=1, limit_bytes=1)
+            self._add(tp, _restore(tp, place))
         self._share_limits()
+
+    def _add(self, tp: TopicPartition, offsets: OffsetTracker) -> None:
+        self._partitions[tp] = Partition(
+            offsets, topic=tp.topic, number=tp.partition, limit_jobs=self._limit_jobs, limit_bytes=self._limit_bytes
+        )
 
     def _share_limits(self) -> None:
         for topic in self._executors:
@@ -151,7 +156,7 @@ class Intake:
         """Start a partition over: its log was replaced by another one."""
         self._lose(tp)
         self._executors[tp.topic].forget_lost()
-        self._partitions[tp] = Partition(OffsetTracker(position), limit_jobs=1, limit_bytes=1)
+        self._add(tp, OffsetTracker(position))
         self._share_limits()
 
     # -- the flow ---------------------------------------------------------------------------------------------------

@@ -30,18 +30,17 @@ class Outcomes:
         self._codec = codec
         self._settings = settings
 
-    async def bury(self, record: Record, failed: Failed) -> None:
+    async def bury(self, record: Record, topic: str, partition: int, failed: Failed) -> None:
         """Write a job to its queue's dead-letter topic: the same partition, key and raw value, and why it is there."""
         headers = with_failure(
             record.headers,
-            origin=Origin(record.topic, record.partition, record.offset),
+            origin=Origin(topic, partition, record.offset),
             error_type=failed.error_type,
             error_message=failed.message,
             error_stack=failed.stack,
             now_ms=int(time.time() * 1000),
         )
-        topic = f"{record.topic}.dead"
-        await self._sender.send(Outgoing(topic, record.key, record.value, headers, record.partition))
+        await self._sender.send(Outgoing(f"{topic}.dead", record.key, record.value, headers, partition))
 
     async def publish(self, ctx: JobContext) -> None:
         """Publish the follow-up jobs of a handler that has returned."""

@@ -104,6 +104,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()
+        for fetched in fetcher._records.values():
+            _take_bare(fetched)
         with fetcher._subscriptions.fetch_context():
             records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout, _FETCH_RECORDS)
             return records
@@ -151,6 +153,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def close(self) -> None:
         """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""
+
+
+def _take_bare(fetched: Any) -> None:
+    """Have a fetched partition hand out records as its decoder makes them.
+
+    aiokafka copies each into a ConsumerRecord, which costs more than decoding it. Where this comes too late, since the
+    fetch arrived meanwhile, there are ConsumerRecords, which have the same attributes.
+    """
+    records = getattr(fetched, "_partition_records", None)
+    if records is not None:
+        records._consumer_record = _bare_record
+
+
+def _bare_record(_partition: Any, record: Any) -> Any:
+    return record
 
 
 class Consumer(driver.Consumer):
@@ -203,9 +220,8 @@ class Consumer(driver.Consumer):
         """Put a batch into the agent's channel, as one event; the partition waits until it is taken in."""
         self._open.discard(batch.tp)
         tp = TP(*batch.tp)
-        first = batch.records[0]
         message = ConsumerMessage(
-            first.topic, first.partition, first.offset, 0.0, 0, None, None, None, None, tp=tp,
+            tp.topic, tp.partition, batch.records[0].offset, 0.0, 0, None, None, None, None, tp=tp,
             generation_id=self._generation,
         )  # fmt: skip
         topics: Any = self.app.topics

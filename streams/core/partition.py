@@ -30,9 +30,13 @@ class Partition(Generic[R]):
     and reads no further until it is `roomy` again.
     """
 
-    __slots__ = ("_bytes", "_lanes", "limit_bytes", "limit_jobs", "lost", "offsets")
+    __slots__ = ("_bytes", "_lanes", "limit_bytes", "limit_jobs", "lost", "number", "offsets", "topic")
 
-    def __init__(self, offsets: OffsetTracker, *, limit_jobs: int, limit_bytes: int) -> None:
+    def __init__(
+        self, offsets: OffsetTracker, *, topic: str = "", number: int = 0, limit_jobs: int, limit_bytes: int
+    ) -> None:
+        self.topic = topic
+        self.number = number
         self.offsets = offsets
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
