@@ -110,7 +110,7 @@ def _generated(schemas: list[Any], header: str) -> str:
         json.dumps(schemas),  # A union of all types of the queue: one file of classes.
         input_file_type=dcg.InputFileType.Avro,
         output_model_type=DataModelType.DataclassesDataclass,
-        dataclass_arguments={"frozen": True, "slots": True, "kw_only": True},
+        dataclass_arguments={"frozen": True, "kw_only": True},
         target_python_version=PythonVersion.PY_310,
         custom_file_header=header,
         skip_root_model=True,

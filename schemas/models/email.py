@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 SCHEMAS: Final = "../jobs/email"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class SendEmail:
     """Sends one e-mail over SMTP."""
 

@@ -30,7 +30,7 @@ class Format(Enum):
     WEBP = "WEBP"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class ResizeImage:
     """Writes a resized copy of an image."""
 

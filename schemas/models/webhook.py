@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 SCHEMAS: Final = "../jobs/webhook"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class DeliverWebhook:
     """Delivers one event to a URL by HTTP POST."""
 

@@ -24,25 +24,25 @@ class Color(Enum):
     BLUE = "BLUE"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     x: float
     y: float = 1.5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Circle:
     x: float
     r: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
     value: int
     next: Node | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Everything:
     """Every kind of type a payload may have."""
 
@@ -79,7 +79,7 @@ class Kind(Enum):
     NEW = "NEW"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Growing:
     JOB_TYPE: ClassVar[str] = "tests.demo.Growing"
     title: str
