@@ -1,0 +1,36 @@
+"""Fixtures of the tests that run whole workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from tests.workers import Workers
+
+#: Starts nothing yet: job module, and STREAMS_* settings by their names in lower case.
+Fleet = Callable[..., Workers]
+
+
+@pytest.fixture
+def fleet(kafka: str, namespace: str, tmp_path: Path) -> Iterator[Fleet]:
+    """Makes workers for job modules; what still runs at the end of the test is killed."""
+    with ExitStack() as stack:
+
+        def make(jobs: str, *, bootstrap: str = kafka, **settings: object) -> Workers:
+            return stack.enter_context(closing(Workers(jobs, namespace, bootstrap, tmp_path, **settings)))
+
+        yield make
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a measured figure, whether or not the test fails."""
+
+    def print_now(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n    {line}", end="", flush=True)
+
+    return print_now

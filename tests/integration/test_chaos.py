@@ -1,0 +1,61 @@
+"""Order, completeness and few repetitions while workers are killed, added and stopped."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+
+from tests.integration.conftest import Fleet
+from tests.ledger import SECOND
+from tests.ledger_rules import inversions, lost, overlaps, recent, repeats, unexplained
+from tests.publishing import Steps
+from tests.waiting import until
+
+JOBS = 10_000
+KEYS = 200
+MEAN_SECONDS = 0.0015
+
+
+def test_a_kill_a_newcomer_and_a_stop_under_load(
+    fleet: Fleet, kafka: str, namespace: str, show: Callable[[str], None]
+) -> None:
+    workers = fleet("tests.jobs.ordered")
+    victim, _, leaver = workers.start(3)
+    with Steps(kafka, namespace) as steps:
+        for key, seconds in _zipf(random.Random(20)):
+            steps.publish(key, seconds)
+    book = workers.ledger
+    until(lambda: len(book.done) > JOBS // 4, within=30, what="a quarter of the jobs done")
+    killed = workers.kill(victim)
+    before = len(book.done)
+    workers.launch()  # it is started again,
+    workers.launch()  # and another one joins
+    until(lambda: len(book.done) > before + JOBS // 20, within=30, what="work goes on after the kill")
+    leaver.terminate()
+    workers.await_done(steps.ids, within=60)
+    runs = book.runs()
+    after = (max(run.end or 0 for run in runs) - killed) / SECOND
+    again, justified = repeats(runs), recent(runs, victim.pid, killed)
+    pause = _longest_pause([run.start for run in runs]) / SECOND
+    show(f"{JOBS:,} jobs, {before:,} done at the kill, all done {after:.2f} s after it; longest pause {pause:.2f} s")
+    show(f"{len(again)} jobs ran again; {len(justified)} were running or had finished in the 50 ms before the kill")
+    workers.stop()
+    assert leaver.wait() == 0
+    assert not lost(steps.ids, runs)
+    assert not inversions(runs)
+    assert not overlaps(runs, workers.kills)
+    assert not unexplained(runs, workers.kills)
+    assert len(again) <= len(justified)
+    assert after < 15
+
+
+def _zipf(chance: random.Random) -> list[tuple[str, float]]:
+    """Keys, the n-th popular of which has 1/n of the jobs of the first, and random durations."""
+    keys = chance.choices(range(KEYS), weights=[1 / (rank + 1) for rank in range(KEYS)], k=JOBS)
+    return [(f"key-{key}", chance.expovariate(1 / MEAN_SECONDS)) for key in keys]
+
+
+def _longest_pause(starts: list[int]) -> int:
+    ordered = sorted(starts)
+    return max(after - before for before, after in pairwise(ordered))

@@ -1,0 +1,37 @@
+"""Publishes jobs for tests and remembers what there is to be done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import TracebackType
+
+from producers import JobProducer, ProducerSettings
+from tests.models.ordered import Step
+
+
+class Steps:
+    """Publishes steps, numbered in each key, through the public producer."""
+
+    def __init__(self, bootstrap: str, namespace: str) -> None:
+        settings = ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace)
+        self._producer = JobProducer(settings)
+        self._next: Counter[str] = Counter()
+        #: Ids of all jobs published.
+        self.ids: set[str] = set()
+
+    def publish(self, key: str | None, seconds: float, *, queue: str | None = None) -> str:
+        """Publish the next step of a key; returns its id."""
+        seq = self._next[key or ""]
+        self._next[key or ""] += 1
+        job = self._producer.publish(Step(seq=seq, seconds=seconds), key=key, queue=queue).id
+        self.ids.add(job)
+        return job
+
+    def flush(self) -> None:
+        self._producer.flush()
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._producer.__exit__(kind, error, at)

@@ -1,0 +1,186 @@
+"""Workers as processes of their own: started, stopped in order, killed, and awaited by condition."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from confluent_kafka import ConsumerGroupState, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests import ledger
+from tests.ledger import Ledger
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[1]
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+
+_TAIL_LINES = 40
+
+
+class Worker:
+    """One `faust -A streams worker`. Its output goes to a file."""
+
+    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        command = [str(Path(sys.executable).with_name("faust")), "-A", "streams", "worker", "-l", "info"]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """Everything it has written so far."""
+        return self.log.read_text("utf-8", "replace")
+
+    def count(self, pattern: str) -> int:
+        """How many lines of its output match."""
+        return sum(1 for line in self.output.splitlines() if re.search(pattern, line))
+
+    def tail(self) -> str:
+        return "\n".join(self.output.splitlines()[-_TAIL_LINES:])
+
+    def wait(self, within: float = STOP_SECONDS) -> int:
+        """Its exit code. Raises TimeoutError when it has not ended within so many seconds."""
+        until(lambda: not self.running, within=within, what=lambda: f"worker {self.pid} ended; its log:\n{self.tail()}")
+        return self._process.returncode
+
+    def terminate(self) -> None:
+        """Ask it to stop in order; returns at once."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Stop it in order. Raises AssertionError when it does not say it went well."""
+        self.terminate()
+        code = self.wait()
+        assert code == 0, f"worker {self.pid} ended with {code} after SIGTERM:\n{self.tail()}"
+
+    def kill(self) -> int:
+        """Kill it (SIGKILL); returns when that was, by CLOCK_MONOTONIC, in nanoseconds."""
+        at = time.monotonic_ns()
+        self._process.kill()
+        self._process.wait()
+        return at
+
+
+class Workers:
+    """The workers of one test: same job module, same namespace, same ledger."""
+
+    def __init__(self, jobs: str, namespace: str, bootstrap: str, directory: Path, **settings: object) -> None:
+        """`settings` are STREAMS_* by their names in lower case."""
+        self.group = f"{namespace}.{settings.get('pool', 'default')}"
+        self.bootstrap = bootstrap
+        self.directory = directory
+        self.ledger = Ledger(directory / "ledger")
+        self.all: list[Worker] = []
+        self.kills: dict[int, int] = {}
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("STREAMS_", "KAFKA_"))},
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            "STREAMS_NAMESPACE": namespace,
+            "STREAMS_JOBS": jobs,
+            "STREAMS_SHIPPED_JOBS": "false",
+            ledger.DIRECTORY: str(self.ledger.directory),
+        } | _variables(settings)
+
+    def start(self, count: int = 1, **settings: object) -> list[Worker]:
+        """Start some workers; returns when all of the group have their partitions."""
+        started = [self.launch(**settings) for _ in range(count)]
+        self.await_settled()
+        return started
+
+    def launch(self, **settings: object) -> Worker:
+        """Start one worker; returns at once."""
+        worker = Worker(self.directory / f"worker-{len(self.all)}.log", self._environment | _variables(settings))
+        self.all.append(worker)
+        return worker
+
+    def kill(self, worker: Worker) -> int:
+        """Kill a worker (SIGKILL) and remember when; returns that, by CLOCK_MONOTONIC, in nanoseconds."""
+        at = self.kills[worker.pid] = worker.kill()
+        return at
+
+    def stop(self) -> None:
+        """Stop all running workers in order, at the same time."""
+        running = self.running
+        for worker in running:
+            worker.terminate()
+        for worker in running:
+            code = worker.wait()
+            assert code == 0, f"worker {worker.pid} ended with {code} after SIGTERM:\n{worker.tail()}"
+
+    @property
+    def running(self) -> list[Worker]:
+        return [worker for worker in self.all if worker.running]
+
+    def await_settled(self, within: float = START_SECONDS) -> None:
+        """Return when the group is stable with as many members as workers run. Fails as soon as a worker ends."""
+        expected = len(self.running)
+
+        def settled() -> bool:
+            assert len(self.running) == expected, f"a worker ended while it started:\n{self.tails()}"
+            group = describe(self.bootstrap, self.group)
+            return len(group) == expected and all(group.values())
+
+        until(settled, within=within, what=lambda: f"{expected} workers have partitions:\n{self.tails()}")
+
+    def await_done(self, jobs: set[str], *, within: float) -> None:
+        """Return when all these jobs were done, by the ledger."""
+        until(
+            lambda: jobs <= self.ledger.done,
+            within=within,
+            what=lambda: f"{len(jobs)} jobs done; missing {len(jobs - self.ledger.done)}\n{self.tails()}",
+        )
+
+    def tails(self) -> str:
+        """The last lines of every worker's log."""
+        return "\n".join(f"--- {worker.log.name} (pid {worker.pid}, exit code {worker.exit_code})\n{worker.tail()}"
+                         for worker in self.all)  # fmt: skip
+
+    def close(self) -> None:
+        """Kill what still runs, and print the logs' tails: pytest shows them if the test failed."""
+        for worker in self.running:
+            worker.kill()
+        print(self.tails())
+
+
+def _variables(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"STREAMS_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def describe(bootstrap: str, group: str) -> dict[str, set[tuple[str, int]]]:
+    """The members of a consumer group and their partitions; empty unless the group is stable."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    try:
+        found = admin.describe_consumer_groups([group], request_timeout=10)[group].result()
+    except KafkaException:
+        return {}
+    if found.state is not ConsumerGroupState.STABLE:
+        return {}
+    return {
+        member.member_id: {(tp.topic, tp.partition) for tp in member.assignment.topic_partitions}
+        for member in found.members
+    }
