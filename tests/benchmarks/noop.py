@@ -1,0 +1,58 @@
+"""No-op jobs of 200 bytes: our worker, a plain Faust agent and a bare loop, on the same records."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+
+from tests.benchmarks import backlog
+from tests.benchmarks.contenders import Contender, Drained, measure, note, python, worker
+from tests.benchmarks.figures import Figure, Goal, Scale, shares
+
+PARTITIONS = 4
+BACKLOG = 300_000
+# The agent's rate shows in the first of the records; all of them would take it half a minute.
+AGENT_JOBS = 60_000
+
+
+def run(bootstrap: str, scale: Scale) -> list[Figure]:
+    """Measure the three in turn."""
+    jobs = scale.jobs(BACKLOG)
+    ours, agent, loop = [], [], []
+    with backlog.queue(bootstrap, "noop", PARTITIONS) as namespace:
+        backlog.publish(bootstrap, namespace, "noop", jobs)
+        for number in range(1, scale.runs + 1):
+            note(f"noop, run {number} of {scale.runs}")
+            ours.append(measure(worker("our worker", bootstrap, namespace), jobs))
+            agent.append(measure(_agent(bootstrap, namespace), scale.jobs(AGENT_JOBS)))
+            loop.append(measure(_loop(bootstrap, namespace), jobs))
+    return _figures(ours, agent, loop)
+
+
+def _figures(ours: list[Drained], agent: list[Drained], loop: list[Drained]) -> list[Figure]:
+    rate, of_agent, of_loop = ([run.rate for run in runs] for runs in (ours, agent, loop))
+    return [
+        Figure("no-op jobs, one worker", "jobs/s", rate),
+        Figure("no-op jobs, plain Faust agent", "jobs/s", of_agent),
+        Figure("no-op jobs, bare consume-and-decode loop", "jobs/s", of_loop),
+        Figure("no-op jobs, CPU of the worker", "µs/job", [run.cpu_seconds * 1e6 / run.jobs for run in ours]),
+        Figure("no-op jobs, worker to plain agent", "times", shares(rate, of_agent, 1), Goal(">=", 8)),
+        Figure("no-op jobs, worker to bare loop", "%", shares(rate, of_loop), Goal(">=", 50)),
+    ]
+
+
+def _agent(bootstrap: str, namespace: str) -> Contender:
+    command = ("-A", "tests.benchmarks.plain_agent", "worker", "-l", "info")
+    return python("plain Faust agent", "faust", *command, **_settings(bootstrap, namespace))
+
+
+def _loop(bootstrap: str, namespace: str) -> Contender:
+    return python("bare loop", "tests.benchmarks.bare_loop", **_settings(bootstrap, namespace))
+
+
+def _settings(bootstrap: str, namespace: str) -> dict[str, str]:
+    return {
+        "PYTHONPATH": ".",
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "BENCH_GROUP": f"{namespace}.run-{monotonic_ns()}",
+        "BENCH_TOPIC": f"{namespace}.noop",
+    }
