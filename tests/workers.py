@@ -58,6 +58,12 @@ class Worker:
         """How many lines of its output match."""
         return sum(1 for line in self.output.splitlines() if re.search(pattern, line))
 
+    @property
+    def member(self) -> str | None:
+        """Its id in the group, None before it has joined."""
+        joined: list[str] = re.findall(r"Joined group .* with member_id (\S+)", self.output)
+        return joined[-1] if joined else None
+
     def tail(self) -> str:
         return "\n".join(self.output.splitlines()[-_TAIL_LINES:])
 
@@ -143,7 +149,8 @@ class Workers:
         def settled() -> bool:
             assert len(self.running) == expected, f"a worker ended while it started:\n{self.tails()}"
             group = describe(self.bootstrap, self.group)
-            return len(group) == expected and all(group.values())
+            # A killed worker stays a member until its session is over.
+            return group.keys() == {worker.member for worker in self.running} and all(group.values())
 
         until(settled, within=within, what=lambda: f"{expected} workers have partitions:\n{self.tails()}")
 

@@ -1,0 +1,140 @@
+"""Stops, crashes and handovers around jobs that take longer than everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+
+from tests.integration.conftest import Fleet
+from tests.ledger import SECOND, Run
+from tests.ledger_rules import inversions, lost, overlaps, recent, repeats, unexplained
+from tests.publishing import Steps
+from tests.waiting import until
+from tests.workers import Workers
+
+Show = Callable[[str], None]
+
+#: The shortest that a broker allows by default.
+SESSION_SECONDS = 6
+REJOINING = r"\(Re-\)joining group"
+
+
+def test_a_clean_restart_under_load_repeats_and_loses_nothing(
+    fleet: Fleet, kafka: str, namespace: str, show: Show
+) -> None:
+    workers = fleet("tests.jobs.ordered")
+    workers.start(2)
+    book = workers.ledger
+    with Steps(kafka, namespace) as steps:
+        slow = [steps.publish("slow", 2.0) for _ in range(3)]
+        for number in range(4000):
+            steps.publish(f"key-{number % 100}", 0.002 * (number % 7))
+        steps.flush()
+        until(lambda: slow[0] in book.started and len(book.done) > 1000, within=30, what="work is well under way")
+        workers.stop()
+        stopped = len(book.done)
+        maps = _maps(workers)
+        assert slow[0] in book.done, "the stop waits for running jobs"
+        assert slow[2] not in book.started, "the stop starts no waiting jobs"
+        for number in range(1000):
+            steps.publish(f"key-{number % 100}", 0.001)
+    show(f"{stopped:,} of {len(steps.ids):,} jobs done at the stop; {len(maps)} partitions with finished work beyond")
+    assert maps, "nothing had finished beyond an unfinished job: the test proves less than it says"
+    workers.start(2)
+    workers.await_done(steps.ids, within=60)
+    workers.stop()
+    _check(workers, steps)
+    assert not repeats(book.runs())
+
+
+def test_a_job_much_longer_than_the_session(fleet: Fleet, kafka: str, namespace: str, show: Show) -> None:
+    workers = fleet("tests.jobs.ordered", session_timeout=SESSION_SECONDS)
+    (first,) = workers.start()
+    joins = first.count(REJOINING)
+    with Steps(kafka, namespace) as steps:
+        long = steps.publish("long", 16.0)
+        _work_beside(workers, steps, long, seconds=SESSION_SECONDS + 2)
+        assert first.count(REJOINING) == joins, "a long job must not make the group rebalance"
+        killed = workers.kill(first)
+        (second,) = workers.start()
+        joins = second.count(REJOINING)
+        _work_beside(workers, steps, long, seconds=SESSION_SECONDS + 2)
+        assert second.count(REJOINING) == joins
+        assert long not in workers.ledger.done
+        second.stop()
+        assert long in workers.ledger.done, "the stop waits for the long job"
+        workers.start()
+        steps.publish("long", 0.0)
+    workers.await_done(steps.ids, within=20)
+    workers.stop()
+    runs = workers.ledger.runs()
+    again, justified = repeats(runs), recent(runs, first.pid, killed)
+    show(f"{len(steps.ids):,} jobs beside one of 16 s; {len(again)} ran again, {len(justified)} ran at the kill")
+    assert long in again
+    assert again.keys() <= justified
+    assert not unexplained(runs, workers.kills)
+    _check(workers, steps)
+
+
+def test_a_handover_of_running_jobs(fleet: Fleet, kafka: str, namespace: str, show: Show) -> None:
+    workers = fleet("tests.jobs.ordered", handover_timeout=1)
+    (first,) = workers.start()
+    book = workers.ledger
+    with Steps(kafka, namespace) as steps:
+        running = {steps.publish(f"key-{number}", 8.0) for number in range(24)}
+        for number in range(24):
+            steps.publish(f"key-{number}", 0.01)
+    until(lambda: running <= book.started, within=20, what="all slow jobs run")
+    (second,) = workers.start()
+    assert not running & book.done, "the newcomer joined too late for the test to say anything"
+    workers.await_done(steps.ids, within=30)
+    runs = book.runs()
+    moved = repeats(runs)
+    stayed = running - moved.keys()
+    gaps = [_gap(*pair) for pair in moved.values() if len(pair) == 2]
+    show(f"{len(stayed)} running jobs stayed, {len(moved)} moved; they started {min(gaps, default=0):.3f} to"
+         f" {max(gaps, default=0):.3f} s after they were cancelled")  # fmt: skip
+    assert stayed
+    assert moved
+    for earlier, later in moved.values():
+        assert not earlier.done
+        assert (earlier.process, later.process) == (first.pid, second.pid)
+    _check(workers, steps)
+
+
+def _gap(earlier: Run, later: Run) -> float:
+    """Seconds between the end of a run and the start of the next; negative if they overlap."""
+    return float("-inf") if earlier.end is None else (later.start - earlier.end) / SECOND
+
+
+def _work_beside(workers: Workers, steps: Steps, long: str, *, seconds: float) -> None:
+    """Keep other jobs coming until the long one has run for some time; they must not wait for it."""
+    until(lambda: _since_start(workers, long) is not None, within=20, what="the long job runs")
+    while (_since_start(workers, long) or 0) < seconds:
+        batch = {steps.publish(f"key-{number}", 0.01 * number) for number in range(20)}
+        workers.await_done(batch, within=5)
+
+
+def _since_start(workers: Workers, job: str) -> float | None:
+    """Seconds between a job's last start in a running worker and the newest entry; None if there is none."""
+    entries = workers.ledger.entries()
+    alive = {worker.pid for worker in workers.running}
+    starts = [run.start for run in workers.ledger.runs() if run.job == job and run.process in alive]
+    return (max(entry.at for entry in entries) - starts[-1]) / SECOND if starts else None
+
+
+def _check(workers: Workers, steps: Steps) -> None:
+    runs = workers.ledger.runs()
+    assert not lost(steps.ids, runs)
+    assert not inversions(runs)
+    assert not overlaps(runs, workers.kills)
+
+
+def _maps(workers: Workers) -> list[str]:
+    """The finished-offset maps that the group has committed."""
+    admin = AdminClient({"bootstrap.servers": workers.bootstrap})
+    request = [ConsumerGroupTopicPartitions(workers.group)]
+    committed = admin.list_consumer_group_offsets(request)[workers.group].result()
+    return [partition.metadata for partition in committed.topic_partitions if partition.metadata]
