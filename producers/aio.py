@@ -99,7 +99,7 @@ class AsyncJobProducer(Publishing):
         if self._schemas.busy() or not self._is_prepared(type(payload), queue):
             await self._prepare(type(payload), queue)
         return await self._send(
-            self._compose(payload, key=key, queue=queue, id=id, headers=headers, timeout=timeout, expires_in=expires_in)
+            self._compose(payload, key, queue=queue, id=id, headers=headers, timeout=timeout, expires_in=expires_in)
         )
 
     async def publish_many(

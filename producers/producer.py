@@ -43,7 +43,7 @@ class JobProducer(Publishing):
         (from now until its start) are seconds. Raises PayloadInvalid, JobRefused, ProducerClosed and ProducerBroken.
         """
         return self._send(
-            self._compose(payload, key=key, queue=queue, id=id, headers=headers, timeout=timeout, expires_in=expires_in)
+            self._compose(payload, key, queue=queue, id=id, headers=headers, timeout=timeout, expires_in=expires_in)
         )
 
     def publish_many(

@@ -38,10 +38,10 @@ class Publishing:
     def _compose(
         self,
         payload: Any,
-        *,
         key: str | None,
+        *,
         queue: str | None,
-        id: str | None,  # noqa: A002 - the word for it, everywhere
+        id: str | None = None,  # noqa: A002 - the word for it, everywhere
         headers: UserHeaders | None,
         timeout: Seconds | None,
         expires_in: Seconds | None,
@@ -71,9 +71,7 @@ class Publishing:
         expires_in: Seconds | None,
     ) -> list[JobRecord]:
         return [
-            self._compose(
-                payload, key=key, queue=queue, id=None, headers=headers, timeout=timeout, expires_in=expires_in
-            )
+            self._compose(payload, key, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in)
             for payload, key in map(with_key, jobs)
         ]
 

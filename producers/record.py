@@ -6,13 +6,13 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-import uuid_utils
+from uuid_utils import uuid7
 
 from producers.errors import OptionInvalid, PayloadTooLarge
 from producers.topics import queue_topic
 from schemas.catalog import Catalog
 from schemas.codec import Codec
-from schemas.headers import TEXT_LIMIT, build, is_reserved
+from schemas.headers import CE_ID, CE_TIME, EXPIRES_AT, PARENT, TEXT_LIMIT, TIMEOUT_MS, build, is_reserved, rfc3339
 
 MAX_BYTES = 1_000_000
 _SMALL = 16_384  # bytes that our own headers stay below
@@ -55,21 +55,20 @@ def compose(
     """
     job_type, topic = route(type(payload), namespace, queue)  # type: ignore[arg-type] # a class is hashable
     value = codec.encode(payload, topic)
-    job_id = str(uuid_utils.uuid7()) if id is None else _text("id", id)
-    built = build(
-        id=job_id,
-        type=job_type,
-        source=source,
-        now_ms=now_ms,
-        expires_at=None if expires_in is None else now_ms + _milliseconds("expires_in", expires_in),
-        timeout_ms=None if timeout is None else _milliseconds("timeout", timeout),
-        parent=None if parent is None else _text("parent", parent),
-        extra=() if headers is None else _user_headers(headers),
-    )
-    record = JobRecord(topic, None if key is None else _key(key), value, built, job_id)
-    if headers is not None or len(value) + len(record.key or b"") > max_bytes - _SMALL:
-        _check_size(record, job_type, max_bytes)
-    return record
+    job_id = str(uuid7()) if id is None else _text("id", id)
+    built = [*_lasting(job_type, source), (CE_ID, job_id.encode()), (CE_TIME, rfc3339(now_ms))]
+    if expires_in is not None:
+        built.append((EXPIRES_AT, b"%d" % (now_ms + _milliseconds("expires_in", expires_in))))
+    if timeout is not None:
+        built.append((TIMEOUT_MS, b"%d" % _milliseconds("timeout", timeout)))
+    if parent is not None:
+        built.append((PARENT, _text("parent", parent).encode()))
+    if headers is not None:
+        built.extend(_user_headers(headers))
+    key_bytes = b"" if key is None else _key(key)
+    if headers is not None or len(value) + len(key_bytes) > max_bytes - _SMALL:
+        _check_size(job_type, key_bytes, value, built, max_bytes)
+    return JobRecord(topic, key_bytes or None, value, built, job_id)
 
 
 @lru_cache(maxsize=1024)
@@ -83,17 +82,28 @@ def route(model: type, namespace: str, queue: str | None) -> tuple[str, str]:
     return job_type, queue_topic(namespace, queue)
 
 
-def _check_size(record: JobRecord, job_type: str, max_bytes: int) -> None:
-    size = _OVERHEAD + len(record.value) + len(record.key or b"")
-    size += sum(len(name) + len(value) for name, value in record.headers)
+@lru_cache(maxsize=1024)
+def _lasting(job_type: str, source: str) -> list[tuple[str, bytes]]:
+    """Return the headers that all jobs of a type share."""
+    drawn_up = build(id="", type=job_type, source=source, now_ms=0)
+    return [header for header in drawn_up if header[0] not in {CE_ID, CE_TIME}]
+
+
+def _check_size(job_type: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]], max_bytes: int) -> None:
+    size = _OVERHEAD + len(key) + len(value) + sum(len(name) + len(content) for name, content in headers)
     if size > max_bytes:
         raise PayloadTooLarge(job_type, size, max_bytes)
 
 
 def _key(key: str) -> bytes:
-    if not isinstance(key, str) or not key:
+    # Asked in this order since every job comes by here.
+    try:
+        encoded = key.encode()
+    except (AttributeError, UnicodeEncodeError):
+        encoded = b""
+    if not encoded:
         raise OptionInvalid("key", "text that is not empty; leave it out for a job that no other waits for", key)
-    return _utf8("key", key)
+    return encoded
 
 
 def _text(option: str, text: str) -> str:
