@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from producers import JobProducer, ProducerSettings
@@ -35,3 +38,24 @@ class Steps:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._producer.__exit__(kind, error, at)
+
+
+@contextmanager
+def load(publish: Callable[[int], object], *, rate: int) -> Iterator[None]:
+    """Call `publish` with 0, 1, 2 and so on, about `rate` times a second, in a thread, until the end of the block."""
+    enough = threading.Event()
+
+    def work() -> None:
+        number = 0
+        while not enough.wait(5 / rate):
+            for _ in range(5):
+                publish(number)
+                number += 1
+
+    thread = threading.Thread(target=work, name="load")
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()

@@ -15,11 +15,13 @@ Fleet = Callable[..., Workers]
 
 
 @pytest.fixture
-def fleet(kafka: str, namespace: str, tmp_path: Path) -> Iterator[Fleet]:
-    """Makes workers for job modules; what still runs at the end of the test is killed."""
+def fleet(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> Iterator[Fleet]:
+    """Makes workers for job modules, on the shared broker unless told otherwise; the end of the test kills them."""
     with ExitStack() as stack:
 
-        def make(jobs: str, *, bootstrap: str = kafka, **settings: object) -> Workers:
+        def make(jobs: str, *, bootstrap: str | None = None, **settings: object) -> Workers:
+            # A test with a broker of its own needs no shared one.
+            bootstrap = bootstrap or str(request.getfixturevalue("kafka"))
             return stack.enter_context(closing(Workers(jobs, namespace, bootstrap, tmp_path, **settings)))
 
         yield make
