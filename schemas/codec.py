@@ -19,6 +19,7 @@ from schemas.errors import (
     SchemasError,
     Undecodable,
     UnknownFraming,
+    UnknownJobType,
     UnknownSchema,
 )
 from schemas.job_schema import parse_writer_schema
@@ -44,6 +45,7 @@ class Codec:
         self.registry = registry
         self._clock = clock
         self._readers: dict[bytes, Read] = {}
+        self._job_types: dict[bytes, str] = {}
         self._writers: dict[type | tuple[type, str], Write] = {}
         self._unknown_until: dict[int, float] = {}
 
@@ -93,7 +95,8 @@ class Codec:
         except UnknownSchema:
             self._unknown_until[schema_id] = self._clock() + _DISBELIEF
             raise
-        self._readers[CONFLUENT + schema_id.to_bytes(4, "big")] = self._confluent_reader(schema_id, text)
+        prefix = CONFLUENT + schema_id.to_bytes(4, "big")
+        self._readers[prefix] = self._confluent_reader(schema_id, prefix, text)
 
     def decode(self, value: bytes | None) -> tuple[str, Any]:
         """The job type and model instance of a record's value; raises Undecodable, whatever the bytes are.
@@ -110,8 +113,7 @@ class Codec:
         if value and value[:2] == SINGLE_OBJECT:
             schema = self.catalog.by_fingerprint(value[2:_SINGLE_OBJECT_PREFIX])
             return schema.name if schema else None
-        read = self._readers.get((value or b"")[:_CONFLUENT_PREFIX])
-        return getattr(read, "job_type", None)
+        return self._job_types.get((value or b"")[:_CONFLUENT_PREFIX])
 
     def from_json(self, job_type: str, fields: Any) -> Any:
         """A model instance from the JSON form of a payload; raises PayloadInvalid or UnknownJobType. See `jsonform`."""
@@ -143,6 +145,15 @@ class Codec:
         self._readers[prefix] = read = self._compiled(schema.name, schema.parsed, len(prefix))
         return read
 
+    def _awaiting_model(self, prefix: bytes, job_type: str, writer: dict[str, Any]) -> Read:
+        """Looks for the model anew with each value: its handler may be declared later."""
+
+        def read(value: bytes) -> tuple[str, Any]:
+            self._readers[prefix] = compiled = self._compiled(job_type, writer, len(prefix))
+            return compiled(value)
+
+        return read
+
     def _compiled(self, job_type: str, writer: dict[str, Any], start: int) -> Read:
         try:
             binding = self.catalog.binding(job_type)
@@ -152,28 +163,27 @@ class Codec:
         except SchemasError as error:
             raise SchemaMismatch(f"{job_type}: {error}") from error
 
-    def _confluent_reader(self, schema_id: int, text: str) -> Read:
+    def _confluent_reader(self, schema_id: int, prefix: bytes, text: str) -> Read:
         """A reader for a schema of the registry; when there can be none, one that says so for each of its values."""
-        job_type: str | None = None
         try:
             writer = parse_writer_schema(text)
-            job_type = str(writer["name"])
+            self._job_types[prefix] = job_type = str(writer["name"])
             return self._compiled(job_type, writer, _CONFLUENT_PREFIX)
-        except Undecodable as error:
-            return _Refusal(error, job_type)
+        except UnknownJobType:
+            return self._awaiting_model(prefix, job_type, writer)
         except SchemaInvalid as error:
-            return _Refusal(UnknownSchema(f"schema id {schema_id} of the registry: {error}"), None)
+            return _refusal(UnknownSchema(f"schema id {schema_id} of the registry: {error}"))
+        except Undecodable as error:
+            return _refusal(error)
 
 
-class _Refusal:
+def _refusal(error: Undecodable) -> Read:
     """Stands for the reader of a schema that cannot be read with."""
 
-    def __init__(self, error: Undecodable, job_type: str | None) -> None:
-        self.job_type = job_type
-        self._error = error
+    def refuse(value: bytes) -> tuple[str, Any]:
+        raise error.with_traceback(None)
 
-    def __call__(self, value: bytes) -> tuple[str, Any]:
-        raise self._error.with_traceback(None)
+    return refuse
 
 
 def _no_registry(schema_id: int) -> UnknownSchema:

@@ -139,7 +139,7 @@ def _maker(model: type) -> Convert:
     new, assign = object.__new__, object.__setattr__
 
     def make(datum: dict[str, Any]) -> Any:
-        instance = new(model)
+        instance: Any = new(model)
         assign(instance, "__dict__", datum)
         return instance
 

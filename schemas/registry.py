@@ -93,7 +93,9 @@ class Registry:
             raise self._unavailable(error) from error
         except Exception as error:
             raise self._unavailable(error) from error
-        if schema.schema_type not in {None, "AVRO"} or not schema.schema_str:
+        if not schema.schema_str:
+            raise RegistryUnavailable(f"the schema registry at {self._settings.url} answered without a schema")
+        if schema.schema_type not in {None, "AVRO"}:
             raise UnknownSchema(f"schema id {schema_id} of the registry is {schema.schema_type}; a job's is AVRO")
         if schema.references:
             raise UnknownSchema(f"schema id {schema_id} of the registry refers to other schemas; write it in one piece")

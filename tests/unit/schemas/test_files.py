@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,11 @@ def test_a_type_that_two_job_types_of_a_queue_share_is_generated_once(tmp_path: 
     edit(queue / "SendParcel.v1.avsc", lambda schema: schema["fields"][0]["type"]["fields"][0].update(type="int"))
     with pytest.raises(SchemaInvalid, match=r"my\.post\.Address is defined differently"):
         generate.render(queue.parent, tmp_path / "models")
+
+
+def test_importing_schemas_brings_neither_worker_nor_generator() -> None:
+    code = "import sys, schemas, schemas.generate; print(*{name.partition('.')[0] for name in sys.modules})"
+    imported = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not imported & {"faust", "mode", "aiokafka", "streams", "producers", "datamodel_code_generator"}
