@@ -10,9 +10,9 @@ from typing import Any
 
 import uuid_utils
 
-logger = logging.getLogger("streams.job")
+from schemas.headers import Headers
 
-_NO_HEADERS: Mapping[str, bytes | None] = {}
+logger = logging.getLogger("streams.job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +43,24 @@ class JobContext:
     id       never changes, through retries, dead letters and redrives
     queue    the queue it came from
     attempt  how many attempts were made before this one
-    headers  of the record; where a name stands twice, the last
     parent   id of the job that published this one
     """
 
-    __slots__ = ("_follow_ups", "_key", "attempt", "headers", "id", "parent", "queue")
+    __slots__ = ("_follow_ups", "_headers", "_key", "attempt", "id", "parent", "queue")
 
     def __init__(  # noqa: PLR0917 - made for every job, and keywords cost time
         self,
         id: str,  # noqa: A002 - the word for it, everywhere
         queue: str,
         key: bytes | None = None,
-        headers: Mapping[str, bytes | None] = _NO_HEADERS,
+        headers: Headers = (),
         attempt: int = 0,
         parent: str | None = None,
     ) -> None:
         self.id = id
         self.queue = queue
         self._key = key
-        self.headers = headers
+        self._headers = headers
         self.attempt = attempt
         self.parent = parent
         self._follow_ups: list[FollowUp] | None = None
@@ -70,6 +69,11 @@ class JobContext:
     def key(self) -> str | None:
         """The ordering key; None when the job is a lane of its own."""
         return None if self._key is None else self._key.decode("utf-8", "backslashreplace")
+
+    @property
+    def headers(self) -> dict[str, bytes | None]:
+        """The record's headers; where a name stands twice, the last. A new dict each time."""
+        return dict(self._headers)
 
     @property
     def logger(self) -> JobLogger:

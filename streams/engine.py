@@ -54,7 +54,8 @@ class Engine:
 
     async def take(self, batch: Batch) -> None:
         """Take a fetched batch in, as soon as the schemas of its records are at hand."""
-        await self._load_schemas(batch.records)
+        if self.codec.registry is not None:
+            await self._load_schemas(batch.records)
         self.intake.take(batch)
 
     async def _load_schemas(self, records: Iterable[Record]) -> None:

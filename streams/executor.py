@@ -36,6 +36,10 @@ _WAKING = 4
 _WATCH_INTERVAL = 0.05
 
 
+#: Ready lanes that are enough for the quickest jobs.
+_ENOUGH = 256
+
+
 class Cut(Enum):
     """Why the worker cut a run short."""
 
@@ -93,6 +97,12 @@ class Executor:
         self._outcomes = outcomes
         self._concurrency = concurrency
         self._report_all = report_all
+        # More ready lanes than this do not run sooner for being read: they would only fill memory, and the processor's
+        # caches, which costs a fifth of the speed.
+        self._enough = max(_ENOUGH, concurrency)
+        #: Called once when there is no longer enough to run, after `satiated` has said that there was.
+        self.on_hungry: Callable[[], None] = lambda: None
+        self._tell_hungry = False
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
@@ -110,6 +120,11 @@ class Executor:
         """Take lanes that have become ready."""
         self._ready.extend(lanes)
         self._wake()
+
+    def satiated(self) -> bool:
+        """Whether there is enough to run for now; if so, `on_hungry` is called when that has changed."""
+        self._tell_hungry = len(self._ready) >= self._enough
+        return self._tell_hungry
 
     def hold(self) -> None:
         """Start no more jobs until `release`; those that run go on."""
@@ -130,6 +145,9 @@ class Executor:
     def forget_lost(self) -> None:
         """Cancel the runs of lost partitions, and drop what they have waiting."""
         self._ready = deque(lane for lane in self._ready if not lane.owner.lost)
+        if self._tell_hungry and len(self._ready) < self._enough:
+            self._tell_hungry = False
+            self.on_hungry()
         for runner in self._runners:
             if runner.lane is not None and runner.lane.owner.lost:
                 runner.cancel(Cut.LOST)
@@ -176,6 +194,9 @@ class Executor:
                 await self._rest()
                 continue
             lane = ready.popleft()
+            if self._tell_hungry and len(ready) < self._enough:
+                self._tell_hungry = False
+                self.on_hungry()
             partition = lane.owner
             if partition.lost:
                 continue

@@ -8,7 +8,7 @@ from time import time
 from typing import Any, Protocol
 
 from schemas.codec import Codec
-from schemas.headers import Headers, Metadata, identity, parse, steers
+from schemas.headers import Headers, Metadata, parse, quick_identity
 from streams.context import JobContext
 from streams.errors import JobExpired, NoHandler
 from streams.processes import Processes
@@ -45,6 +45,7 @@ class Handling:
 
     def __init__(self, queue: Queue, codec: Codec, threads: Threads, processes: Processes) -> None:
         self.queue = queue
+        self._name = queue.name
         self._decode = codec.decode
         self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
 
@@ -53,19 +54,19 @@ class Handling:
 
         Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter.
         """
-        headers = dict(record.headers)
+        headers = record.headers
         job_type, payload = self._decode(record.value)
         call = self._calls.get(job_type)
         if call is None:
             raise self._no_handler(job_type)
-        if steers(headers):
+        job_id = quick_identity(headers)
+        if job_id is None:
             metadata = parse(record.headers, topic, partition, record.offset)
             _check_expiry(metadata)
             timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
-            ctx = JobContext(metadata.id, self.queue.name, record.key, headers, metadata.attempt, metadata.parent)
+            ctx = JobContext(metadata.id, self._name, record.key, headers, metadata.attempt, metadata.parent)
             return call, payload, ctx, timeout
-        job_id = identity(headers, topic, partition, record.offset)
-        return call, payload, JobContext(job_id, self.queue.name, record.key, headers), call.timeout
+        return call, payload, JobContext(job_id, self._name, record.key, headers), call.timeout
 
     def _no_handler(self, job_type: str) -> NoHandler:
         known = ", ".join(sorted(self._calls)) or "nothing"

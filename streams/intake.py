@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from streams.core.offset_map import MapInvalid
@@ -68,10 +69,12 @@ class Intake:
         self._executors = executors
         for executor in executors.values():
             executor.on_progress = self.progressed
+            executor.on_hungry = partial(self._feed, executor)
         self._limit_jobs = limit_jobs
         self._limit_bytes = limit_bytes
         self._partitions: dict[TopicPartition, WorkPartition] = {}
         self._closed: dict[WorkPartition, TopicPartition] = {}
+        self._waiting: dict[Executor, list[TopicPartition]] = {executor: [] for executor in executors.values()}
         #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
         self.epoch = 0
         self._generation = -1
@@ -149,8 +152,8 @@ class Intake:
         return {tp: partition.offsets.position for tp, partition in self._partitions.items()}
 
     def is_closed(self, tp: TopicPartition) -> bool:
-        """Whether a partition is full, so that nothing of it should be fetched."""
-        return self._partitions[tp] in self._closed
+        """Whether nothing of a partition should be fetched for now."""
+        return self._partitions[tp] in self._closed or tp in self._waiting[self._executors[tp.topic]]
 
     def restart(self, tp: TopicPartition, position: int) -> None:
         """Start a partition over: its log was replaced by another one."""
@@ -173,11 +176,20 @@ class Intake:
             )  # fmt: skip
             self.restart(batch.tp, batch.records[0].offset)
             partition = self._partitions[batch.tp]
-        self._executors[batch.tp.topic].submit(partition.admit(batch.records))
+        executor = self._executors[batch.tp.topic]
+        executor.submit(partition.admit(batch.records))
         if partition.full:
             self._closed[partition] = batch.tp
+        elif executor.satiated():
+            self._waiting[executor].append(batch.tp)
         else:
             self.on_room(batch.tp)
+
+    def _feed(self, executor: Executor) -> None:
+        """A queue could run more than it has: read on."""
+        waiting, self._waiting[executor] = self._waiting[executor], []
+        for tp in waiting:
+            self.on_room(tp)
 
     def progressed(self, partition: WorkPartition) -> None:
         """A job of this partition is finished (or lost)."""

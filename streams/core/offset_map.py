@@ -33,6 +33,9 @@ COST_BITS = 2
 #: Runs shorter than this go into a literal. A run token, the literal's header and its padding cost at most eight bytes.
 _SHORT_RUN = 64
 
+#: Bytes that a number below 2**63 takes at the most.
+_LONGEST_NUMBER = 9
+
 _VERSION = "1"
 
 #: More than this cannot come from `encode` under the admission rule, and would cost a restart its memory.
@@ -44,7 +47,11 @@ class MapInvalid(ValueError):
 
 
 def encode(runs: Iterable[int]) -> str:
-    """Write alternating run lengths (unfinished first, then finished, and so on) as commit metadata."""
+    """Write alternating run lengths (unfinished first, then finished, and so on) as commit metadata.
+
+    What does not fit is cut off at the end: offsets beyond it count as unfinished, and would run again after a crash.
+    Admission sees to it that this does not happen (`OffsetTracker.room`).
+    """
     tokens = _tokens(runs)
     return _VERSION + binascii.b2a_base64(tokens, newline=False).decode("ascii") if tokens else ""
 
@@ -75,6 +82,8 @@ def _tokens(runs: Iterable[int]) -> bytes:
             left -= padding
             _flush(out, bits, filled)
             bits = filled = 0
+            if len(out) > TOKEN_LIMIT - _LONGEST_NUMBER:
+                return bytes(out)
             _write_number(out, left << 2 | finished << 1)
         else:
             bits, filled = _append(bits, filled, left, finished)
@@ -91,10 +100,11 @@ def _append(bits: int, filled: int, length: int, finished: bool) -> tuple[int, i
 
 
 def _flush(out: bytearray, bits: int, filled: int) -> None:
-    if filled:
-        size = (filled + 7) // 8
+    """Write a literal, as much of it as there is room for."""
+    size = min((filled + 7) // 8, TOKEN_LIMIT - _LONGEST_NUMBER - len(out))
+    if size > 0:
         _write_number(out, size << 1 | 1)
-        out += bits.to_bytes(size, "little")
+        out += (bits & ((1 << size * 8) - 1)).to_bytes(size, "little")
 
 
 def _write_number(out: bytearray, number: int) -> None:

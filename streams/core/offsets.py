@@ -78,7 +78,7 @@ class OffsetTracker:
         if offset != self.position:
             if offset < self.position:
                 return False
-            self._vanish(offset)
+            self._skip(offset)
         self.position = offset + 1
         if offset < self._end:
             return offset in self._pending
@@ -87,8 +87,23 @@ class OffsetTracker:
         self.room -= 1
         return True
 
-    def _vanish(self, offset: int) -> None:
-        """Finish the restored offsets below `offset`, which the log no longer holds, so that they never hold us up."""
+    def read_all(self, offsets: list[int]) -> bool:
+        """Note that ascending offsets were read, if all of them are new and none is missing; else False, and nothing is
+        noted."""
+        first, end = offsets[0], offsets[-1] + 1
+        if first != self.position or first < self._end or end - first != len(offsets):
+            return False
+        self._pending.update(dict.fromkeys(offsets))
+        self.position = self._end = end
+        self.room -= len(offsets)
+        return True
+
+    def _skip(self, offset: int) -> None:
+        """Pass over offsets that the log does not hold: markers of transactions, and what was compacted or expired.
+
+        They count as finished; restored ones among them are, so that they never hold us up.
+        """
+        self.room -= min(offset - max(self.position, self._end), _GAP_COST)
         for gone in range(self.position, min(offset, self._end)):
             if self._pending.pop(gone, gone) is None:
                 self._finished += 1
@@ -130,3 +145,6 @@ class OffsetTracker:
 
 #: Bytes in hand for the headers of tokens, in offsets.
 _SLACK = 256
+
+#: What a gap in the log can add to the map at the most: a run of its own between two literals, in offsets.
+_GAP_COST = 48

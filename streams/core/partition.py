@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from streams.core.lanes import Lane, Lanes
@@ -60,17 +60,25 @@ class Partition(Generic[R]):
             and (offsets.room > 0 or offsets.pending == 0)
         )
 
-    def admit(self, records: Iterable[R]) -> list[Lane[R, Partition[R]]]:
-        """Queue records in the order of their offsets, skipping finished ones; the lanes that this made ready."""
+    def admit(self, records: Sequence[R]) -> list[Lane[R, Partition[R]]]:
+        """Queue records (at least one) in the order of their offsets, skipping finished ones; lanes this made ready."""
         ready = []
-        read, add = self.offsets.read, self._lanes.add
-        for record in records:
-            if read(record.offset):
-                self._bytes += len(record.value or b"")
-                lane = add(record.key, record)
-                if lane is not None:
-                    ready.append(lane)
+        lanes = self._lanes
+        fresh = records if self.offsets.read_all([record.offset for record in records]) else self._unfinished(records)
+        size = 0
+        for record in fresh:
+            value = record.value
+            if value is not None:
+                size += len(value)
+            lane = lanes.add(record.key, record)
+            if lane is not None:
+                ready.append(lane)
+        self._bytes += size
         return ready
+
+    def _unfinished(self, records: Sequence[R]) -> list[R]:
+        read = self.offsets.read
+        return [record for record in records if read(record.offset)]
 
     def finish(self, lane: Lane[R, Partition[R]]) -> bool:
         """Finish the head of a lane, whose outcome is durable; True if the lane is ready again.
