@@ -33,8 +33,9 @@ def queue(bootstrap: str, name: str, partitions: int) -> Iterator[str]:
     try:
         yield namespace
     finally:
-        topics = admin.list_topics(timeout=10).topics
-        _await(admin.delete_topics([topic for topic in topics if topic.startswith(f"{namespace}.")]))
+        topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(f"{namespace}.")]
+        if topics:  # A broker that has only just made them may not list them yet.
+            _await(admin.delete_topics(topics))
 
 
 def producer(bootstrap: str, namespace: str) -> JobProducer:
