@@ -37,7 +37,7 @@ SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 @pytest.fixture
 def ctx() -> JobContext:
-    return JobContext(JOB_ID, "queue", "key", 0, {})
+    return JobContext(JOB_ID, "queue")
 
 
 @pytest.fixture(autouse=True)

@@ -10,4 +10,4 @@ from streams import JobContext
 @pytest.fixture
 def ctx() -> JobContext:
     """The context of a first attempt."""
-    return JobContext("0190-job", "queue", None, 0, {})
+    return JobContext("0190-job", "queue")

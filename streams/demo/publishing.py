@@ -1,0 +1,86 @@
+"""Publishes examples and shows what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from producers import AsyncJobProducer
+from streams.demo.errors import DemoFailed
+from streams.demo.examples import Example
+from streams.demo.outcomes import Outcome, Outcomes
+from streams.demo.screen import Screen
+
+#: In which every job must have ended.
+BOUND_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An example and its job's id."""
+
+    example: Example
+    id: str
+
+
+class Publisher:
+    """Publishes examples, and shows each outcome as it comes."""
+
+    def __init__(self, screen: Screen, producer: AsyncJobProducer, outcomes: Outcomes) -> None:
+        self._screen = screen
+        self._producer = producer
+        self._outcomes = outcomes
+        self._ours: set[str] = set()
+        self._open: list[tuple[Published, asyncio.Task[Outcome]]] = []
+
+    async def publish(self, example: Example) -> Published:
+        """Publish a job through the public API."""
+        handle = await self._producer.publish(example.payload, key=example.key)
+        queue = handle.topic.rpartition(".")[2]
+        self._screen.event("published", queue, handle.id, example.key, example.what)
+        published = Published(example, handle.id)
+        self._ours.add(handle.id)
+        self._open.append((published, asyncio.create_task(self._show(published))))
+        return published
+
+    def show_others(self) -> None:
+        """Show, from now on, what becomes of jobs that somebody else publishes."""
+        self._outcomes.listener = lambda outcome: None if outcome.id in self._ours else self._tell(outcome)
+
+    async def settle(self) -> None:
+        """Wait for the outcomes of everything published. Raises DemoFailed for each that is late or another."""
+        jobs, self._open = self._open, []
+        if not jobs:
+            return
+        await asyncio.wait([task for _, task in jobs], timeout=BOUND_SECONDS)
+        wrong = [trouble for job, task in jobs if (trouble := _trouble(job, task))]
+        for _, task in jobs:
+            task.cancel()
+        if wrong:
+            raise DemoFailed("\n".join(wrong))
+
+    async def _show(self, job: Published) -> Outcome:
+        outcome = await self._outcomes.of(job.id)
+        self._tell(outcome)
+        return outcome
+
+    def _tell(self, outcome: Outcome) -> None:
+        took = f"{outcome.milliseconds:>6} ms"
+        text = took if outcome.reason is None else f"{took}  {_short(outcome.reason)}"
+        self._screen.event(outcome.state, outcome.queue, outcome.id, outcome.key, text)
+
+
+def _trouble(job: Published, task: asyncio.Task[Outcome]) -> str | None:
+    what = f"job {job.id} ({job.example.key}: {job.example.what})"
+    if not task.done():
+        return f"{what} had no outcome within {BOUND_SECONDS:.0f} s; the worker's log may say why"
+    outcome = task.result()
+    if outcome.state != job.example.ends:
+        return f"{what} ended as {outcome.state!r} instead of {job.example.ends!r}: {outcome.reason or 'no reason'}"
+    return None
+
+
+def _short(reason: str) -> str:
+    """The reason without the module of its type."""
+    name, separator, message = reason.partition(": ")
+    return f"{name.rpartition('.')[2]}{separator}{message}"
