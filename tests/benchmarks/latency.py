@@ -13,7 +13,7 @@ from tests.benchmarks.figures import Figure, Goal, Scale
 
 JOBS = 2_000
 RATE = 100.0
-WARM_UP = 100
+WARM_UP = 300  # three seconds, in which the broker, too, gets up to speed
 PARTITIONS = 4
 
 
