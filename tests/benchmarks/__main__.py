@@ -47,6 +47,7 @@ def main() -> int:
     options = _parse()
     scale = Scale(options.runs, options.quick)
     rows: list[Row] = []
+    _mention_load()
     with closing(shared_broker("external" if os.environ.get("KAFKA_BOOTSTRAP_SERVERS") else "embedded")) as broker:
         broker.start()
         for name in options.only or BENCHMARKS:
@@ -73,6 +74,12 @@ def _count(text: str) -> int:
     if count < 1:
         raise ValueError(text)
     return count
+
+
+def _mention_load() -> None:
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        note(f"others use this machine (load {load:.1f}, {cores} cores): only figures relative to another one will hold")
 
 
 def _table(rows: list[Row], runs: int) -> str:
