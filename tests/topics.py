@@ -1,0 +1,72 @@
+"""Reads whole topics, past the system under test."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+Headers = list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it lies in the log."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    def header(self, name: str) -> str | None:
+        """The last header of a name, as text."""
+        value = dict(self.headers).get(name)
+        return None if value is None else value.decode()
+
+
+def read_all(bootstrap: str, topic: str) -> list[Record]:
+    """Every record of a topic, by partition and offset; none if there is no such topic yet."""
+    config = {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False, "log_level": 0}
+    with closing(Consumer({**config, "fetch.message.max.bytes": 2_000_000})) as consumer:
+        ends = _ends(consumer, topic)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition, end in ends.items() if end])
+        found: list[Record] = []
+        while len(found) < sum(ends.values()):
+            found += [_record(message) for message in consumer.consume(1000, timeout=1.0)]
+    return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+def count(bootstrap: str, topic: str) -> int:
+    """How many records a topic holds, all of which must still be there."""
+    config = {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "log_level": 0}
+    with closing(Consumer(config)) as consumer:
+        return sum(_ends(consumer, topic).values())
+
+
+def partitions(bootstrap: str, topic: str) -> int:
+    """How many partitions a topic has; 0 if there is none."""
+    found = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=10).topics.get(topic)
+    return 0 if found is None else len(found.partitions)
+
+
+def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    found = consumer.list_topics(timeout=10).topics.get(topic)
+    if found is None:
+        return {}
+    ends = {}
+    for partition in found.partitions:
+        watermarks = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        assert watermarks is not None
+        ends[partition] = watermarks[1]
+    return ends
+
+
+def _record(message: Any) -> Record:
+    if message.error():
+        raise KafkaException(message.error())
+    return Record(message.partition(), message.offset(), message.key(), message.value(), message.headers() or [])
