@@ -56,17 +56,17 @@ def _reader(
         # Whatever the bytes are, the caller has a dead letter to write, not a crash to survive: fastavro alone raises
         # a dozen kinds, from IndexError for a bad branch to OverflowError for the year 300000000.
         except Exception as error:
-            raise _undecodable(error, name, ended=stream.tell() == len(value)) from error
+            raise _undecodable(error, name) from error
         raise TrailingBytes(f"{name}: the payload ends at byte {stream.tell()}, the value at byte {len(value)}")
 
     return read
 
 
-def _undecodable(error: Exception, name: str, *, ended: bool) -> Undecodable:
+def _undecodable(error: Exception, name: str) -> Undecodable:
     if isinstance(error, SchemaResolutionError):
         return SchemaMismatch(f"{name}: the value does not fit the current schema: {error}")
-    # fastavro raises an IndexError where a number is cut off, as it does for a branch that a union does not have.
-    if isinstance(error, EOFError) or (ended and isinstance(error, IndexError)):
+    # Where a number is cut off, fastavro takes the first of no bytes. Other IndexErrors are of unions and enums.
+    if isinstance(error, EOFError) or (isinstance(error, IndexError) and "string index" in str(error)):
         return TruncatedPayload(f"{name}: the value ends before its payload does")
     return CorruptPayload(f"{name}: {type(error).__name__}: {error}")
 
