@@ -8,12 +8,14 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from io import BytesIO
 from statistics import median
 from typing import Any
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from fastavro import schemaless_writer
 
 from producers import AsyncJobProducer, JobProducer, ProducerSettings
@@ -68,7 +70,7 @@ def _bare(settings: ProducerSettings) -> float:
     schema = shipped().current(SendEmail.JOB_TYPE)
     prefix = SINGLE_OBJECT + schema.fingerprint
     topic = f"{settings.namespace}.email"
-    payload = _payload()
+    payload = asdict(SendEmail(**_payload()))
     keys = [key.encode() for key in KEYS]
     producer = Producer(client_config(settings, {}))
     producer.list_topics(topic)
