@@ -17,7 +17,6 @@ from streams.queues import Queue
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
-from streams.topics import BROKER_MESSAGE_MAX, DEAD_LETTER_ROOM
 
 logger = logging.getLogger("streams.engine")
 
@@ -34,7 +33,7 @@ class Engine:
         self.codec = codec
         self._threads = Threads()
         self._processes = Processes(settings.processes)
-        self._sender = Sender(settings.cluster, message_max_bytes=BROKER_MESSAGE_MAX + DEAD_LETTER_ROOM)
+        self._sender = Sender(settings.cluster)
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
         self.intake = Intake(self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.cluster import Cluster
+from producers.options import PROMISES
 
 logger = logging.getLogger("streams.sender")
 
@@ -36,15 +37,15 @@ class Sender:
     finished before. Opened and closed on the worker's event loop.
     """
 
-    def __init__(self, cluster: Cluster, *, message_max_bytes: int) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._config: dict[str, Any] = {
+            **PROMISES,
             **cluster.client_config(),
             "client.id": "streams-sender",
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",
             "compression.type": "lz4",
             "linger.ms": 2,
-            "message.max.bytes": message_max_bytes,
+            # What was small enough to be read must not be too large to be written: only the topic's limit counts.
+            "message.max.bytes": 1_000_000_000,
             "error_cb": _log_client_error,
         }
         self._producer: Producer | None = None
@@ -57,6 +58,9 @@ class Sender:
             error = await self._try(record)
             if error is None:
                 return
+            if isinstance(error, KafkaError) and error.fatal():
+                # An idempotent client that has lost its place sends nothing more; a new one starts over.
+                self._producer = None
             logger.error(
                 "%s did not take a record: %s; sending it again in %g s. Its job stays unfinished until then.",
                 record.topic, error, _RETRY_AFTER,
@@ -94,13 +98,18 @@ class Sender:
     def _open(self) -> Producer:
         if self._producer is None:
             self._producer = Producer(self._config)
-            self._poller = threading.Thread(target=self._poll, args=(self._producer,), name="sender-poll", daemon=True)
+        if self._poller is None:
+            self._poller = threading.Thread(target=self._poll, name="sender-poll", daemon=True)
             self._poller.start()
         return self._producer
 
-    def _poll(self, producer: Producer) -> None:
+    def _poll(self) -> None:
         while not self._closing.is_set():
-            producer.poll(0.1)
+            producer = self._producer
+            if producer is None:
+                self._closing.wait(0.1)
+            else:
+                producer.poll(0.1)
 
     async def close(self) -> None:
         """Stop; records whose `send` has not returned may or may not reach the broker."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from producers.cluster import Cluster
+from producers.settings import ProducerSettings
 from producers.topics import queue_topic
 
 
@@ -19,7 +20,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, env_ignore_empty=True)
 
-    cluster: Cluster = Field(default_factory=Cluster)
+    producer: ProducerSettings = Field(default_factory=ProducerSettings)
     #: First part of every topic's name.
     namespace: str = Field(default="jobs", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     #: The pool this worker serves; its consumer group is `<namespace>.<pool>`.
@@ -51,6 +52,11 @@ class Settings(BaseSettings):
     #: Port of the health check on web_host; none when unset.
     web_port: int | None = Field(default=None, ge=1, le=65535)
     web_host: str = "127.0.0.1"
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where the cluster is, and how to log in to it."""
+        return self.producer
 
     @property
     def group(self) -> str:

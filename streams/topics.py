@@ -22,6 +22,9 @@ logger = logging.getLogger("streams.topics")
 #: A dead letter is the job with headers about its failure on top. Bytes.
 DEAD_LETTER_ROOM = 128 * 1024
 
+#: What a batch adds to its record. Bytes.
+RECORD_ROOM = 4 * 1024
+
 #: What Kafka takes as one record by default (`message.max.bytes`). Bytes.
 BROKER_MESSAGE_MAX = 1_048_588
 
@@ -55,14 +58,23 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
         if partitions != queue.partitions:
             logger.warning("%s has %d partitions, %r says %d: taking the topic's", topic, partitions, queue,
                            queue.partitions)  # fmt: skip
-        wanted = [Topic(topic, partitions), _dead(settings.topic(queue.name, "dead"), partitions)]
+        wanted = [_queue(topic, partitions, settings), _dead(settings.topic(queue.name, "dead"), partitions, settings)]
         _create(admin, [missing for missing in wanted if missing.name not in counts], settings.replication_factor)
         for beside in wanted[1:]:
             _check_count(topic, partitions, beside.name, counts.get(beside.name, partitions))
 
 
-def _dead(name: str, partitions: int) -> Topic:
-    room = BROKER_MESSAGE_MAX + DEAD_LETTER_ROOM
+def _largest(settings: Settings) -> int:
+    return max(BROKER_MESSAGE_MAX, settings.producer.message_max_bytes + RECORD_ROOM)
+
+
+def _queue(name: str, partitions: int, settings: Settings) -> Topic:
+    largest = _largest(settings)
+    return Topic(name, partitions, {} if largest == BROKER_MESSAGE_MAX else {"max.message.bytes": str(largest)})
+
+
+def _dead(name: str, partitions: int, settings: Settings) -> Topic:
+    room = _largest(settings) + DEAD_LETTER_ROOM
     return Topic(name, partitions, {"retention.ms": str(_DEAD_RETENTION_MS), "max.message.bytes": str(room)})
 
 

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiokafka
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+    OffsetMetadataTooLargeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.events import Event
@@ -23,6 +29,7 @@ from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
 
 from streams.cluster import consumer_login
+from streams.core.offset_map import METADATA_LIMIT
 from streams.intake import Batch, Committed, Due, Intake, TopicPartition
 from streams.settings import Settings
 
@@ -119,13 +126,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for waiter in list(fetcher._fetch_waiters):
             fetcher._notify(waiter)
 
-    async def commit_due(self, due: Iterable[Due], generation: int) -> None:
+    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> None:
         """Commit watermarks and maps in one request, unless the group has moved on; raises CommitFailedError then."""
         consumer = self._ensure_consumer()
         if consumer._coordinator.generation != generation:
             raise CommitFailedError("the group has rebalanced since")
         await consumer.commit(
-            {KafkaPartition(*tp): OffsetAndMetadata(commit.watermark, commit.metadata) for tp, _, commit in due}
+            {
+                KafkaPartition(*tp): OffsetAndMetadata(commit.watermark, commit.metadata if with_map else "")
+                for tp, _, commit in due
+            }
         )
 
     async def committed_places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
@@ -185,6 +195,7 @@ class Consumer(driver.Consumer):
         self._unopened: set[TopicPartition] = set()
         self._generation = -1
         self._may_commit = False
+        self._with_map = True
         self._commit_wanted = asyncio.Event()
         self.intake.on_finish = self._commit_wanted.set
         self._committing = asyncio.Lock()
@@ -313,9 +324,16 @@ class Consumer(driver.Consumer):
             if not due:
                 return True
             try:
-                await self._thread.ask(self._thread.commit_due(due, self._generation))
+                await self._thread.ask(self._thread.commit_due(due, self._generation, with_map=self._with_map))
             except (CommitFailedError, IllegalStateError) as error:
                 logger.info("commit overtaken by a rebalance: %s", error)
+            except OffsetMetadataTooLargeError:
+                self._with_map = False
+                logger.error(
+                    "the broker refuses the map of finished offsets: set its offset.metadata.max.bytes to %d or more."
+                    " Until then a restart repeats jobs that finished before an earlier one",
+                    METADATA_LIMIT,
+                )
             except KafkaError as error:
                 logger.error("the broker refused a commit: %r; trying again", error)
             else:

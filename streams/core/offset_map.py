@@ -80,10 +80,10 @@ def _tokens(runs: Iterable[int]) -> bytes:
             padding = -filled % 8
             bits, filled = _append(bits, filled, padding, finished)
             left -= padding
-            _flush(out, bits, filled)
-            bits = filled = 0
-            if len(out) > TOKEN_LIMIT - _LONGEST_NUMBER:
+            # Nothing may follow what was cut: it would be read as lying earlier than it does.
+            if not _flush(out, bits, filled) or len(out) > TOKEN_LIMIT - _LONGEST_NUMBER:
                 return bytes(out)
+            bits = filled = 0
             _write_number(out, left << 2 | finished << 1)
         else:
             bits, filled = _append(bits, filled, left, finished)
@@ -99,12 +99,14 @@ def _append(bits: int, filled: int, length: int, finished: bool) -> tuple[int, i
     return bits, filled + length
 
 
-def _flush(out: bytearray, bits: int, filled: int) -> None:
-    """Write a literal, as much of it as there is room for."""
-    size = min((filled + 7) // 8, TOKEN_LIMIT - _LONGEST_NUMBER - len(out))
+def _flush(out: bytearray, bits: int, filled: int) -> bool:
+    """Write a literal, or as much of it as there is room for; whether that was all."""
+    wanted = (filled + 7) // 8
+    size = min(wanted, TOKEN_LIMIT - _LONGEST_NUMBER - len(out))
     if size > 0:
         _write_number(out, size << 1 | 1)
         out += (bits & ((1 << size * 8) - 1)).to_bytes(size, "little")
+    return size >= wanted
 
 
 def _write_number(out: bytearray, number: int) -> None:

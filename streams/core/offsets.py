@@ -103,7 +103,7 @@ class OffsetTracker:
 
         They count as finished; restored ones among them are, so that they never hold us up.
         """
-        self.room -= min(offset - max(self.position, self._end), _GAP_COST)
+        self.room -= min(max(0, offset - max(self.position, self._end)), _GAP_COST)
         for gone in range(self.position, min(offset, self._end)):
             if self._pending.pop(gone, gone) is None:
                 self._finished += 1
