@@ -103,7 +103,7 @@ class Workers:
         self.kills: dict[int, int] = {}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("STREAMS_", "KAFKA_"))},
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
             "STREAMS_NAMESPACE": namespace,

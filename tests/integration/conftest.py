@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -22,7 +23,8 @@ def fleet(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> Ite
         def make(jobs: str, *, bootstrap: str | None = None, **settings: object) -> Workers:
             # A test with a broker of its own needs no shared one.
             bootstrap = bootstrap or str(request.getfixturevalue("kafka"))
-            return stack.enter_context(closing(Workers(jobs, namespace, bootstrap, tmp_path, **settings)))
+            directory = Path(mkdtemp(prefix="workers-", dir=tmp_path))
+            return stack.enter_context(closing(Workers(jobs, namespace, bootstrap, directory, **settings)))
 
         yield make
 

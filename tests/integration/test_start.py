@@ -1,0 +1,81 @@
+"""What keeps a worker from starting: it says so, says the remedy, and ends with an error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.brokers.embedded import free_port
+from tests.integration.conftest import Fleet
+from tests.workers import ROOT
+
+#: Job modules that cannot be imported, and what Python says of each.
+BROKEN = {
+    "not_python": ("def broken(:\n", "SyntaxError"),
+    "missing_name": ("from streams import Nothing\n", "ImportError: cannot import name 'Nothing'"),
+    "missing_package": ("import no_such_package\n", "ModuleNotFoundError: No module named 'no_such_package'"),
+    "bad_definition": ("from streams import Queue\nQueue('a b')\n", "DefinitionError: 'a b' cannot name a queue"),
+}
+
+
+def _refusal(fleet: Fleet, jobs: str) -> str:
+    """What a worker that cannot start says before it ends with an error."""
+    worker = fleet(jobs).launch()
+    assert worker.wait(within=30) != 0, worker.output
+    return worker.output
+
+
+def test_topics_that_do_not_agree(fleet: Fleet, kafka: str, namespace: str) -> None:
+    queue, dead = f"{namespace}.ordered", f"{namespace}.ordered.dead"
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for done in admin.create_topics([NewTopic(queue, 3), NewTopic(dead, 2)]).values():
+        done.result(timeout=30)
+    output = _refusal(fleet, "tests.jobs.ordered")
+    assert f"topic '{dead}' has 2 partitions and '{queue}' has 3" in output
+    assert "--alter" in output
+
+
+def test_a_module_that_is_not_there(fleet: Fleet) -> None:
+    output = _refusal(fleet, "tests.jobs.nowhere")
+    assert "tests.jobs.nowhere" in output
+    assert "STREAMS_JOBS" in output
+
+
+def test_modules_that_cannot_be_imported(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    workers = {_package(tmp_path, name): fleet(name).launch() for name in BROKEN}
+    for module, worker in workers.items():
+        assert worker.wait(within=60) != 0, worker.output
+        assert BROKEN[module.parent.name][1] in worker.output
+        assert f'File "{module}"' in worker.output, "the traceback leads to the line"
+
+
+def _package(directory: Path, name: str) -> Path:
+    """Write a package whose one module cannot be imported; returns that module."""
+    module = directory / name / "deep.py"
+    module.parent.mkdir()
+    (module.parent / "__init__.py").touch()
+    module.write_text(BROKEN[name][0])
+    return module
+
+
+def test_no_broker() -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    # The real worker waits a minute for a broker that is just starting.
+    program = (
+        "import streams.topics; from faust.cli.faust import cli\n"
+        "streams.topics._WAIT_FOR_BROKER = 1.0; streams.topics._REQUEST_TIMEOUT = 1.0; cli()"
+    )
+    environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": nobody, "PYTHONPATH": str(ROOT), "STREAMS_NAMESPACE": "none"}
+    command = [sys.executable, "-c", program, "-A", "streams", "worker", "-l", "info"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    output = ended.stdout + ended.stderr
+    assert ended.returncode != 0, output
+    assert f"no Kafka broker answers at {nobody}" in output
+    assert "make broker" in output
