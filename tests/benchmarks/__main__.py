@@ -79,7 +79,7 @@ def _count(text: str) -> int:
 def _mention_load() -> None:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 2:
-        note(f"others use this machine (load {load:.1f}, {cores} cores): only figures relative to another one will hold")
+        note(f"others use this machine (load {load:.1f}, {cores} cores): its figures will be worse than an idle one's")
 
 
 def _table(rows: list[Row], runs: int) -> str:

@@ -48,6 +48,11 @@ class Drained:
         """Jobs a second."""
         return self.jobs / self.seconds
 
+    @property
+    def cpu_microseconds(self) -> float:
+        """CPU time a job, of all threads; it says more than the rate where others use the machine, too."""
+        return self.cpu_seconds * 1e6 / self.jobs
+
 
 class Running:
     """A contender that has been started."""
@@ -117,7 +122,7 @@ def measure(contender: Contender, jobs: int) -> Drained:
     """Start a contender, let it run its jobs and stop it; tells the terminal what came of it."""
     with running(contender, jobs) as started:
         drained = started.drain(jobs)
-    note(f"  {contender.name}: {drained.rate:,.0f} jobs/s")
+    note(f"  {contender.name}: {drained.rate:,.0f} jobs/s, {drained.cpu_microseconds:.1f} µs of CPU a job")
     return drained
 
 

@@ -34,7 +34,9 @@ def _figures(ours: list[Drained], agent: list[Drained], loop: list[Drained]) -> 
         Figure("no-op jobs, one worker", "jobs/s", rate),
         Figure("no-op jobs, plain Faust agent", "jobs/s", of_agent),
         Figure("no-op jobs, bare consume-and-decode loop", "jobs/s", of_loop),
-        Figure("no-op jobs, CPU of the worker", "µs/job", [run.cpu_seconds * 1e6 / run.jobs for run in ours]),
+        Figure("no-op jobs, CPU of the worker", "µs/job", [run.cpu_microseconds for run in ours]),
+        Figure("no-op jobs, CPU of the plain agent", "µs/job", [run.cpu_microseconds for run in agent]),
+        Figure("no-op jobs, CPU of the bare loop", "µs/job", [run.cpu_microseconds for run in loop]),
         Figure("no-op jobs, worker to plain agent", "times", shares(rate, of_agent, 1), Goal(">=", 8)),
         Figure("no-op jobs, worker to bare loop", "%", shares(rate, of_loop), Goal(">=", 50)),
     ]
