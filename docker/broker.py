@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import fcntl
-import json
 import os
 import shlex
 import signal
@@ -19,10 +17,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from claims import DirectoryInUse, claim, sign
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from jvm import Jvm
@@ -31,12 +30,15 @@ from toolchain import DOCKER_WAY, ROOT, ToolMissing, find_java, note, resolve_ja
 
 CONFIG = ROOT / "docker" / "broker"
 START_SECONDS = 60.0
-HANDOVER_SECONDS = 10.0
 HEAP = "-Xms256m -Xmx512m"
 
 
 class StartFailed(Exception):
     """The broker cannot run. The message names the remedy."""
+
+
+class PortLost(Exception):
+    """Another server has taken the port meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,19 @@ class Node:
     @property
     def bootstrap(self) -> str:
         return f"{HOST}:{self.port}"
+
+    @property
+    def formatted(self) -> bool:
+        return self._meta.exists()
+
+    @property
+    def _meta(self) -> Path:
+        return self.data / "log" / "meta.properties"
+
+    def cluster_id(self) -> str:
+        """The id that formatting has given to this data: what tells this broker from any other."""
+        lines = self._meta.read_text().splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith("cluster.id="))
 
     def write_properties(self) -> Path:
         """Write server.properties for this run: the shared settings, then the ports and directories."""
@@ -104,58 +119,13 @@ class Kafka:
     def running(self, node: Node) -> Iterator[Jvm]:
         """The broker's JVM, started here and stopped at the end."""
         properties = node.write_properties()
-        if not (node.data / "log" / "meta.properties").exists():
+        if not node.formatted:
             self.format(properties, node.log)
         jvm = Jvm(self.command("kafka.Kafka", str(properties)), node.log, pass_fds=(node.lock,))
         try:
             yield jvm
         finally:
             jvm.stop()
-
-
-def claim(data: Path) -> int:
-    """Lock a data directory for one broker; returns the open lock. Raises StartFailed when another one has it."""
-    data.mkdir(parents=True, exist_ok=True)
-    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    give_up = time.monotonic() + HANDOVER_SECONDS
-    while not _locked(lock):
-        owner = _owner(data)
-        # An owner that is gone leaves a JVM that is on its way out.
-        if _alive(owner.get("pid")) or time.monotonic() > give_up:
-            raise StartFailed(_in_use(data, owner.get("bootstrap", "an unknown port")))
-        time.sleep(0.05)
-    return lock
-
-
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _in_use(data: Path, bootstrap: str) -> str:
-    return (
-        f"a broker with the data in {data} is already running on {bootstrap}.\n"
-        f"Use it (KAFKA_BOOTSTRAP_SERVERS={bootstrap}), stop it, or start another one with --data DIR or --ephemeral."
-    )
-
-
-def _owner(data: Path) -> dict[str, str]:
-    with suppress(OSError, ValueError):
-        return {name: str(value) for name, value in json.loads((data / "broker.json").read_text()).items()}
-    return {}
-
-
-def _alive(pid: str | None) -> bool:
-    try:
-        os.kill(int(pid or ""), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def choose_port(wanted: int) -> int:
@@ -170,19 +140,22 @@ def choose_port(wanted: int) -> int:
 
 
 def await_answer(jvm: Jvm, node: Node, parent: int) -> None:
-    """Return when the broker serves metadata that names itself: then topics can be created, too."""
-    admin = AdminClient(
-        {"bootstrap.servers": node.bootstrap, "reconnect.backoff.max.ms": 100, "log_level": 0},
-        logger=None,
-    )
+    """Return when this very broker serves metadata that lists it: then topics can be created, too."""
+    admin = AdminClient({"bootstrap.servers": node.bootstrap, "reconnect.backoff.max.ms": 100, "log_level": 0})
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up:
         if jvm.wait(0) is not None:
+            if "Address already in use" in jvm.said():
+                raise PortLost
             raise StartFailed(f"Kafka ended while starting. The end of {node.log}:\n{jvm.last_words()}")
         if os.getppid() != parent:
             raise SystemExit(0)
         with suppress(KafkaException):
-            if admin.list_topics(timeout=0.5).brokers:
+            told = admin.list_topics(timeout=0.5)
+            answering: object = told.cluster_id  # its stubs know only None
+            if answering != node.cluster_id():
+                raise PortLost
+            if told.brokers:
                 return
     raise StartFailed(f"Kafka did not answer within {START_SECONDS:.0f} s; see {node.log}.")
 
@@ -197,10 +170,17 @@ def stay(jvm: Jvm, node: Node, parent: int) -> None:
 def run(node: Node, parent: int) -> None:
     """Start the broker, say where it is, and stay until told to stop."""
     kafka = Kafka(find_java(), resolve_jars(CONFIG / "pom.xml"))
+    while True:
+        try:
+            return serve(kafka, node, parent)
+        except PortLost:  # between our look at the port and Kafka's: two brokers started at once
+            node = replace(node, port=choose_port(node.port), controller_port=free_port())
+
+
+def serve(kafka: Kafka, node: Node, parent: int) -> None:
     began = time.monotonic()
     with kafka.running(node) as jvm:
-        told = {"pid": os.getpid(), "jvm": jvm.pid, "bootstrap": node.bootstrap}
-        (node.data / "broker.json").write_text(json.dumps(told))
+        sign(node.data, jvm.pid, node.bootstrap)
         await_answer(jvm, node, parent)
         note(f"Kafka is ready after {time.monotonic() - began:.1f} s; data: {node.data}, log: {node.log}")
         print(f"KAFKA_BOOTSTRAP_SERVERS={node.bootstrap}", flush=True)
@@ -242,7 +222,7 @@ def main() -> None:
             options.data = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="kafka-jobs-")))
         try:
             run(node_of(options), parent)
-        except (StartFailed, ToolMissing) as failure:
+        except (StartFailed, DirectoryInUse, ToolMissing) as failure:
             sys.exit(f"error: {failure}")
 
 

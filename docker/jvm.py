@@ -18,6 +18,7 @@ class Jvm:
     def __init__(self, command: list[str], log: Path, pass_fds: tuple[int, ...] = ()) -> None:
         self._log = log
         with log.open("ab") as output:
+            self._log_start = output.tell()
             # A session of its own: Ctrl-C reaches our process alone, which then stops the JVM in order.
             self._process = subprocess.Popen(
                 command,
@@ -52,7 +53,13 @@ class Jvm:
 
     def last_words(self, lines: int = 20) -> str:
         """The end of the log, to explain a start that failed."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.said().splitlines()[-lines:])
+
+    def said(self) -> str:
+        """All of its log so far, without that of earlier runs."""
+        with self._log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
 
     def _dismiss_watchdog(self) -> None:
         self._watchdog.kill()

@@ -95,6 +95,15 @@ def test_a_taken_port_gives_a_free_one(start: Start) -> None:
         assert f"Port {port} is taken" in stop(broker)
 
 
+def test_two_that_start_at_once_on_one_port_do_not_mistake_each_other(start: Start) -> None:
+    port = str(free_port())
+    both = [start("--ephemeral", "--port", port) for _ in range(2)]
+    addresses = [read_bootstrap(broker) for broker in both]
+    assert f"127.0.0.1:{port}" in addresses
+    clusters = {AdminClient({"bootstrap.servers": address}).list_topics(timeout=10).cluster_id for address in addresses}
+    assert len(clusters) == 2
+
+
 def test_an_ephemeral_broker_leaves_no_files(start: Start) -> None:
     broker = start("--ephemeral", "--port", "0")
     read_bootstrap(broker)
