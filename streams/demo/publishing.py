@@ -13,6 +13,10 @@ from streams.demo.screen import Screen
 
 #: In which every job must have ended.
 BOUND_SECONDS = 30.0
+_REMEDY = (
+    "The worker's log may say why. If another worker serves the same namespace on this Kafka, it had the jobs: set"
+    " STREAMS_NAMESPACE to a name of your own."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Publisher:
         for _, task in jobs:
             task.cancel()
         if wrong:
-            raise DemoFailed("\n".join(wrong))
+            raise DemoFailed("\n".join([*wrong, _REMEDY]))
 
     async def _show(self, job: Published) -> Outcome:
         outcome = await self._outcomes.of(job.id)
@@ -73,7 +77,7 @@ class Publisher:
 def _trouble(job: Published, task: asyncio.Task[Outcome]) -> str | None:
     what = f"job {job.id} ({job.example.key}: {job.example.what})"
     if not task.done():
-        return f"{what} had no outcome within {BOUND_SECONDS:.0f} s; the worker's log may say why"
+        return f"{what} had no outcome within {BOUND_SECONDS:.0f} s"
     outcome = task.result()
     if outcome.state != job.example.ends:
         return f"{what} ended as {outcome.state!r} instead of {job.example.ends!r}: {outcome.reason or 'no reason'}"

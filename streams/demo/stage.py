@@ -17,6 +17,9 @@ from streams.demo.mailbox import Mailbox, mailbox
 from streams.demo.screen import Screen
 from streams.demo.worker import Worker, worker
 
+#: A broker that has just started makes librdkafka grumble on stderr; what fails for good is raised.
+_CALM = {"log_level": 3}
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -44,7 +47,7 @@ async def stage(screen: Screen, runs: Path, data: Path | None) -> AsyncIterator[
         images = (runs / "images").resolve()
         environment = _environment(settings, images, mail, receiver)
         consumer = await running.enter_async_context(worker(screen, runs, environment))
-        producer = await running.enter_async_context(AsyncJobProducer(settings))
+        producer = await running.enter_async_context(AsyncJobProducer(settings, client_options=_CALM))
         yield Stage(settings, images, mail, receiver, consumer, producer)
 
 

@@ -1,0 +1,61 @@
+"""The demonstration reads what the worker reports, and writes for people and for files."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+
+from streams.core.outcome import SUCCEEDED, Failed, Succeeded
+from streams.demo.outcomes import Outcome, Outcomes
+from streams.demo.screen import Screen
+from streams.reporting import report
+
+
+def reported(caplog: pytest.LogCaptureFixture, outcome: Succeeded | Failed, key: bytes | None) -> Outcome | None:
+    """What the demonstration makes of the line that the worker logs."""
+    with caplog.at_level(logging.INFO, "streams.outcome"):
+        report("email", key, "job-1", outcome, 0.0123)
+    return Outcome.parse(f"[2026-01-31 08:15:30,123] [7] [INFO] {caplog.messages[-1]}")
+
+
+def test_done(caplog: pytest.LogCaptureFixture) -> None:
+    assert reported(caplog, SUCCEEDED, b"a key") == Outcome("done", "email", "job-1", "a key", 12, None)
+    assert reported(caplog, SUCCEEDED, None) == Outcome("done", "email", "job-1", "-", 12, None)
+
+
+def test_dead(caplog: pytest.LogCaptureFixture) -> None:
+    failed = Failed("shop.Gone", "410: gone\nfor good", "stack")
+    assert reported(caplog, failed, b"k") == Outcome("dead", "email", "job-1", "k", 12, "shop.Gone: 410: gone")
+
+
+@pytest.mark.parametrize("line", ["", "[^Worker]: Ready", "done with it", "dead  letters everywhere"])
+def test_other_lines(line: str) -> None:
+    assert Outcome.parse(line) is None
+
+
+async def test_of_a_repeated_job_the_first_outcome_counts() -> None:
+    outcomes = Outcomes()
+    first = Outcome("done", "email", "1", "k", 1, None)
+    outcomes.add(first)
+    outcomes.add(Outcome("dead", "email", "1", "k", 1, "late"))
+    assert await outcomes.of("1") is first
+    assert outcomes.order == ["1"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("out", "no_color", "coloured"), [(Terminal(), "", True), (Terminal(), "1", False), (io.StringIO(), "", False)]
+)
+def test_colour_is_for_terminals(
+    out: io.StringIO, no_color: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm")
+    Screen(out).event("done", "email", "job-1", "key", "1 ms")
+    assert ("\x1b[32mdone" in out.getvalue()) == coloured
