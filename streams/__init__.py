@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from streams.context import JobContext, JobLogger
 from streams.errors import DefinitionError, JobError, JobExpired, JobTimeout, NoHandler, SetupError, StreamsError
 from streams.queues import Queue
@@ -36,6 +38,10 @@ def __getattr__(name: str) -> Any:
     from streams import commands  # noqa: F401, PLC0415 - importing them adds them to the command line
     from streams.application import build_app  # noqa: PLC0415 - see above
 
-    app = build_app()
+    try:
+        app = build_app()
+    except (SetupError, ValidationError) as error:
+        # Only the command line asks for `app`, and a traceback would bury the sentence.
+        raise SystemExit(f"error: {error}") from error
     globals()["app"] = app
     return app

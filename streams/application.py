@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -71,8 +73,11 @@ class JobsApp(faust.App):
         """Make sure of the topics before anything subscribes to them."""
         await asyncio.to_thread(ensure_topics, self.settings, self.engine.queues)
         _spare_the_collector()
-        self.engine.start()
+        self.engine.start(self._fail)
         await super().on_start()
+
+    def _fail(self, error: BaseException) -> None:
+        self._failing = asyncio.ensure_future(self.crash(error))
 
     async def on_stop(self) -> None:
         """Finish what runs, within bounds, and commit; then let go of everything else."""
@@ -94,6 +99,9 @@ def _spare_the_collector() -> None:
 def build_app(settings: Settings | None = None) -> JobsApp:
     """Build the worker's application from the environment; raises SetupError and whatever a job module raises."""
     settings = settings or Settings()
+    if (here := str(Path.cwd())) not in sys.path:
+        # Job modules are looked for where the worker was started, as `faust -A` itself does.
+        sys.path.insert(0, here)
     queues = load_queues(settings.job_packages)
     served = _served(queues, settings.pool)
     engine = Engine(settings, served, _codec(queues))

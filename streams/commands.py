@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any, NoReturn
 
@@ -43,6 +44,7 @@ class _NotJson(ValueError):
 
 def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str | None, job_id: str | None) -> str:
     codec = app.engine.codec
+    logging.getLogger("producers").disabled = True  # What it would log is raised, and said once.
     try:
         fields = json.loads(payload)
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, UnknownSchema
@@ -47,8 +47,10 @@ class Engine:
             report_all=self.settings.log_jobs,
         )
 
-    def start(self) -> None:
-        """Watch over the running jobs."""
+    def start(self, on_failure: Callable[[BaseException], None]) -> None:
+        """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""
+        for executor in self._executors.values():
+            executor.on_failure = on_failure
         self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
 
     async def take(self, batch: Batch) -> None:

@@ -7,6 +7,7 @@ idle runners wait for a lane in a stack, so few of them do the work when there i
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -22,6 +23,8 @@ from streams.handling import Handling, Record
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
 from streams.reporting import report
+
+logger = logging.getLogger("streams.executor")
 
 WorkPartition = Partition[Record]
 WorkLane = Lane[Record, WorkPartition]
@@ -103,6 +106,8 @@ class Executor:
         #: Called once when there is no longer enough to run, after `satiated` has said that there was.
         self.on_hungry: Callable[[], None] = lambda: None
         self._tell_hungry = False
+        #: Called when a runner has failed, which ends the worker.
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
@@ -181,6 +186,7 @@ class Executor:
                 runner = Runner()
                 self._runners.append(runner)
                 runner.task = asyncio.ensure_future(self._run(runner))
+                runner.task.add_done_callback(self._ended)
             else:
                 return
             self._waking += 1
@@ -222,6 +228,12 @@ class Executor:
             elif now >= self._slice_end:
                 await asyncio.sleep(0)
                 self._slice_end = monotonic() + _SLICE
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A runner ends by being cancelled. Any other end is a fault of ours, and must not go unseen."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("a runner of queue %s has failed: the worker stops", self.queue, exc_info=error)
+            self.on_failure(error)
 
     async def _rest(self) -> None:
         rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -271,9 +283,17 @@ def _name(record: Record, partition: WorkPartition) -> str:
     return f"{partition.topic}-{partition.number}-{record.offset}"
 
 
+def _runs(runner: Runner) -> bool:
+    """Whether the runner's own task runs; else its coroutine is being closed."""
+    try:
+        return asyncio.current_task() is runner.task
+    except RuntimeError:
+        return False
+
+
 def _explain(runner: Runner, error: BaseException) -> Failed:
     """Say in a dead letter's words why a run failed; re-raises what is no failure of the job."""
-    if isinstance(error, GeneratorExit):
+    if isinstance(error, GeneratorExit) and not _runs(runner):
         raise error
     if isinstance(error, RemoteFailure):
         return error.failure

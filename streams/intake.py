@@ -123,6 +123,9 @@ class Intake:
         partition = self._partitions.pop(tp)
         partition.lose()
         self._closed.pop(partition, None)
+        waiting = self._waiting[self._executors[tp.topic]]
+        if tp in waiting:
+            waiting.remove(tp)
 
     def open(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Start newly assigned partitions where the group left them."""
@@ -231,19 +234,28 @@ class Intake:
 def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
     if place.offset is None:
         return OffsetTracker(place.start)
-    if not place.start <= place.offset <= place.end:
+    if place.offset > place.end:
         logger.error(
-            "%s-%d: committed up to offset %d, but the log holds %d to %d: %s. Reading it from %d.",
-            *tp, place.offset, place.start, place.end,
-            "retention removed jobs before they ran" if place.offset < place.start else "the topic was made anew",
-            place.start,
+            "%s-%d: committed up to offset %d, but the log ends at %d: the topic was made anew. Reading it from %d.",
+            *tp, place.offset, place.end, place.start,
         )  # fmt: skip
         return OffsetTracker(place.start)
+    offsets = _restore_map(tp, place.offset, place.metadata)
+    if offsets.watermark < place.start:
+        logger.error(
+            "%s-%d: retention removed jobs before they ran: offset %d was unfinished, and the log starts at %d.",
+            *tp, offsets.watermark, place.start,
+        )  # fmt: skip
+    offsets.skip_to(place.start)
+    return offsets
+
+
+def _restore_map(tp: TopicPartition, offset: int, metadata: str) -> OffsetTracker:
     try:
-        return OffsetTracker(place.offset, place.metadata)
+        return OffsetTracker(offset, metadata)
     except MapInvalid as error:
         logger.error(
             "%s-%d: the commit's finished-offset map cannot be read (%s); finished jobs beyond offset %d run again.",
-            *tp, error, place.offset,
+            *tp, error, offset,
         )  # fmt: skip
-        return OffsetTracker(place.offset)
+        return OffsetTracker(offset)

@@ -97,7 +97,7 @@ class Sender:
 
     def _open(self) -> Producer:
         if self._producer is None:
-            self._producer = Producer(self._config)
+            self._producer = Producer(self._config, logger=logger)
         if self._poller is None:
             self._poller = threading.Thread(target=self._poll, name="sender-poll", daemon=True)
             self._poller.start()

@@ -59,7 +59,9 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
             logger.warning("%s has %d partitions, %r says %d: taking the topic's", topic, partitions, queue,
                            queue.partitions)  # fmt: skip
         wanted = [_queue(topic, partitions, settings), _dead(settings.topic(queue.name, "dead"), partitions, settings)]
-        _create(admin, [missing for missing in wanted if missing.name not in counts], settings.replication_factor)
+        missing = [each for each in wanted if each.name not in counts]
+        _create(admin, missing, settings.replication_factor)
+        _await_leaders(admin, missing)
         for beside in wanted[1:]:
             _check_count(topic, partitions, beside.name, counts.get(beside.name, partitions))
 
@@ -122,6 +124,21 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) ->
                 ) from error
         else:
             logger.info("created topic %s", name)
+
+
+def _await_leaders(admin: AdminClient, topics: list[Topic]) -> None:
+    """Wait until the cluster tells of new topics: a consumer that subscribes sooner overlooks them for a while."""
+    give_up = time.monotonic() + _WAIT_FOR_BROKER
+    for topic in topics:
+        while not _has_leaders(admin, topic):
+            if time.monotonic() > give_up:
+                raise SetupError(f"topic {topic.name!r} was created, but has no leaders: look at the brokers' logs")
+            time.sleep(0.05)
+
+
+def _has_leaders(admin: AdminClient, topic: Topic) -> bool:
+    known = admin.list_topics(topic.name, timeout=_REQUEST_TIMEOUT).topics[topic.name].partitions
+    return len(known) >= topic.partitions and all(partition.leader >= 0 for partition in known.values())
 
 
 def _code(error: KafkaException) -> Any:

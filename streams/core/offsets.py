@@ -32,7 +32,7 @@ class OffsetTracker:
     tracker restored from any commit skips exactly what was finished in it.
     """
 
-    __slots__ = ("_acknowledged", "_end", "_finished", "_high", "_pending", "position", "room")
+    __slots__ = ("_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "position", "room")
 
     def __init__(self, position: int, metadata: str = "") -> None:
         #: The next offset to read.
@@ -45,6 +45,8 @@ class OffsetTracker:
         self._acknowledged = 0
         #: How many more offsets may be read before the map might no longer fit into a commit.
         self.room = 0
+        #: Restored offsets that are unfinished and have not been read yet: they are no load before they are.
+        self._unread = 0
         self._restore(metadata)
         self.commit()
 
@@ -53,6 +55,7 @@ class OffsetTracker:
         for length in offset_map.decode(metadata):
             if not finished:
                 self._pending.update(dict.fromkeys(range(self._end, self._end + length)))
+                self._unread += length
             self._end += length
             if finished:
                 self._high = self._end - 1
@@ -62,6 +65,16 @@ class OffsetTracker:
     def pending(self) -> int:
         """How many offsets are unfinished."""
         return len(self._pending)
+
+    @property
+    def load(self) -> int:
+        """How many jobs are held: read and unfinished."""
+        return len(self._pending) - self._unread
+
+    @property
+    def spent(self) -> bool:
+        """Whether reading on could make the map too large. What is restored is in it already."""
+        return self.room <= 0 and not self._unread
 
     @property
     def watermark(self) -> int:
@@ -81,7 +94,9 @@ class OffsetTracker:
             self._skip(offset)
         self.position = offset + 1
         if offset < self._end:
-            return offset in self._pending
+            unfinished = offset in self._pending
+            self._unread -= unfinished
+            return unfinished
         self._pending[offset] = None
         self._end = offset + 1
         self.room -= 1
@@ -104,9 +119,18 @@ class OffsetTracker:
         They count as finished; restored ones among them are, so that they never hold us up.
         """
         self.room -= min(max(0, offset - max(self.position, self._end)), _GAP_COST)
-        for gone in range(self.position, min(offset, self._end)):
-            if self._pending.pop(gone, gone) is None:
+        if self._unread:
+            for gone in [known for known in self._pending if self.position <= known < offset]:
+                del self._pending[gone]
+                self._unread -= 1
                 self._finished += 1
+
+    def skip_to(self, offset: int) -> None:
+        """Go on reading at an offset, since the log no longer holds what lies before it."""
+        if offset > self.position:
+            self._skip(offset)
+            self.position = offset
+            self._end = max(self._end, offset)
 
     def finish(self, offset: int) -> None:
         """Note that the outcome of a pending offset is durable; KeyError if it is not pending."""

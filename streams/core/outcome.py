@@ -25,10 +25,17 @@ class Failed:
         """Describe an exception; `stack_from` leaves out the frames above it, which are the worker's own."""
         frames = stack_from or error.__traceback__
         stack = "".join(traceback.format_exception(type(error), error, frames))
-        return cls(name_of(type(error)), str(error) or type(error).__name__, stack)
+        return cls(name_of(type(error)), _message(error), stack)
 
 
 SUCCEEDED = Succeeded()
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        return f"{type(error).__name__} (it cannot be shown as text)"
 
 
 def name_of(error_type: type[BaseException]) -> str:

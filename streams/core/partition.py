@@ -48,16 +48,16 @@ class Partition(Generic[R]):
     def full(self) -> bool:
         """Whether no more should be read for now."""
         offsets = self.offsets
-        return offsets.pending >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.room <= 0
+        return offsets.load >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.spent
 
     @property
     def roomy(self) -> bool:
         """Whether a full partition has drained far enough to read again."""
         offsets = self.offsets
         return (
-            offsets.pending <= self.limit_jobs * 3 // 4
+            offsets.load <= self.limit_jobs * 3 // 4
             and self._bytes <= self.limit_bytes * 3 // 4
-            and (offsets.room > 0 or offsets.pending == 0)
+            and (not offsets.spent or offsets.load == 0)
         )
 
     def admit(self, records: Sequence[R]) -> list[Lane[R, Partition[R]]]:
