@@ -1,0 +1,148 @@
+"""A queue with its executor and intake on a real event loop, without a broker: what would be written is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from schemas.catalog import shipped
+from schemas.codec import Codec
+from schemas.headers import Headers
+from schemas.models.webhook import DeliverWebhook
+from streams.executor import Executor
+from streams.handling import Handling
+from streams.intake import Batch, Committed, Intake, TopicPartition
+from streams.outcomes import Outcomes
+from streams.processes import Processes
+from streams.queues import Queue
+from streams.sender import Outgoing, Sender
+from streams.settings import Settings
+from streams.threads import Threads
+
+TOPIC = "jobs.webhook"
+P0, P1, P2 = (TopicPartition(TOPIC, number) for number in range(3))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A record as the consumer delivers it."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Letters(Sender):
+    """Keeps what is sent. While `open` is not set the broker takes nothing."""
+
+    def __init__(self) -> None:
+        self.sent: list[Outgoing] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def send(self, record: Outgoing) -> None:
+        await self.open.wait()
+        self.sent.append(record)
+
+    def header(self, name: str) -> list[str]:
+        """A header of all that was sent."""
+        return [dict(record.headers)[name].decode() for record in self.sent]
+
+
+def codec() -> Codec:
+    catalog = shipped()
+    catalog.add_model(DeliverWebhook)
+    return Codec(catalog)
+
+
+CODEC = codec()
+
+
+def job(event: str, url: str = "http://localhost") -> DeliverWebhook:
+    return DeliverWebhook(url=url, event=event, body="{}")
+
+
+def record(offset: int, key: str | None = None, event: str = "", headers: Headers = ()) -> Fetched:
+    """A job at an offset; its event is the offset unless another is given."""
+    value = CODEC.encode(job(event or str(offset)), TOPIC)
+    return Fetched(offset, None if key is None else key.encode(), value, headers)
+
+
+def records(start: int, count: int, keys: Sequence[str | None] = (None,)) -> list[Fetched]:
+    return [record(offset, keys[offset % len(keys)]) for offset in range(start, start + count)]
+
+
+@dataclass
+class Rig:
+    """One queue and what belongs to it."""
+
+    executor: Executor
+    intake: Intake
+    letters: Letters
+    threads: Threads
+    reopened: list[TopicPartition] = field(default_factory=list)
+
+    def open(self, *tps: TopicPartition, generation: int = 1, committed: Committed | None = None) -> None:
+        """Assign partitions as the group would, and start them."""
+        new = self.intake.keep(tps, generation)
+        self.intake.open(dict.fromkeys(new, committed or Committed(None, "", 0, 1_000_000)))
+        self.intake.resume()
+
+    def take(self, batch: Sequence[Fetched], tp: TopicPartition = P0, epoch: int | None = None) -> None:
+        self.intake.take(Batch(tp, self.intake.epoch if epoch is None else epoch, batch))
+
+    async def idle(self) -> None:
+        """Wait until nothing is read and unfinished."""
+        await until(lambda: not self.intake.pending)
+
+
+@asynccontextmanager
+async def rig(
+    handler: Callable[[DeliverWebhook, Any], Any],
+    *,
+    concurrency: int = 10,
+    timeout: float = 30,
+    limit_jobs: int = 1000,
+    limit_bytes: int = 1_000_000,
+    executor_type: type[Executor] = Executor,
+) -> AsyncIterator[Rig]:
+    """A running queue with one handler."""
+    queue = Queue("webhook")
+    queue.job(DeliverWebhook, timeout=timeout)(handler)
+    letters, threads = Letters(), Threads()
+    executor = executor_type(
+        Handling(queue, CODEC, threads, Processes(1)),
+        Outcomes(letters, CODEC, Settings()),
+        concurrency=concurrency,
+        report_all=False,
+    )
+    intake = Intake({TOPIC: executor}, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
+    watch = asyncio.create_task(executor.watch())
+    it = Rig(executor, intake, letters, threads)
+    intake.on_room = it.reopened.append
+    try:
+        yield it
+    finally:
+        intake.suspend()
+        watch.cancel()
+        await executor.stop()
+
+
+async def until(condition: Callable[[], object], within: float = 20.0) -> None:
+    """Let the loop turn until a condition holds; TimeoutError if it does not."""
+    give_up = monotonic() + within
+    while not condition():
+        if monotonic() > give_up:
+            raise TimeoutError("the condition does not come true")
+        await asyncio.sleep(0.001)
+
+
+async def turns(count: int = 50) -> None:
+    """Let the loop turn: what can happen without time passing has happened then."""
+    for _ in range(count):
+        await asyncio.sleep(0)
