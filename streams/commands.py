@@ -8,11 +8,17 @@ import sys
 from typing import Any, NoReturn
 
 import click
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from faust.cli.base import AppCommand, argument, option
 
-from producers import JobProducer, ProducersError, ProducerSettings
+from producers import JobProducer, ProducersError
 from schemas.errors import SchemasError
 from streams.application import JobsApp
+from streams.settings import Settings
+
+#: Seconds to wait for a broker.
+_PATIENCE = 10.0
 
 
 class enqueue(AppCommand):  # noqa: N801 - its name is the command's
@@ -32,13 +38,13 @@ class enqueue(AppCommand):  # noqa: N801 - its name is the command's
         """Publish the job and say where it is; exits with 2 and the reason when it cannot be published."""
         try:
             click.echo(_publish(self.app, **self.kwargs))
-        except (ProducersError, SchemasError, _NotJson) as error:
-            click.echo(f"Error: {error}", err=True)
+        except (ProducersError, SchemasError, _Unusable) as error:
+            click.echo(f"error: {error}", err=True)
             sys.exit(2)
         sys.exit(0)
 
 
-class _NotJson(ValueError):
+class _Unusable(Exception):
     pass
 
 
@@ -48,8 +54,31 @@ def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str 
     try:
         fields = json.loads(payload)
     except ValueError as error:
-        raise _NotJson(f"the payload is not JSON ({error}); quote it for the shell: '{{\"to\": []}}'") from error
-    with JobProducer(ProducerSettings(), codec=codec) as producer:
+        raise _Unusable(f"the payload is not JSON ({error}); quote it for the shell: '{{\"to\": []}}'") from error
+    if job_type not in codec.catalog:
+        raise _Unusable(f"there is no job type {job_type!r}; known ones: {', '.join(codec.catalog)}")
+    _check_topic(app.settings, queue)
+    with JobProducer(app.settings.producer, codec=codec) as producer:
         handle = producer.publish(codec.from_json(job_type, fields), key=key, queue=queue, id=job_id)
         place = handle.result()
     return f"{handle.id}  {place.topic} partition {place.partition} offset {place.offset}"
+
+
+def _check_topic(settings: Settings, queue: str) -> None:
+    """Say within seconds, not when delivery has timed out, that there is no broker or no such queue."""
+    admin = AdminClient(dict(settings.cluster.client_config()), logger=logging.getLogger("streams.commands"))
+    try:
+        topics = admin.list_topics(timeout=_PATIENCE).topics
+    except KafkaException as error:
+        raise _Unusable(
+            f"no Kafka broker answers at {settings.cluster.bootstrap_servers}: check KAFKA_BOOTSTRAP_SERVERS and the"
+            " KAFKA_* login settings, or start a broker with `make broker`"
+        ) from error
+    if settings.topic(queue) not in topics:
+        prefix = f"{settings.namespace}."
+        queues = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))
+        known = ", ".join(name for name in queues if "." not in name) or "none"
+        raise _Unusable(
+            f"there is no queue {queue!r} in namespace {settings.namespace!r}; its queues: {known}. A queue is"
+            " created by a worker that serves it"
+        )

@@ -19,10 +19,13 @@ def load_queues(packages: Iterable[str]) -> list[Queue]:
     """
     found: dict[str, tuple[Queue, str]] = {}
     for package in packages:
-        for module in _modules(package):
-            for value in vars(module).values():
-                if isinstance(value, Queue):
-                    _add(found, value, module.__name__)
+        declared = [(value, module.__name__) for module in _modules(package) for value in _queues(module)]
+        if not declared:
+            raise SetupError(
+                f"module {package!r} (STREAMS_JOBS) declares no queue: declare one, or take it off the list"
+            )
+        for queue, module_name in declared:
+            _add(found, queue, module_name)
     return [found[name][0] for name in sorted(found)]
 
 
@@ -40,6 +43,10 @@ def _modules(package: str) -> Iterator[ModuleType]:
         yield importlib.import_module(info.name)
 
 
+def _queues(module: ModuleType) -> list[Queue]:
+    return [value for value in vars(module).values() if isinstance(value, Queue)]
+
+
 def _raise(name: str) -> None:
     raise  # noqa: PLE0704 - called by walk_packages while it handles the error
 
@@ -49,5 +56,5 @@ def _add(found: dict[str, tuple[Queue, str]], queue: Queue, module: str) -> None
     if earlier[0] is not queue:
         raise SetupError(
             f"{earlier[1]} and {module} both declare a queue {queue.name!r}: declare it in one of them and import it"
-            " in the other"
+            " in the other, or leave the shipped queues out with STREAMS_SHIPPED_JOBS=false"
         )

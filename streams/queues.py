@@ -95,6 +95,10 @@ class Queue:
 
         Returns the function unchanged. Raises DefinitionError for what cannot work.
         """
+        if not isinstance(model, type):
+            raise DefinitionError(
+                f"declare a handler with its payload's class, as in @queue.job(SendEmail), not {model!r}"
+            )
         job_type = Catalog.job_type_of(model)
         seconds = _check_timeout(timeout)
 
