@@ -1,0 +1,489 @@
+"""What an intake takes, keeps through a rebalance, and has to commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+
+import pytest
+
+from schemas.models.webhook import DeliverWebhook
+from streams import executor as executor_module
+from streams.context import JobContext
+from streams.core.offset_map import encode
+from streams.executor import WorkPartition
+from streams.intake import Batch, Committed, Due, Intake, TopicPartition
+from tests.unit.streams.rig import P0, P1, P2, TOPIC, Rig, record, records, rig, turns, until
+
+
+class Handler:
+    """Runs what it is let to run, and counts."""
+
+    def __init__(self, *, holds: bool = False) -> None:
+        self.ran: Counter[str] = Counter()
+        self.go = asyncio.Event()
+        if not holds:
+            self.go.set()
+
+    async def __call__(self, job: DeliverWebhook, ctx: JobContext) -> None:
+        self.ran[job.event] += 1
+        await self.go.wait()
+
+
+def acknowledge(intake: Intake) -> list[Due]:
+    due = intake.due()
+    intake.committed(due)
+    return due
+
+
+# -- where partitions start -------------------------------------------------------------------------------------------
+
+
+async def test_starts_at_the_first_record_when_nothing_was_committed() -> None:
+    async with rig(Handler()) as it:
+        it.open(P0, committed=Committed(None, "", 7, 20))
+        assert it.intake.positions() == {P0: 7}
+
+
+async def test_starts_where_the_group_left_it_and_skips_what_its_map_says() -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0, committed=Committed(10, encode([1, 2, 1, 1]), 0, 20))
+        assert it.intake.positions() == {P0: 10}
+        it.take(records(10, 6))
+        await it.idle()
+        assert sorted(handler.ran) == ["10", "13", "15"]
+
+
+async def test_a_map_that_cannot_be_read_costs_repetitions_only(caplog: pytest.LogCaptureFixture) -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0, committed=Committed(10, "somebody else's", 0, 20))
+        it.take(records(10, 3))
+        await it.idle()
+        assert sorted(handler.ran) == ["10", "11", "12"]
+    assert "cannot be read" in caplog.text
+
+
+async def test_what_retention_removed_is_said_and_the_rest_of_the_map_still_holds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0, committed=Committed(10, encode([1, 1, 5, 3]), 14, 30))
+        assert it.intake.positions() == {P0: 14}
+        it.take(records(14, 8))
+        await it.idle()
+        assert sorted(handler.ran) == ["14", "15", "16", "20", "21"]
+        assert it.intake.due()[0].commit.watermark == 22
+    assert "retention removed" in caplog.text
+
+
+async def test_a_topic_that_was_made_anew_is_read_from_its_start(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig(Handler()) as it:
+        it.open(P0, committed=Committed(1000, encode([1, 1]), 0, 5))
+        assert it.intake.positions() == {P0: 0}
+    assert "made anew" in caplog.text
+
+
+async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0, committed=Committed(100, "", 0, 200))
+        it.take(records(100, 3))
+        await it.idle()
+        old = it.intake.due()
+        it.take(records(0, 2))
+        await it.idle()
+        assert handler.ran == Counter(["100", "101", "102", "0", "1"])
+        it.intake.committed(old)
+        (due,) = it.intake.due()
+        assert due.commit.watermark == 2, "an answer for the old log says nothing of the new one"
+    assert "made anew" in caplog.text
+
+
+# -- rebalances -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_partition_that_comes_back_in_the_next_generation_goes_on() -> None:
+    handler = Handler(holds=True)
+    async with rig(handler) as it:
+        it.open(P0, P1, generation=5)
+        it.take([record(0, "a"), record(1, "a"), record(2, "b")])
+        await until(lambda: len(handler.ran) == 2)
+        it.intake.suspend()
+        assert it.intake.keep({P0, P2}, 6) == {P2}
+        it.open(P0, P2, generation=6 + 1)
+        assert it.intake.positions()[P0] == 3
+        handler.go.set()
+        await it.idle()
+        assert handler.ran == Counter("012")
+
+
+async def test_nothing_is_kept_when_a_generation_was_missed() -> None:
+    """Another worker may have owned the partition in it."""
+    await check_a_missed_generation_fences(Intake)
+
+
+class KeepsWhatItHas(Intake):
+    """Every partition that is assigned again goes on, whoever had it in between."""
+
+    def keep(self, assigned: set[TopicPartition], generation: int) -> set[TopicPartition]:  # type: ignore[override]
+        self._generation = generation - 1
+        return super().keep(assigned, generation)
+
+
+async def test_keeping_after_a_missed_generation_is_found() -> None:
+    with pytest.raises(AssertionError):
+        await check_a_missed_generation_fences(KeepsWhatItHas)
+
+
+async def check_a_missed_generation_fences(intake_type: type[Intake]) -> None:
+    handler = Handler(holds=True)
+    for generation in (7, 9, 5, 3):
+        async with rig(handler) as it:
+            it.intake.__class__ = intake_type
+            it.open(P0, generation=5)
+            old = it.intake._partitions[P0]
+            it.take(records(0, 2))
+            it.intake.suspend()
+            assert it.intake.keep({P0}, generation) == {P0}
+            assert old.lost
+            assert it.intake.assigned == 0
+
+
+async def test_what_is_not_assigned_again_is_lost_at_once() -> None:
+    handler = Handler(holds=True)
+    async with rig(handler) as it:
+        it.open(P0, P1)
+        it.take([record(0)], P0)
+        it.take([record(7)], P1)
+        await until(lambda: len(handler.ran) == 2)
+        assert it.intake.keep({P1}, 2) == set()
+        assert it.intake.positions().keys() == {P1}
+        assert it.intake.pending == 1
+        await until(lambda: it.executor.active == 1)
+
+
+async def test_records_of_an_earlier_epoch_are_dropped_and_fetched_again() -> None:
+    """They are not lost: positions move only when the intake takes them."""
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0)
+        epoch = it.intake.epoch
+        it.intake.suspend()
+        it.open(P0, generation=2)
+        it.take(records(0, 3), epoch=epoch)
+        assert it.intake.positions() == {P0: 0}
+        it.take(records(0, 3))
+        await it.idle()
+        assert handler.ran == Counter("012")
+
+
+async def test_records_of_a_partition_that_is_not_ours_are_dropped() -> None:
+    async with rig(Handler()) as it:
+        it.open(P0)
+        it.take(records(0, 3), P1)
+        assert it.intake.pending == 0
+
+
+async def test_nothing_starts_between_suspend_and_resume() -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0)
+        it.intake.suspend()
+        it.take(records(0, 3))
+        await turns()
+        assert not handler.ran
+        it.intake.resume()
+        await it.idle()
+
+
+async def test_finished_work_is_due_after_a_revocation() -> None:
+    await check_revocation_keeps_what_is_finished(Intake)
+
+
+class ThrowsAcksAway(Intake):
+    """Faust's consumer clears its acks on a revocation, before it waits and commits."""
+
+    def suspend(self) -> None:
+        super().suspend()
+        for partition in self._partitions.values():
+            partition.offsets._acknowledged = partition.offsets._finished
+
+
+async def test_a_revocation_that_throws_acks_away_is_found() -> None:
+    """Revocation throws the acks away, so finished work runs again (FAUST.md, "Acks and commits")."""
+    with pytest.raises(AssertionError):
+        await check_revocation_keeps_what_is_finished(ThrowsAcksAway)
+
+
+async def check_revocation_keeps_what_is_finished(intake_type: type[Intake]) -> None:
+    handler = Handler(holds=True)
+    async with rig(handler) as it:
+        it.intake.__class__ = intake_type
+        it.open(P0)
+        it.take(records(0, 2))
+        await until(lambda: len(handler.ran) == 2)
+        handler.go.set()
+        await it.idle()
+        it.intake.suspend()
+        assert [due.commit.watermark for due in it.intake.due()] == [2]
+
+
+async def test_quiet_is_bounded() -> None:
+    await check_quiet_is_bounded(Intake)
+
+
+class WaitsForEver(Intake):
+    """Faust's `wait_empty`: no timeout, whatever the group's is."""
+
+    async def quiet(self, timeout: float) -> bool:
+        del timeout
+        await self._all_quiet()
+        return True
+
+
+async def test_waiting_without_a_bound_is_found() -> None:
+    """`wait_empty` has no timeout and hangs with unacked events (FAUST.md, "Acks and commits")."""
+    with pytest.raises(asyncio.TimeoutError):
+        await check_quiet_is_bounded(WaitsForEver)
+
+
+async def check_quiet_is_bounded(intake_type: type[Intake]) -> None:
+    handler = Handler(holds=True)
+    async with rig(handler) as it:
+        it.intake.__class__ = intake_type
+        it.open(P0)
+        it.take(records(0, 1))
+        await until(lambda: it.executor.active)
+        assert not await asyncio.wait_for(it.intake.quiet(0.05), 1)
+        assert it.executor.active == 1, "what runs is not harmed by the waiting"
+        handler.go.set()
+        assert await asyncio.wait_for(it.intake.quiet(5), 6)
+
+
+# -- commits ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_that_is_not_acknowledged_stays_due() -> None:
+    await check_a_failed_commit_stays_due(Intake)
+
+
+class DropsWhatItTries(Intake):
+    """Faust pops acks before it commits them, and calls the offset committed though the broker refused it."""
+
+    def due(self) -> list[Due]:
+        due = super().due()
+        self.committed(due)
+        return due
+
+
+async def test_a_failed_commit_that_drops_acks_is_found() -> None:
+    """A failed commit drops its acks; the committed offset is updated though refused (FAUST.md)."""
+    with pytest.raises(AssertionError):
+        await check_a_failed_commit_stays_due(DropsWhatItTries)
+
+
+async def check_a_failed_commit_stays_due(intake_type: type[Intake]) -> None:
+    async with rig(Handler()) as it:
+        it.intake.__class__ = intake_type
+        it.open(P0)
+        it.take(records(0, 2))
+        await it.idle()
+        refused = it.intake.due()
+        assert [due.commit.watermark for due in refused] == [2]
+        again = it.intake.due()
+        assert again == refused
+        it.intake.committed(again)
+        assert it.intake.due() == []
+
+
+async def test_tells_once_that_there_is_something_to_commit() -> None:
+    told = []
+    async with rig(Handler()) as it:
+        it.intake.on_finish = lambda: told.append(it.intake.pending)
+        it.open(P0)
+        it.take(records(0, 5))
+        await it.idle()
+        assert len(told) == 1
+        acknowledge(it.intake)
+        it.take(records(5, 5))
+        await it.idle()
+        assert len(told) == 2
+
+
+async def test_only_partitions_with_news_are_due() -> None:
+    async with rig(Handler()) as it:
+        it.open(P0, P1, P2)
+        it.take(records(0, 2), P0)
+        it.take(records(0, 3), P2)
+        await it.idle()
+        assert {due.tp: due.commit.watermark for due in acknowledge(it.intake)} == {P0: 2, P2: 3}
+        assert it.intake.due() == []
+
+
+async def test_an_answer_for_a_lost_assignment_says_nothing_of_the_next() -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0, generation=1)
+        it.take(records(0, 3))
+        await it.idle()
+        late = it.intake.due()
+        it.open(P1, generation=2)
+        it.open(P0, generation=3)
+        it.take(records(0, 1))
+        await it.idle()
+        it.intake.committed(late)
+        assert [due.commit.watermark for due in it.intake.due()] == [1]
+
+
+# -- the flow ---------------------------------------------------------------------------------------------------------
+
+
+async def test_partitions_share_a_queues_limits() -> None:
+    async with rig(Handler(), limit_jobs=100, limit_bytes=1000) as it:
+        it.open(P0)
+        assert limits(it) == {P0: (100, 1000)}
+        it.open(P0, P1, P2, generation=2)
+        assert limits(it) == dict.fromkeys([P0, P1, P2], (33, 333))
+        it.open(P2, generation=3)
+        assert limits(it) == {P2: (100, 1000)}
+
+
+async def test_every_partition_may_hold_something() -> None:
+    async with rig(Handler(), limit_jobs=2, limit_bytes=2) as it:
+        it.open(*(TopicPartition(TOPIC, number) for number in range(5)))
+        assert set(limits(it).values()) == {(1, 1)}
+
+
+def limits(it: Rig) -> dict[TopicPartition, tuple[int, int]]:
+    return {tp: (part.limit_jobs, part.limit_bytes) for tp, part in it.intake._partitions.items()}
+
+
+async def test_a_partition_is_read_on_until_it_is_full_and_again_when_it_has_room() -> None:
+    handler = Handler(holds=True)
+    async with rig(handler, limit_jobs=8) as it:
+        it.open(P0)
+        it.take(records(0, 7))
+        assert it.reopened == [P0]
+        it.take(records(7, 1))
+        assert it.reopened == [P0]
+        assert it.intake.is_closed(P0)
+        handler.go.set()
+        await it.idle()
+        assert it.reopened == [P0, P0]
+        assert not it.intake.is_closed(P0)
+
+
+async def test_one_full_partition_leaves_the_others_open() -> None:
+    handler = Handler(holds=True)
+    async with rig(handler, limit_jobs=8) as it:
+        it.open(P0, P1)
+        it.take(records(0, 4), P0)
+        it.take(records(0, 1), P1)
+        assert it.reopened == [P1]
+        assert [it.intake.is_closed(tp) for tp in (P0, P1)] == [True, False]
+
+
+async def test_a_full_map_opens_again_by_a_commit() -> None:
+    """Room for the map is known only when a commit was made: its acknowledgement opens the partition."""
+    handler = Handler(holds=True)
+    async with rig(handler, limit_jobs=1_000_000, limit_bytes=10**9, concurrency=1) as it:
+        it.open(P0)
+        it.take(records(0, 2))
+        partition = it.intake._partitions[P0]
+        partition.offsets.room = 1
+        it.take(records(2, 1))
+        assert it.intake.is_closed(P0)
+        partition.offsets._finished += 1
+        acknowledge(it.intake)
+        assert not it.intake.is_closed(P0)
+        assert it.reopened == [P0, P0]
+
+
+async def test_a_full_partition_that_is_lost_is_forgotten() -> None:
+    handler = Handler(holds=True)
+    async with rig(handler, limit_jobs=1) as it:
+        it.open(P0)
+        it.take(records(0, 1))
+        assert it.intake.is_closed(P0)
+        it.open(P1, generation=2)
+        it.open(P0, P1, generation=3)
+        assert not it.intake.is_closed(P0)
+        handler.go.set()
+        await turns()
+        assert P0 not in it.reopened
+
+
+async def test_a_queue_with_enough_to_run_is_read_on_when_it_is_hungry() -> None:
+    handler = Handler(holds=True)
+    enough = executor_module._ENOUGH
+    async with rig(handler, concurrency=2, limit_jobs=100_000, limit_bytes=10**9) as it:
+        it.open(P0, P1)
+        it.take(records(0, enough + 10), P0)
+        assert it.reopened == []
+        assert it.intake.is_closed(P0)
+        assert not it.intake.is_closed(P1)
+        handler.go.set()
+        await it.idle()
+        assert it.reopened == [P0]
+        assert not it.intake.is_closed(P0)
+
+
+async def test_a_partition_that_waits_and_is_lost_is_not_read() -> None:
+    handler = Handler(holds=True)
+    enough = executor_module._ENOUGH
+    async with rig(handler, concurrency=2, limit_jobs=100_000, limit_bytes=10**9) as it:
+        it.open(P0, P1)
+        it.take(records(0, enough + 10), P0)
+        it.open(P1, generation=2)
+        assert it.reopened == []
+        it.open(P0, P1, generation=3)
+        assert not it.intake.is_closed(P0)
+
+
+async def test_progress_of_a_lost_partition_opens_nothing() -> None:
+    async with rig(Handler(), limit_jobs=1) as it:
+        it.open(P0)
+        partition: WorkPartition = it.intake._partitions[P0]
+        it.open(P1, generation=2)
+        it.intake.progressed(partition)
+        assert it.reopened == []
+
+
+async def test_a_batch_is_a_value() -> None:
+    batch = Batch(P0, 1, records(0, 1))
+    with pytest.raises(AttributeError):
+        batch.epoch = 2  # type: ignore[misc]
+    assert tuple(P0) == (TOPIC, 0)
+
+
+async def test_a_large_backlog_comes_through_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    """Fetching as the consumer does: when a partition is open, from its position, in batches."""
+    caplog.set_level(logging.WARNING)
+    order: dict[str, list[int]] = {}
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        order.setdefault(ctx.key or "", []).append(int(job.event))
+        await asyncio.sleep(0)
+
+    log = records(0, 3000, [f"k{n}" for n in range(17)])
+    async with rig(handler, concurrency=7, limit_jobs=100) as it:
+        it.open(P0)
+        it.reopened.append(P0)
+        while (position := it.intake.positions()[P0]) < len(log):
+            await until(lambda: it.reopened)
+            it.reopened.clear()
+            it.take(log[position : position + 50])
+            assert it.intake.pending <= 150
+            acknowledge(it.intake)
+        await it.idle()
+        acknowledge(it.intake)
+        assert it.intake.due() == []
+    assert sorted(offset for each in order.values() for offset in each) == list(range(3000))
+    assert all(each == sorted(each) for each in order.values())
+    assert not caplog.records
