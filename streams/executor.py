@@ -206,7 +206,7 @@ class Executor:
             partition = lane.owner
             if partition.lost:
                 continue
-            if ready and (self._idle or len(self._runners) < self._concurrency):
+            if ready and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
             runner.lane = lane
             self._turn = runner
