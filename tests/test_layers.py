@@ -1,0 +1,190 @@
+"""Imports point one way: schemas <- producers <- streams, and inside streams a core that needs nothing but Python."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("schemas", "producers", "streams")
+#: The only modules that may know Faust and aiokafka: a change there must not reach the rest.
+EDGES = {"streams.application", "streams.commands", "streams.transport"}
+FAUST = {"faust", "mode", "aiokafka"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package.replace(".", "/")).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of what a module imports, anywhere in it."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    return imported(path.read_text("utf-8"), package)
+
+
+def imported(source: str, package: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def found(package: str, forbidden: set[str]) -> list[str]:
+    return [
+        f"{name_of(path)} imports {name}"
+        for path in modules(package)
+        for name in imports(path)
+        if any(name == each or name.startswith(f"{each}.") for each in forbidden)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("schemas", {"producers", "streams", *FAUST}),
+        ("producers", {"streams", *FAUST}),
+    ],
+)
+def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
+    assert found(package, forbidden) == []
+
+
+def test_nothing_imports_the_tests() -> None:
+    assert [line for package in PACKAGES for line in found(package, {"tests"})] == []
+
+
+def test_the_core_needs_nothing_but_python() -> None:
+    allowed = {*sys.stdlib_module_names, "__future__"}
+    outside = [
+        f"{name_of(path)} imports {name}"
+        for path in modules("streams.core")
+        for name in imports(path)
+        if name.partition(".")[0] not in allowed and not name.startswith("streams.core")
+    ]
+    assert outside == []
+
+
+def test_the_core_knows_no_clock_no_chance_no_environment_and_no_loop() -> None:
+    """`now` is passed in, so that everything in the core can be tested as values."""
+    forbidden = {
+        "time",
+        "datetime.datetime.now",
+        "random",
+        "os",
+        "asyncio",
+        "threading",
+        "logging",
+        "socket",
+        "secrets",
+    }
+    assert found("streams.core", forbidden) == []
+
+
+def test_faust_is_known_at_the_edges_only() -> None:
+    inside = [line for line in found("streams", FAUST) if line.split(" ")[0] not in EDGES]
+    assert inside == []
+    assert {line.split(" ")[0] for line in found("streams", FAUST)} <= EDGES
+
+
+def test_core_and_handlers_do_not_import_the_edges() -> None:
+    """What a job module imports must load neither Faust nor the consumer."""
+    edges = {*EDGES, "streams.engine"}
+    lower = ["streams.core", "streams.jobs"]
+    assert [line for package in lower for line in found(package, edges)] == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import schemas", {"streams", "producers", *FAUST}),
+        ("import schemas.codec, schemas.headers", {"streams", "producers", *FAUST}),
+        ("import producers", {"streams", *FAUST}),
+        ("from producers import JobProducer, AsyncJobProducer", {"streams", *FAUST}),
+        ("import streams.core.partition", FAUST),
+        ("import streams", FAUST),
+        ("from streams import Queue, JobContext", FAUST),
+        ("import streams.jobs.email, streams.jobs.webhook", FAUST),
+    ],
+)
+def test_importing_loads_no_more_than_it_says(statement: str, absent: set[str]) -> None:
+    """In a process of its own, so that what other modules import behind our back counts as well."""
+    script = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint(absent)
+
+
+def test_streams_says_what_is_public() -> None:
+    import streams
+
+    public = {
+        "DefinitionError",
+        "JobContext",
+        "JobError",
+        "JobExpired",
+        "JobLogger",
+        "JobTimeout",
+        "NoHandler",
+        "Queue",
+        "SetupError",
+        "StreamsError",
+        "app",
+    }
+    assert set(streams.__all__) == public
+    assert list(streams.__all__) == sorted(streams.__all__)
+    for name in public - {"app"}:
+        assert getattr(streams, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        streams.nonsense  # noqa: B018
+
+
+def test_every_error_is_in_the_drawn_tree() -> None:
+    """The tree at the top of the errors' file is the documentation: it names every one, and nothing else."""
+    for package in PACKAGES:
+        tree = ast.parse((ROOT / package / "errors.py").read_text("utf-8"))
+        drawn = ast.get_docstring(tree) or ""
+        defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+        assert {name for name in defined if name not in drawn} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_what_it_is(package: str) -> None:
+    silent = [
+        name_of(path)
+        for path in modules(package)
+        if path.read_text("utf-8").strip()
+        and not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+        and not path.read_text("utf-8").startswith("#!")
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("from . import x", "producers.inner.x"),
+        ("from .. import record", "producers.record"),
+        ("from ..record import compose", "producers.record"),
+        ("def f():\n    import streams.core", "streams.core"),
+        ("from streams import Queue", "streams.Queue"),
+        ("if TYPE_CHECKING:\n    import streams", "streams"),
+    ],
+)
+def test_the_check_finds_imports_wherever_they_stand(source: str, name: str) -> None:
+    assert name in imported(source, "producers.inner")
