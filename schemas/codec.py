@@ -31,6 +31,7 @@ SINGLE_OBJECT = b"\xc3\x01"
 CONFLUENT = b"\x00"
 _SINGLE_OBJECT_PREFIX = 10
 _CONFLUENT_PREFIX = 5
+_LAST_ID = 2**31 - 1
 # How long a registry's "no such schema" is believed, in seconds: a schema may be registered a little after its record.
 _DISBELIEF = 30.0
 
@@ -90,6 +91,9 @@ class Codec:
         """
         if self.registry is None:
             raise _no_registry(schema_id)
+        if schema_id > _LAST_ID:
+            self._unknown_until[schema_id] = self._clock() + _DISBELIEF
+            raise UnknownSchema(f"no registry has a schema {schema_id}: ids are signed numbers of 32 bits")
         try:
             text = await asyncio.to_thread(self.registry.schema_text, schema_id)
         except UnknownSchema:

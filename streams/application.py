@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ from streams.topics import ensure_topics
 from streams.transport import Transport, Wiring
 
 logger = logging.getLogger("streams.application")
+
+
+#: How long the process may take to leave its group and end, once its jobs have ended. Seconds.
+_LAST_SECONDS = 15.0
 
 
 class _Boot(BootStrategy):
@@ -73,16 +79,25 @@ class JobsApp(faust.App):
         """Make sure of the topics before anything subscribes to them."""
         await asyncio.to_thread(ensure_topics, self.settings, self.engine.queues)
         _spare_the_collector()
-        self.engine.start(self._fail)
+        self.engine.start(self.fail)
         await super().on_start()
 
-    def _fail(self, error: BaseException) -> None:
-        self._failing = asyncio.ensure_future(self.crash(error))
+    def fail(self, error: BaseException) -> None:
+        """Stop the worker because of a fault of its own."""
+        self.failing = asyncio.ensure_future(self.crash(error))
 
     async def on_stop(self) -> None:
         """Finish what runs, within bounds, and commit; then let go of everything else."""
         await super().on_stop()
         await self.engine.stop()
+        _end_within(_LAST_SECONDS)
+
+
+def _end_within(seconds: float) -> None:
+    """End the process even when a job has left a thread or a task that will not end; everything is committed by now."""
+    last = threading.Timer(seconds, os._exit, (1,))
+    last.daemon = True
+    last.start()
 
 
 def _spare_the_collector() -> None:
@@ -139,14 +154,14 @@ def _add_agent(app: JobsApp, queue: Queue) -> None:
     async def consume(stream: Any) -> None:
         events: AsyncIterator[Any] = stream.noack().events()
         async for event in events:
-            await _take(app, event.value)
+            _take(app, event.value)
 
     app.agent(topic, name=f"{app.settings.namespace}.{queue.name}", concurrency=1)(consume)
 
 
-async def _take(app: JobsApp, batch: Any) -> None:
+def _take(app: JobsApp, batch: Any) -> None:
     try:
-        await app.engine.take(batch)
+        app.engine.take(batch)
     except Exception as error:
         logger.critical("a batch of %s could not be taken in: the worker stops", batch.tp, exc_info=error)
-        await app.crash(error)
+        app.fail(error)

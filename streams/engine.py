@@ -17,6 +17,7 @@ from streams.queues import Queue
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
+from streams.turn import Turn
 
 logger = logging.getLogger("streams.engine")
 
@@ -31,6 +32,7 @@ class Engine:
         self.settings = settings
         self.queues = list(queues)
         self.codec = codec
+        self._turn = Turn()
         self._threads = Threads()
         self._processes = Processes(settings.processes)
         self._sender = Sender(settings.cluster)
@@ -38,6 +40,7 @@ class Engine:
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
         self.intake = Intake(self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
         self._watches: list[asyncio.Task[None]] = []
+        self._waits: set[asyncio.Task[None]] = set()
 
     def _executor(self, queue: Queue, outcomes: Outcomes) -> Executor:
         return Executor(
@@ -45,6 +48,7 @@ class Engine:
             outcomes,
             concurrency=_concurrency(queue, self.settings),
             report_all=self.settings.log_jobs,
+            turn=self._turn,
         )
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
@@ -53,28 +57,39 @@ class Engine:
             executor.on_failure = on_failure
         self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
 
-    async def take(self, batch: Batch) -> None:
-        """Take a fetched batch in, as soon as the schemas of its records are at hand."""
-        if self.codec.registry is not None:
-            await self._load_schemas(batch.records)
+    def take(self, batch: Batch) -> None:
+        """Take a fetched batch in, as soon as the schemas of its records are at hand.
+
+        Its partition waits for them and no other does: nothing more of it is fetched before it is taken.
+        """
+        missing = set() if self.codec.registry is None else self._missing_schemas(batch.records)
+        if not missing:
+            self.intake.take(batch)
+            return
+        wait = asyncio.ensure_future(self._take_with(missing, batch))
+        self._waits.add(wait)
+        wait.add_done_callback(self._waits.discard)
+
+    def _missing_schemas(self, records: Iterable[Record]) -> set[int]:
+        ids = {self.codec.missing_schema_id(record.value) for record in records}
+        return {number for number in ids if number is not None}
+
+    async def _take_with(self, schema_ids: Iterable[int], batch: Batch) -> None:
+        for schema_id in schema_ids:
+            await self._load_schema(schema_id, batch)
         self.intake.take(batch)
 
-    async def _load_schemas(self, records: Iterable[Record]) -> None:
-        missing = {self.codec.missing_schema_id(record.value) for record in records} - {None}
-        for schema_id in sorted(number for number in missing if number is not None):
-            await self._load_schema(schema_id)
-
-    async def _load_schema(self, schema_id: int) -> None:
+    async def _load_schema(self, schema_id: int, batch: Batch) -> None:
         """Wait for a writer's schema: a registry that is down must not turn good jobs into dead letters."""
-        while True:
+        while batch.epoch == self.intake.epoch:
             try:
                 await self.codec.load_schema(schema_id)
             except UnknownSchema:
                 return  # Decoding says so again, in the dead letter.
             except RegistryUnavailable as error:
                 logger.error(
-                    "intake of this queue waits for the schema registry (schema %d): %s; asking again in %g s",
-                    schema_id, error, _RETRY_AFTER,
+                    "intake of %s-%d waits for the schema registry (schema %d): %s; asking again in %g s",
+                    *batch.tp, schema_id, error, _RETRY_AFTER,
                 )  # fmt: skip
                 await asyncio.sleep(_RETRY_AFTER)
             else:
@@ -86,8 +101,8 @@ class Engine:
 
     async def stop(self) -> None:
         """Let go of everything."""
-        for watch in self._watches:
-            watch.cancel()
+        for task in (*self._watches, *self._waits):
+            task.cancel()
         await self.cancel_running()
         await asyncio.to_thread(self._processes.close)
         await self._sender.close()

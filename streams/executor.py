@@ -23,17 +23,18 @@ from streams.handling import Handling, Record
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
 from streams.reporting import report
+from streams.turn import Turn
 
 logger = logging.getLogger("streams.executor")
 
 WorkPartition = Partition[Record]
 WorkLane = Lane[Record, WorkPartition]
 
-#: How long runners may go on without letting the loop turn. Seconds.
-_SLICE = 0.005
-
 #: Runners that may be on their way from idle to work at once; each that arrives wakes the next.
 _WAKING = 4
+
+#: How long a stop waits for cancelled handlers. Seconds.
+_GRACE = 5.0
 
 #: How often the watchdog looks for runs that take too long. Seconds.
 _WATCH_INTERVAL = 0.05
@@ -71,14 +72,9 @@ class Runner:
         """Make the task usable again after `cancel`."""
         self.cut = None
         if sys.version_info >= (3, 11) and self.task is not None:
-            self.task.uncancel()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether somebody other than `cancel` wants the task to end."""
-        if sys.version_info >= (3, 11):
-            return self.task is None or self.task.cancelling() > 0
-        return True
+            # A handler may have cancelled its own task, too.
+            while self.task.cancelling():
+                self.task.uncancel()
 
 
 class Executor:
@@ -94,6 +90,7 @@ class Executor:
         *,
         concurrency: int,
         report_all: bool,
+        turn: Turn,
     ) -> None:
         self.queue = handling.queue.name
         self._open = handling.open
@@ -115,8 +112,8 @@ class Executor:
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
         self._held = False
-        self._turn: Runner | None = None
-        self._slice_end = 0.0
+        self._turn = turn
+        self._stopping = False
         #: Jobs that run now.
         self.active = 0
         self._awaiting_quiet: list[asyncio.Future[None]] = []
@@ -167,11 +164,15 @@ class Executor:
                     runner.cancel(Cut.TIMEOUT)
 
     async def stop(self) -> None:
-        """Cancel all runners and wait for their end."""
-        tasks = [runner.task for runner in self._runners if runner.task is not None]
+        """Cancel all runners and wait for their end, but not for handlers that will not be cancelled."""
+        self._stopping = True
+        tasks = {runner.task for runner in self._runners if runner.task is not None}
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=_GRACE)
+            if left:
+                logger.error("%d jobs of queue %s do not heed their cancellation; left behind", len(left), self.queue)
         self._runners.clear()
         self._idle.clear()
         self._waking = 0
@@ -194,7 +195,9 @@ class Executor:
     async def _run(self, runner: Runner) -> None:
         """Run lane heads until the task is cancelled, each to a durable outcome, and put the lanes back."""
         self._waking -= 1
-        while True:
+        turn = self._turn
+        # A handler may have swallowed the cancellation that `stop` sent it.
+        while not self._stopping:
             ready = self._ready
             if not ready or self._held:
                 await self._rest()
@@ -209,7 +212,6 @@ class Executor:
             if ready and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
             runner.lane = lane
-            self._turn = runner
             self.active += 1
             try:
                 settled = await self._settle(runner, lane.head, partition)
@@ -222,18 +224,16 @@ class Executor:
                 self._ready.append(lane)
             self.on_progress(partition)
             # Jobs that never wait must let the loop turn now and then.
-            now = monotonic()
-            if self._turn is not runner:
-                self._slice_end = now + _SLICE
-            elif now >= self._slice_end:
+            while turn.over(monotonic()):  # noqa: ASYNC110 - the loop's next turn is what is awaited
                 await asyncio.sleep(0)
-                self._slice_end = monotonic() + _SLICE
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A runner ends by being cancelled. Any other end is a fault of ours, and must not go unseen."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("a runner of queue %s has failed: the worker stops", self.queue, exc_info=error)
-            self.on_failure(error)
+        """A runner ends with the executor. Any other end is a fault of ours, and must not go unseen."""
+        if self._stopping:
+            return
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        logger.critical("a runner of queue %s has ended: the worker stops", self.queue, exc_info=error)
+        self.on_failure(error or RuntimeError("a runner has ended"))
 
     async def _rest(self) -> None:
         rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -265,6 +265,9 @@ class Executor:
                     await self._outcomes.publish(ctx)
             except BaseException as error:
                 runner.deadline = None
+                if self._stopping:
+                    # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
+                    raise asyncio.CancelledError from error
                 outcome = _explain(runner, error)
                 await self._outcomes.bury(record, partition.topic, partition.number, outcome)
         except asyncio.CancelledError:
@@ -303,6 +306,7 @@ def _explain(runner: Runner, error: BaseException) -> Failed:
             runner.restore()
             told = Failed.of(error, stack_from=frames)
             return Failed(name_of(JobTimeout), "the handler ran longer than its timeout and was cancelled", told.stack)
-        if runner.cut is Cut.LOST or runner.stopping:
+        if runner.cut is Cut.LOST:
             raise error
+        runner.restore()  # The handler has cancelled its own task, or something that it waited for.
     return Failed.of(error, stack_from=frames)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import importlib
+import logging
 import multiprocessing
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -16,6 +18,11 @@ from pebble import ProcessExpired, ProcessPool
 from streams.context import FollowUp, JobContext
 from streams.core.outcome import Failed
 from streams.errors import HandlerCrashed, JobTimeout
+
+logger = logging.getLogger("streams.processes")
+
+#: What a run in a process leaves: its failure, if any, and its follow-up jobs.
+Ended = tuple[Failed | None, list[FollowUp]]
 
 
 class RemoteFailure(Exception):
@@ -40,9 +47,9 @@ class Processes:
         timeout is in seconds and counts from the start in the process. Raises JobTimeout when it is over,
         HandlerCrashed when the process dies, RemoteFailure for an exception. Cancelling this kills the process.
         """
-        future = self._open().schedule(_work, args=(_address(handler), payload, ctx), timeout=timeout)
+        work = (_address(handler), payload, ctx)
         try:
-            failure, follow_ups = await asyncio.wrap_future(future)
+            failure, follow_ups = await self._in_a_pool_that_works(work, timeout)
         except asyncio.TimeoutError:
             raise JobTimeout(f"the handler ran longer than {timeout:g} s; its process was killed") from None
         except ProcessExpired as crash:
@@ -51,11 +58,25 @@ class Processes:
             raise RemoteFailure(failure)
         ctx.adopt(follow_ups)
 
+    async def _in_a_pool_that_works(self, work: tuple[Any, ...], timeout: float) -> Ended:
+        """Run in the pool; a pool that is broken (an idle process of it was killed) is replaced, and no job's fault."""
+        while True:
+            pool = self._open()
+            try:
+                future = pool.schedule(_work, args=work, timeout=timeout)
+                return await asyncio.wrap_future(future)
+            except (BrokenProcessPool, RuntimeError) as error:
+                if pool.active:
+                    raise
+                logger.error("the process pool is broken (%s): starting another", error)
+                if self._pool is pool:
+                    self._pool = None
+                await asyncio.to_thread(_end, pool)
+
     def close(self) -> None:
         """Kill the processes. Blocks for a moment."""
         if self._pool is not None:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
+            _end(self._pool)
             self._pool = None
 
     def _open(self) -> ProcessPool:
@@ -63,6 +84,11 @@ class Processes:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPool(max_workers=self._size, initializer=_initialize, context=context)
         return self._pool
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 def _address(handler: Callable[..., Any]) -> tuple[str, str]:
@@ -85,7 +111,7 @@ def _initialize() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> tuple[Failed | None, list[FollowUp]]:
+def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> Ended:
     module, name = address
     try:
         getattr(importlib.import_module(module), name)(payload, ctx)

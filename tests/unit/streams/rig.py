@@ -22,6 +22,7 @@ from streams.queues import Queue
 from streams.sender import Outgoing, Sender
 from streams.settings import Settings
 from streams.threads import Threads
+from streams.turn import Turn
 
 TOPIC = "jobs.webhook"
 P0, P1, P2 = (TopicPartition(TOPIC, number) for number in range(3))
@@ -120,6 +121,7 @@ async def rig(
         Outcomes(letters, CODEC, Settings()),
         concurrency=concurrency,
         report_all=False,
+        turn=Turn(),
     )
     intake = Intake({TOPIC: executor}, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())

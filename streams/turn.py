@@ -1,0 +1,27 @@
+"""A slice of time that all runners of a worker share, so that jobs which never wait let the loop turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+#: How long runners may go on, all together, within one turn of the loop. Seconds.
+SLICE = 0.005
+
+
+class Turn:
+    """One turn of the event loop, as far as runners take part in it. Shared by all executors of a worker."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self) -> None:
+        self._end = 0.0
+
+    def over(self, now: float) -> bool:
+        """Whether runners have had their time in this turn; the first to ask begins it. `now` is monotonic."""
+        if not self._end:
+            self._end = now + SLICE
+            asyncio.get_running_loop().call_soon(self._next)
+        return now >= self._end
+
+    def _next(self) -> None:
+        self._end = 0.0
