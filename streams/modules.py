@@ -30,6 +30,8 @@ def load_queues(packages: Iterable[str]) -> list[Queue]:
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
+    if not all(part.isidentifier() for part in package.split(".")):
+        raise SetupError(f"{package!r} cannot be the name of a module (STREAMS_JOBS): write it as in `import`")
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:

@@ -22,6 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: A handler that says nothing else may run this long. Seconds.
 DEFAULT_TIMEOUT = 600.0
 
+#: What the topics beside a queue's own end in: `jobs.email.dead`.
+_SUFFIXES = frozenset({"high", "low", "retry", "dead"})
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
@@ -122,7 +125,7 @@ def _check_name(what: str, name: str) -> None:
         raise DefinitionError(
             f"{name!r} cannot name a {what}: use up to 100 letters, digits, '-' and '_', such as 'email'"
         )
-    if what == "queue" and name in RESERVED_QUEUES:
+    if what == "queue" and name in RESERVED_QUEUES | _SUFFIXES:
         raise DefinitionError(f"{name!r} is the name of a topic of the system's own; give the queue another name")
 
 
@@ -168,7 +171,7 @@ def _importable(handler: Callable[..., Any]) -> bool:
 def _check_signature(handler: Callable[..., Any]) -> None:
     try:
         inspect.signature(handler).bind(object(), object())
-    except TypeError:
+    except (TypeError, ValueError):
         raise DefinitionError(
             f"{_where(handler)} must take the job and its context: `def {getattr(handler, '__name__', 'handler')}"
             "(job, ctx)`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
     #: Seconds without a heartbeat after which the broker gives a worker's partitions to others.
     session_timeout: float = Field(default=8.0, ge=1, le=300)
     #: Copies of each topic that the worker creates; -1 is the broker's default.
-    replication_factor: int = Field(default=-1, ge=-1)
+    replication_factor: Literal[-1] | Annotated[int, Field(ge=1)] = -1
     #: Log one line for every job that is done, not only for dead letters.
     log_jobs: bool = False
     #: Port of the health check on web_host; none when unset.
