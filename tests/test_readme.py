@@ -1,0 +1,240 @@
+"""The README is true: its commands, settings, jobs and references are those of the project."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from producers.settings import ProducerSettings
+from schemas import headers
+from schemas.registry import RegistrySettings
+from streams import JobContext
+from streams.jobs.image import ImageSettings
+from streams.jobs.support.smtp import SmtpSettings
+from streams.jobs.webhook import WebhookSettings
+from streams.modules import load_queues
+from streams.settings import Settings
+from tests.readme import BLOCKS, COMMANDS, FILES, PROSE, TEXT, command, tables
+from tests.workers import ROOT
+
+#: The start of every command that a test runs: here, or in tests/integration/test_readme.py.
+TESTED_COMMANDS = (
+    "make run",
+    "make broker",
+    "make test",
+    "STREAMS_JOBS=newsletter .venv/bin/faust -A streams worker",
+    ".venv/bin/faust -A streams enqueue",
+    ".venv/bin/python -m schemas.generate",
+)
+TESTED_FILES = {"newsletter.py", "publish.py"}
+
+ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
+    Settings,
+    ProducerSettings,
+    RegistrySettings,
+    SmtpSettings,
+    ImageSettings,
+    WebhookSettings,
+)
+#: Fields that are settings of their own: no variable is meant for the whole.
+NESTED = {"STREAMS_PRODUCER"}
+PREFIXES = ("STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_")
+
+#: What the tables' words for a default may stand for.
+NOTHING: list[object] = [None, "", {}]
+WORDS: dict[str, list[object]] = {
+    "": NOTHING,
+    "none": NOTHING,
+    "the system's": NOTHING,
+    "as `STREAMS_SMTP_TLS` wants": NOTHING,
+    "the broker's": [-1],
+    "the processors": [os.cpu_count()],
+    "the host's name": [socket.gethostname()],
+}
+
+
+def test_every_block_is_tested() -> None:
+    assert {block.language for block in BLOCKS} == {"console", "python"}, "a language that no test knows"
+    assert FILES.keys() == TESTED_FILES, "files that no test writes and runs"
+    assert all(block.file for block in BLOCKS if block.language == "python"), "a program that does not name its file"
+    assert sorted(map(command, TESTED_COMMANDS)) == sorted(COMMANDS), "commands that no test runs"
+
+
+def test_it_begins_with_an_example() -> None:
+    assert BLOCKS[0].line <= 25
+    assert BLOCKS[0].commands == ["make run"]
+
+
+# --- make
+
+
+def _dry_run(target: str) -> list[str]:
+    """The commands of a target's recipe, and of those it needs, but for the installation."""
+    # Run by make itself, these tests inherit its flags.
+    foreign = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    inherited = {name: value for name, value in foreign.items() if name not in {"SECONDS", "PYTEST_ARGS"}}
+    shown = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "--old-file=setup", target],
+        cwd=ROOT, env=inherited, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [line.strip() for line in shown.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("given", "program"),
+    [
+        ("make run", [".venv/bin/python", "-m", "streams.demo"]),  # run in integration/test_run.py
+        ("make broker", [".venv/bin/python", "docker/broker.py"]),  # run in integration/test_broker.py
+    ],
+)
+def test_make_runs_what_other_tests_run(given: str, program: list[str]) -> None:
+    (line,) = _dry_run(shlex.split(command(given))[1])
+    assert shlex.split(line) == [".venv/bin/python", "docker/foreground.py", *program]
+
+
+def test_make_test_lints_type_checks_and_tests() -> None:
+    lines = _dry_run(shlex.split(command("make test"))[1])
+    assert lines[-1] == ".venv/bin/python -m pytest"
+    for tool in ("ruff check .", "ruff format --check .", "mypy", "schemas.generate --check"):
+        assert f".venv/bin/python -m {tool}" in lines
+
+
+def test_all_make_targets_exist() -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)`", PROSE)) | {line.split()[1] for line in COMMANDS if "make " in line}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+# --- Settings
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """An environment without settings of ours, to change."""
+    for name in [name for name in os.environ if name.startswith(PREFIXES)]:
+        monkeypatch.delenv(name)
+    yield monkeypatch
+
+
+def _variable(settings: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    if isinstance(field.validation_alias, str):
+        return field.validation_alias
+    return f"{settings.model_config.get('env_prefix', '')}{name.upper()}"
+
+
+def _declared() -> dict[str, list[tuple[type[BaseSettings], str]]]:
+    """Where each variable is read: the settings and the name of the field."""
+    found: dict[str, list[tuple[type[BaseSettings], str]]] = {}
+    for settings in ALL_SETTINGS:
+        for name, field in settings.model_fields.items():
+            found.setdefault(_variable(settings, name, field), []).append((settings, name))
+    return {variable: fields for variable, fields in found.items() if variable not in NESTED}
+
+
+def _documented() -> dict[str, str]:
+    """Every variable of the tables, and its default as written there."""
+    found: dict[str, str] = {}
+    for names, default, _ in tables("variable"):
+        variables = re.findall(r"`(\w+)`", names)
+        # One default stands for all of a row, or each has its own.
+        own = default.split(", ")
+        defaults = own if len(variables) == len(own) > 1 else [default] * len(variables)
+        for variable, text in zip(variables, defaults, strict=True):
+            assert variable not in found, f"{variable} is listed twice"
+            found[variable] = text
+    return found
+
+
+def test_the_tables_list_every_setting() -> None:
+    assert sorted(_documented()) == sorted(_declared())
+
+
+def test_all_settings_classes_are_compared() -> None:
+    for package in ("streams", "producers", "schemas"):
+        for path in (ROOT / package).rglob("*.py"):
+            for name in re.findall(r"^class (\w+)\(BaseSettings\)", path.read_text(), re.MULTILINE):
+                assert any(name in (base.__name__ for base in known.__mro__) for known in ALL_SETTINGS), (
+                    f"{path}: {name} is in none of the settings that this test compares with the README"
+                )
+
+
+@pytest.mark.parametrize("variable", sorted(_documented()))
+def test_a_documented_default_is_the_default(variable: str, bare: pytest.MonkeyPatch) -> None:
+    """Setting a variable to what the table says changes nothing."""
+    text = _documented()[variable]
+    for settings, name in _declared()[variable]:
+        default = getattr(settings(), name)
+        if text.startswith("`"):
+            bare.setenv(variable, text.strip("`"))
+            assert getattr(settings(), name) == default
+            bare.delenv(variable)
+        else:
+            assert default in WORDS[text]
+
+
+def test_every_variable_that_is_mentioned_is_one() -> None:
+    mentioned = set(re.findall(rf"\b(?:{'|'.join(PREFIXES)})\w+", TEXT))
+    assert mentioned
+    assert mentioned <= _declared().keys()
+
+
+# --- Names
+
+
+def test_the_shipped_jobs() -> None:
+    declared = {(f"`{queue.name}`", f"`{job.job_type}`") for queue in load_queues(["streams.jobs"]) for job in queue}
+    assert {(queue, job) for queue, job, _ in tables("queue")} == declared
+
+
+def test_headers_that_are_mentioned_exist() -> None:
+    mentioned = set(re.findall(r"`(job-[a-z-]+)`", PROSE))
+    assert mentioned
+    assert mentioned <= {value for value in vars(headers).values() if isinstance(value, str)}
+
+
+def test_what_a_context_has() -> None:
+    (paragraph,) = (text for text in PROSE.split("\n\n") if text.startswith("`ctx` has"))
+    sentence = paragraph.partition("ctx.publish")[0]
+    named = re.findall(r"`(\w+)`", sentence.removeprefix("`ctx`"))
+    assert {"id", "queue", "key"} <= set(named)
+    for name in [*named, "publish"]:
+        assert name in dir(JobContext) or name in JobContext.__annotations__, name
+
+
+# --- References
+
+
+def _anchors(text: str) -> set[str]:
+    """What GitHub makes of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_resolve() -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", PROSE):
+        if target.startswith(("https://", "http://")):
+            continue  # Other people's sites are not part of this test.
+        name, _, anchor = target.partition("#")
+        file = ROOT / name if name else ROOT / "README.md"
+        assert file.exists(), f"the README links to {target}, which is not there"
+        assert not anchor or anchor in _anchors(file.read_text("utf-8")), (
+            f"the README links to {target}: no such heading"
+        )
+
+
+def test_files_that_are_mentioned_exist() -> None:
+    mentioned = re.findall(r"(?<![\w/<])[\w.-][\w./-]*\.(?:md|ya?ml|toml)\b", PROSE)
+    mentioned += re.findall(r"`([a-z][\w/]*/)`", PROSE)
+    assert "CONTRIBUTING.md" in mentioned
+    missing = [name for name in mentioned if not Path(ROOT, name).exists()]
+    assert not missing
