@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.catalog import SHIPPED_SCHEMAS
+from schemas.compatibility import incompatibilities
 from schemas.errors import SchemaInvalid
 from schemas.job_schema import JobSchema, read_schema, schema_files
 
@@ -82,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only check that the models are current")
     options = parser.parse_args(arguments)
     try:
+        if found := incompatibilities(options.schemas):
+            # Jobs of an earlier version may still be in the queue: a reader that cannot read them would bury them.
+            parser.exit(2, "".join(f"{each}\n" for each in found))
         changed = (outdated if options.check else write)(options.schemas, options.models)
     except SchemaInvalid as error:
         parser.exit(2, f"{error}\n")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from time import monotonic
 
+from schemas.headers import CE_ID
 from streams.context import JobContext
 from streams.core.lanes import Lane
 from streams.core.outcome import SUCCEEDED, Failed, Succeeded, name_of
@@ -283,6 +284,10 @@ class Executor:
 
 
 def _name(record: Record, partition: WorkPartition) -> str:
+    """The id of a job that could not be opened."""
+    for name, value in record.headers:
+        if name == CE_ID and value:
+            return value.decode("utf-8", "backslashreplace")
     return f"{partition.topic}-{partition.number}-{record.offset}"
 
 
