@@ -505,6 +505,72 @@ async def test_a_lost_run_that_will_not_be_cancelled_does_not_count() -> None:
         assert it.executor.active == 0
 
 
+async def test_a_lost_run_that_fails_leaves_no_dead_letter() -> None:
+    """The job runs again on another worker, and may well succeed there."""
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            raise ValueError("rolled back") from error
+
+    async with rig(handler, concurrency=1) as it:
+        it.open(P0)
+        it.take([record(0, "a"), record(1, "a")])
+        await until(lambda: it.executor.active)
+        it.open(P1, generation=2)
+        await until(lambda: not it.executor.active)
+        await turns()
+        assert not it.letters.sent
+
+
+async def test_a_cancelled_run_that_fails_while_we_stop_leaves_no_dead_letter() -> None:
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            raise ValueError("rolled back") from error
+
+    async with rig(handler) as it:
+        it.open(P0)
+        it.take([record(0, "a"), record(1, "a")])
+        await until(lambda: it.executor.active)
+        it.intake.suspend()
+        await it.executor.stop()
+        assert it.intake.pending == 2
+        assert not it.letters.sent
+
+
+async def test_a_handler_that_cancels_its_own_task_harms_its_own_job_only() -> None:
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        if job.event == "bad":
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+        await asyncio.sleep(0)
+
+    async with rig(handler, concurrency=1) as it:
+        it.open(P0)
+        it.take([record(0, "a", "bad"), record(1, "a"), record(2, "b", "bad"), record(3, "b")])
+        await it.idle()
+        assert it.letters.header("job-origin") == ["jobs.webhook/0/0", "jobs.webhook/0/2"]
+
+
+async def test_a_handler_that_cancels_its_own_task_and_returns() -> None:
+    """The cancellation is still on its way when the job is done."""
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        if job.event == "bad":
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+
+    async with rig(handler, concurrency=1) as it:
+        it.open(P0)
+        it.take([record(0, "a", "bad"), *records(1, 20)])
+        await it.idle()
+
+
 async def test_stop_cancels_what_runs_and_finishes_nothing() -> None:
     gate = Gate()
     async with rig(gate, concurrency=2) as it:

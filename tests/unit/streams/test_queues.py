@@ -1,0 +1,194 @@
+"""Queues and handlers as job modules declare them; what cannot work is said at once, with the remedy."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.errors import ModelInvalid
+from schemas.models.email import SendEmail
+from schemas.models.webhook import DeliverWebhook
+from streams import DefinitionError, JobContext, Queue
+from streams.queues import DEFAULT_TIMEOUT, Kind
+
+
+async def asynchronous(job: SendEmail, ctx: JobContext) -> None: ...
+
+
+def plain(job: SendEmail, ctx: JobContext) -> None: ...
+
+
+class Service:
+    async def method(self, job: SendEmail, ctx: JobContext) -> None: ...
+
+    async def __call__(self, job: SendEmail, ctx: JobContext) -> None: ...
+
+
+def decorated(handler: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(handler)
+    def wrapper(*args: Any) -> Any:
+        return handler(*args)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("handler", "cpu_bound", "kind"),
+    [
+        (asynchronous, False, Kind.ASYNC),
+        (Service().method, False, Kind.ASYNC),
+        (Service(), False, Kind.ASYNC),
+        (functools.partial(asynchronous), False, Kind.ASYNC),
+        (plain, False, Kind.THREAD),
+        (lambda job, ctx: None, False, Kind.THREAD),
+        (lambda *args: None, False, Kind.THREAD),
+        (plain, True, Kind.PROCESS),
+    ],
+)
+def test_a_handler_runs_where_its_kind_says(handler: Callable[..., Any], cpu_bound: bool, kind: Kind) -> None:
+    queue = Queue("email")
+    assert queue.job(SendEmail, cpu_bound=cpu_bound)(handler) is handler
+    (definition,) = queue
+    assert definition.kind is kind
+    assert definition.job_type == "jobs.email.SendEmail"
+    assert definition.model is SendEmail
+    assert definition is queue.get("jobs.email.SendEmail")
+    assert queue.cpu_bound is cpu_bound
+
+
+def test_defaults() -> None:
+    queue = Queue("email")
+    queue.job(SendEmail)(asynchronous)
+    assert (queue.partitions, queue.pool, queue.concurrency, queue.cpu_bound) == (12, "default", None, False)
+    assert queue.get("jobs.email.SendEmail").timeout == DEFAULT_TIMEOUT  # type: ignore[union-attr]
+    assert queue.get("jobs.email.Nothing") is None
+    assert repr(queue) == "Queue('email', partitions=12, pool='default')"
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(30, 30.0), (0.5, 0.5), (timedelta(minutes=2), 120.0)])
+def test_a_timeout_is_seconds_or_a_timedelta(timeout: float | timedelta, seconds: float) -> None:
+    queue = Queue("email")
+    queue.job(SendEmail, timeout=timeout)(asynchronous)
+    assert [definition.timeout for definition in queue] == [seconds]
+
+
+def test_several_types_share_a_queue() -> None:
+    queue = Queue("mixed")
+    queue.job(SendEmail)(asynchronous)
+    queue.job(DeliverWebhook)(asynchronous)
+    assert {definition.job_type for definition in queue} == {"jobs.email.SendEmail", "jobs.webhook.DeliverWebhook"}
+
+
+# -- misuse -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "e mail", "a.b", "é", "-a", "_a", "a" * 101, "a/b", "a\n", None, 7])
+def test_a_name_that_no_topic_can_have(name: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"queue.*letters, digits"):
+        Queue(name)
+    with pytest.raises(DefinitionError, match=r"pool.*letters, digits"):
+        Queue("email", pool=name)
+
+
+@pytest.mark.parametrize("name", ["scheduled", "state", "control"])
+def test_a_name_of_the_systems_own(name: str) -> None:
+    with pytest.raises(DefinitionError, match="another name"):
+        Queue(name)
+    Queue("email", pool=name)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "3", True])
+def test_a_count_that_is_none(count: Any) -> None:
+    with pytest.raises(DefinitionError, match="partitions must be a whole number from 1 on"):
+        Queue("email", partitions=count)
+    with pytest.raises(DefinitionError, match="concurrency must be a whole number from 1 on"):
+        Queue("email", concurrency=count)
+
+
+@pytest.mark.parametrize(
+    "timeout", [0, -1, float("inf"), float("nan"), "30", True, None, timedelta(0), timedelta(seconds=-1)]
+)
+def test_a_timeout_that_is_none(timeout: Any) -> None:
+    with pytest.raises(DefinitionError, match="timeout must be a number of seconds above 0"):
+        Queue("email").job(SendEmail, timeout=timeout)
+
+
+def yields(job: SendEmail, ctx: JobContext) -> Iterator[None]:
+    yield
+
+
+async def yields_async(job: SendEmail, ctx: JobContext) -> AsyncIterator[None]:
+    yield
+
+
+def no_context(job: SendEmail) -> None: ...
+
+
+def too_many(job: SendEmail, ctx: JobContext, third: int) -> None: ...
+
+
+def by_name_only(*, job: SendEmail, ctx: JobContext) -> None: ...
+
+
+async def no_context_async(job: SendEmail) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "cpu_bound", "remedy"),
+    [
+        ("send", False, "a handler is a function"),
+        (None, False, "a handler is a function"),
+        (yields, False, "yields; a handler returns"),
+        (yields_async, False, "yields; a handler returns"),
+        (no_context, False, r"must take the job and its context: `def no_context\(job, ctx\)`"),
+        (no_context_async, False, "must take the job and its context"),
+        (too_many, False, "must take the job and its context"),
+        (by_name_only, False, "must take the job and its context"),
+        (int, False, "must take the job and its context"),
+        (asynchronous, True, "make it a plain `def`, or drop cpu_bound"),
+        (lambda job, ctx: None, True, "move it to the top level"),
+        (functools.partial(plain), True, "move it to the top level"),
+        (Service().method, True, "plain `def`"),
+    ],
+)
+def test_a_handler_that_cannot_work(handler: Any, cpu_bound: bool, remedy: str) -> None:
+    queue = Queue("email")
+    with pytest.raises(DefinitionError, match=remedy):
+        queue.job(SendEmail, cpu_bound=cpu_bound)(handler)
+    assert list(queue) == []
+
+
+def test_a_cpu_bound_handler_within_a_function() -> None:
+    def inner(job: SendEmail, ctx: JobContext) -> None: ...
+
+    with pytest.raises(DefinitionError, match="move it to the top level"):
+        Queue("email").job(SendEmail, cpu_bound=True)(inner)
+
+
+def test_a_cpu_bound_handler_of_the_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "__module__", "__main__")
+    with pytest.raises(DefinitionError, match="another process must be able to import it"):
+        Queue("email").job(SendEmail, cpu_bound=True)(plain)
+
+
+def test_two_handlers_of_one_type_on_a_queue() -> None:
+    queue = Queue("email")
+    queue.job(SendEmail)(asynchronous)
+    with pytest.raises(DefinitionError, match=r"two handlers .*test_queues.asynchronous and .*plain; keep one"):
+        queue.job(SendEmail)(plain)
+    assert [definition.handler for definition in queue] == [asynchronous]
+
+
+def test_the_decorator_without_its_model() -> None:
+    with pytest.raises(DefinitionError, match=r"@queue.job\(SendEmail\)"):
+        Queue("email").job(asynchronous)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", [int, Service])
+def test_a_class_that_is_no_model(model: type) -> None:
+    with pytest.raises((DefinitionError, ModelInvalid), match=r"schemas\.generate"):
+        Queue("email").job(model)
