@@ -243,11 +243,21 @@ class Consumer(driver.Consumer):
         self._open.add(tp)
         self._thread.wake()
 
+    def _suspend(self) -> None:
+        """Start nothing more, and see to it that a fetch that is under way takes nothing more.
+
+        It may outlast the rebalance. What it took after the next seek would be dropped as overtaken, although the
+        consumer's position had moved past it: jobs would be lost. So it is left with a set of its own, and that empty.
+        """
+        self.intake.suspend()
+        left_behind, self._open = self._open, {_NO_PARTITION}
+        left_behind.intersection_update((_NO_PARTITION,))
+
     # -- rebalances -------------------------------------------------------------------------------------------------
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what can be finished, commit, and let go."""
-        self.intake.suspend()
+        self._suspend()
         if self.app.should_stop:
             await self.wait_empty()
         else:
@@ -280,7 +290,6 @@ class Consumer(driver.Consumer):
         await self._thread.ask(self._thread.seek_all(positions))
         if epoch != self.intake.epoch:
             return
-        self._open.intersection_update((_NO_PARTITION,))
         self._open.update(tp for tp in positions if not self.intake.is_closed(tp))
         self._may_commit = True
         self._commit_wanted.set()
@@ -288,7 +297,7 @@ class Consumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Wait for running jobs within bounds and commit. Called on a revocation, and when the worker stops."""
-        self.intake.suspend()
+        self._suspend()
         if self.app.should_stop:
             if self._drained is None:
                 self._drained = asyncio.ensure_future(self._drain_for_stop())
