@@ -115,7 +115,7 @@ TRACKERS = [
 
 @pytest.mark.parametrize("faulty", TRACKERS)
 def test_a_faulty_tracker_is_found(faulty: type[OffsetTracker]) -> None:
-    """Faults of Faust's acks (FAUST.md, "Acks and commits"), and of trackers in general, put back one by one."""
+    """Faults of Faust's acks, and of trackers in general, put back one by one."""
 
     class Machine(PartitionMachine):
         tracker = faulty
@@ -192,7 +192,7 @@ class AcksWhatItReads(Jobs):
 
 @pytest.mark.parametrize("faulty", [FinishesAfterLoss, AcksWhatItReads])
 def test_a_faulty_partition_is_found(faulty: type[Jobs]) -> None:
-    """A revocation that does not fence; an ack that says nothing of the outcome (FAUST.md, "Acks and commits")."""
+    """A revocation that does not fence; an ack that says nothing of the outcome."""
 
     class Machine(PartitionMachine):
         partition_type = faulty

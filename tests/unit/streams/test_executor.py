@@ -177,7 +177,7 @@ FAILURES = [
 async def test_whatever_a_handler_raises_is_a_dead_letter_and_the_work_goes_on(
     failure: BaseException, waits: bool
 ) -> None:
-    """Faust acks a failed event in `finally` and forgets it (FAUST.md, "Acks and commits")."""
+    """Faust acks a failed event in `finally` and forgets it."""
 
     async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
         if waits:
@@ -227,7 +227,7 @@ def name_of(failure: BaseException) -> str:
     ids=["null", "empty", "garbage", "header", "expired"],
 )
 async def test_what_cannot_be_opened_is_a_dead_letter_with_the_raw_value(bad: Fetched, error_type: str) -> None:
-    """Faust acks what it cannot decode, then throws the error into the agent (FAUST.md, "Acks and commits")."""
+    """Faust acks what it cannot decode, then throws the error into the agent."""
     ran = []
 
     async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
@@ -244,7 +244,7 @@ async def test_what_cannot_be_opened_is_a_dead_letter_with_the_raw_value(bad: Fe
 
 
 async def test_a_job_is_finished_only_when_its_dead_letter_is_written() -> None:
-    """An ack for a job whose failure nobody has seen loses it (FAUST.md, "Acks and commits")."""
+    """An ack for a job whose failure nobody has seen loses it."""
     await check_nothing_finishes_before_its_outcome(Executor)
 
 

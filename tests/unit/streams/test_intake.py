@@ -216,7 +216,7 @@ class ThrowsAcksAway(Intake):
 
 
 async def test_a_revocation_that_throws_acks_away_is_found() -> None:
-    """Revocation throws the acks away, so finished work runs again (FAUST.md, "Acks and commits")."""
+    """Revocation throws the acks away, so finished work runs again."""
     with pytest.raises(AssertionError):
         await check_revocation_keeps_what_is_finished(ThrowsAcksAway)
 
@@ -248,7 +248,7 @@ class WaitsForEver(Intake):
 
 
 async def test_waiting_without_a_bound_is_found() -> None:
-    """`wait_empty` has no timeout and hangs with unacked events (FAUST.md, "Acks and commits")."""
+    """`wait_empty` has no timeout and hangs with unacked events."""
     with pytest.raises(asyncio.TimeoutError):
         await check_quiet_is_bounded(WaitsForEver)
 
@@ -283,7 +283,7 @@ class DropsWhatItTries(Intake):
 
 
 async def test_a_failed_commit_that_drops_acks_is_found() -> None:
-    """A failed commit drops its acks; the committed offset is updated though refused (FAUST.md)."""
+    """A failed commit drops its acks; the committed offset is updated though refused."""
     with pytest.raises(AssertionError):
         await check_a_failed_commit_stays_due(DropsWhatItTries)
 
