@@ -7,7 +7,8 @@ StreamsError
     ├── JobExpired          its expiry passed before it ran
     ├── JobTimeout          its handler ran longer than it may
     ├── NoHandler           nobody handles its type on this queue
-    └── HandlerCrashed      the process that ran its handler died
+    ├── HandlerCrashed      the process that ran its handler died
+    └── FollowUpRefused     a job that it published can never be delivered
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class JobTimeout(JobError):
 
 class NoHandler(JobError):
     """No handler of this queue takes the job's type."""
+
+
+class FollowUpRefused(JobError):
+    """A follow-up job can never be delivered: its queue is not there, or it is too large."""
 
 
 class HandlerCrashed(JobError):

@@ -262,17 +262,17 @@ class Executor:
                     runner.deadline = None
                 else:
                     await call.invoke(payload, ctx, timeout)
-                if ctx.follow_ups:
+                if ctx.follow_ups and not partition.lost:
                     await self._outcomes.publish(ctx)
             except BaseException as error:
                 runner.deadline = None
-                if self._stopping:
+                if self._stopping or partition.lost:
                     # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
                     raise asyncio.CancelledError from error
                 outcome = _explain(runner, error)
                 await self._outcomes.bury(record, partition.topic, partition.number, outcome)
         except asyncio.CancelledError:
-            if runner.cut is not Cut.LOST:
+            if self._stopping or not partition.lost:
                 raise
             runner.restore()
             return False

@@ -45,7 +45,7 @@ class Outcomes:
     async def publish(self, ctx: JobContext) -> None:
         """Publish the follow-up jobs of a handler that has returned."""
         records = [await self._compose_when_possible(follow_up, ctx) for follow_up in ctx.follow_ups or ()]
-        await asyncio.gather(*(self._sender.send(_outgoing(record)) for record in records))
+        await asyncio.gather(*(self._sender.send(_outgoing(record), give_up=True) for record in records))
 
     async def _compose_when_possible(self, follow_up: FollowUp, parent: JobContext) -> JobRecord:
         """Wait for a schema registry that is down: the handler is done, and must not be blamed."""

@@ -5,15 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.cluster import Cluster
 from producers.options import PROMISES
+from streams.errors import FollowUpRefused
 
 logger = logging.getLogger("streams.sender")
+
+#: What stays refused however often it is sent.
+_LASTING = frozenset(
+    {
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+    }
+)
 
 #: Seconds before a refused record is sent again.
 _RETRY_AFTER = 1.0
@@ -44,6 +57,7 @@ class Sender:
             "client.id": "streams-sender",
             "compression.type": "lz4",
             "linger.ms": 2,
+            "topic.metadata.propagation.max.ms": 5_000,
             # What was small enough to be read must not be too large to be written: only the topic's limit counts.
             "message.max.bytes": 1_000_000_000,
             "error_cb": _log_client_error,
@@ -52,12 +66,21 @@ class Sender:
         self._closing = threading.Event()
         self._poller: threading.Thread | None = None
 
-    async def send(self, record: Outgoing) -> None:
-        """Write a record; returns when the broker has it."""
+    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
+        """Write a record; returns when the broker has it.
+
+        With `give_up`, raises FollowUpRefused for an error that time does not heal.
+        """
         while True:
             error = await self._try(record)
             if error is None:
                 return
+            if isinstance(error, KafkaError):
+                if give_up and error.code() in _LASTING:
+                    raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
+                if error.code() == KafkaError._UNKNOWN_PARTITION:
+                    # The queue's topic has grown and this one has not: any partition is better than none.
+                    record = replace(record, partition=None)
             if isinstance(error, KafkaError) and error.fatal():
                 # An idempotent client that has lost its place sends nothing more; a new one starts over.
                 self._producer = None

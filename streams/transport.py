@@ -88,6 +88,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            # A job of a transaction that was aborted was never published.
+            isolation_level="read_committed",
             max_poll_interval_ms=_NEVER,
             max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
             fetch_max_bytes=_FETCH_BYTES,
@@ -209,6 +211,14 @@ class Consumer(driver.Consumer):
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Fetch batches and hand them to the agents, until the fetcher stops."""
+        try:
+            await self._fetch_and_deliver(fetcher)
+        except asyncio.CancelledError:
+            # Faust takes a cancelled fetcher for a crash; on a stop it is none.
+            if not self.app.should_stop:
+                raise
+
+    async def _fetch_and_deliver(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active:
                 await self.wait(self.can_resume_flow.wait())
@@ -267,7 +277,11 @@ class Consumer(driver.Consumer):
         """Fence off at once what was lost; what is new is opened by `perform_seek`."""
         self._generation = generation_id
         self._unopened = self.intake.keep({TopicPartition(*tp) for tp in assigned}, generation_id)
-        if not self.app.should_stop:
+        if self.app.should_stop:
+            # What has finished since the revocation is of partitions that stayed.
+            self._may_commit = True
+            await self._commit_last()
+        else:
             await super().on_partitions_assigned(assigned, generation_id)
 
     async def perform_seek(self) -> None:
@@ -298,21 +312,28 @@ class Consumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Wait for running jobs within bounds and commit. Called on a revocation, and when the worker stops."""
         self._suspend()
+        if not self.app.should_stop:
+            await self._drain_for_rebalance()
+        # The stop may have come while the rebalance waited.
         if self.app.should_stop:
             if self._drained is None:
                 self._drained = asyncio.ensure_future(self._drain_for_stop())
             await asyncio.shield(self._drained)
-            return
+
+    async def _drain_for_rebalance(self) -> None:
         if not await self.intake.quiet(self.wiring.settings.handover_timeout):
             logger.info("jobs still run after %g s; they go on while the group rebalances, and are cancelled if their"
                         " partition goes to another worker", self.wiring.settings.handover_timeout)  # fmt: skip
         await self._commit_last()
 
     async def _drain_for_stop(self) -> None:
+        """Wait for running jobs within bounds, cancel the rest, and commit."""
         timeout = self.wiring.settings.stop_timeout
         if not await self.intake.quiet(timeout):
             logger.warning("jobs still run %g s after the stop: cancelled, they run again elsewhere", timeout)
         await self.wiring.cancel_running()
+        # A rebalance may have forbidden it; a generation that is over is refused all the same.
+        self._may_commit = True
         await self._commit_last()
 
     # -- commits ----------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ SUCCEEDED = Succeeded()
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error) or type(error).__name__
+        return str(error) or type(error).__name__ or "an exception without a name or a message"
     except Exception:
         return f"{type(error).__name__} (it cannot be shown as text)"
 

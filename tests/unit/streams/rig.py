@@ -46,7 +46,7 @@ class Letters(Sender):
         self.open = asyncio.Event()
         self.open.set()
 
-    async def send(self, record: Outgoing) -> None:
+    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
         await self.open.wait()
         self.sent.append(record)
 
