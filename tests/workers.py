@@ -82,6 +82,16 @@ class Worker:
         code = self.wait()
         assert code == 0, f"worker {self.pid} ended with {code} after SIGTERM:\n{self.tail()}"
 
+    def freeze(self) -> None:
+        """Let it do nothing at all, as a machine does that is paused (SIGSTOP)."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> int:
+        """Let it go on; returns when that was, by CLOCK_MONOTONIC, in nanoseconds."""
+        at = time.monotonic_ns()
+        self._process.send_signal(signal.SIGCONT)
+        return at
+
     def kill(self) -> int:
         """Kill it (SIGKILL); returns when that was, by CLOCK_MONOTONIC, in nanoseconds."""
         at = time.monotonic_ns()
