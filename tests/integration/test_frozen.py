@@ -39,16 +39,8 @@ def test_nothing_is_lost_when_a_frozen_worker_thaws(
     runs = book.runs()
     show(f"{len(steps.ids):,} jobs, a worker frozen for {FROZEN_SECONDS} s; {len(repeats(runs))} jobs ran again")
     assert not lost(steps.ids, runs)
-    running = [
-        run
-        for run in runs
-        if run.process == frozen.pid and run.start < thawed and (run.end is None or run.end > thawed)
-    ]
-    assert len(repeats(runs)) <= len(running) + _UNCOMMITTED, "only what ran, or had just finished, runs again"
-
-
-#: Jobs that may have finished in the last commit interval before the freeze.
-_UNCOMMITTED = 25
+    # What the thawed worker still had in memory may run there too, until it learns that the group has gone on.
+    assert all(any(run.process == frozen.pid for run in again) for again in repeats(runs).values())
 
 
 def _works_again(workers: Workers, pid: int, thawed: int) -> bool:
