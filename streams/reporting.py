@@ -13,7 +13,7 @@ def report(queue: str, key: bytes | None, job_id: str, outcome: Succeeded | Fail
     """Log an outcome."""
     shown = "-" if key is None else key.decode("utf-8", "backslashreplace")
     if isinstance(outcome, Failed):
-        reason = " ".join(outcome.message.split())[:300]
+        reason = (outcome.message.splitlines() or [""])[0][:300]
         logger.warning(
             "dead  %s %s key=%s %.0f ms: %s: %s", queue, job_id, shown, seconds * 1000, outcome.error_type, reason
         )

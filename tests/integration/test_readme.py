@@ -33,13 +33,18 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(kafka: str, namespace: str) -> Environment:
-    """A shell without settings of ours, but for the broker's address and topics of this test's own."""
-    ours = ("STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_")
-    foreign = {name: value for name, value in os.environ.items() if not name.startswith((*ours, "PYTHONPATH"))}
-    settings = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "STREAMS_NAMESPACE": namespace}
+def shell() -> Environment:
+    """The environment of a new user's shell, without settings of ours."""
+    ours = ("STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "PYTHONPATH")
+    foreign = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     # The project is importable as from its own directory; what the user writes must be found without help.
-    return foreign | settings | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return foreign | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def with_broker(shell: Environment, kafka: str, namespace: str) -> Environment:
+    """That shell, where a broker runs, with topics of this test's own."""
+    return {**shell, "KAFKA_BOOTSTRAP_SERVERS": kafka, "STREAMS_NAMESPACE": namespace}
 
 
 def _run(line: str, home: Path, environment: Environment) -> str:
@@ -76,11 +81,11 @@ def _await(log: Path, *texts: str) -> str:
     return log.read_text()
 
 
-def test_a_job_module_of_ones_own(home: Path, environment: Environment, namespace: str) -> None:
-    with _running(command("STREAMS_JOBS=newsletter"), home, environment) as log:
+def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespace: str) -> None:
+    with _running(command("STREAMS_JOBS=newsletter"), home, with_broker) as log:
         _await(log, "[^Worker]: Ready")
-        printed = _run(".venv/bin/python publish.py", home, environment).splitlines()
-        enqueued = _run(command(".venv/bin/faust -A streams enqueue"), home, environment).split()[0]
+        printed = _run(".venv/bin/python publish.py", home, with_broker).splitlines()
+        enqueued = _run(command(".venv/bin/faust -A streams enqueue"), home, with_broker).split()[0]
         subjects = ["Issue 1", "Issue 2", "Issue 3", "Hi"]
         output = _await(log, *(f"{subject} for ['ada@example.org']" for subject in subjects))
     *published, position = printed
@@ -89,14 +94,14 @@ def test_a_job_module_of_ones_own(home: Path, environment: Environment, namespac
     assert re.fullmatch(rf"Position\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
 
 
-def test_models_of_ones_own(home: Path, environment: Environment) -> None:
+def test_models_of_ones_own(home: Path, shell: Environment) -> None:
     schema = home / "shop/schemas/orders/PlaceOrder.v1.avsc"
     schema.parent.mkdir(parents=True)
     schema.write_text(
         '{"type": "record", "name": "PlaceOrder", "namespace": "shop.orders",'
         ' "fields": [{"name": "sku", "type": "string"}, {"name": "count", "type": "int", "default": 1}]}'
     )
-    _run(command(".venv/bin/python -m schemas.generate"), home, environment)
+    _run(command(".venv/bin/python -m schemas.generate"), home, shell)
     (home / "use.py").write_text(
         textwrap.dedent(
             """
@@ -117,4 +122,10 @@ def test_models_of_ones_own(home: Path, environment: Environment) -> None:
             """
         )
     )
-    assert _run(".venv/bin/python use.py", home, environment).split() == ["True", "1", "frozen"]
+    assert _run(".venv/bin/python use.py", home, shell).split() == ["True", "1", "frozen"]
+
+    schema.with_name("PlaceOrder.v2.avsc").write_text(
+        schema.read_text().replace("]", ', {"name": "by", "type": "string"}]')
+    )
+    with pytest.raises(AssertionError, match="v2 cannot read v1"):
+        _run(command(".venv/bin/python -m schemas.generate"), home, shell)
