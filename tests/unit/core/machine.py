@@ -161,7 +161,14 @@ class PartitionMachine(RuleBasedStateMachine):
         commit = self.partition.offsets.commit()
         unfinished = [offset for offset in self.unfinished if offset < commit.watermark]
         assert not unfinished, "a commit never passes an unfinished offset"
+        self.says_what_has_finished(commit)
         self.in_flight = commit, frozenset(self.finished)
+
+    def says_what_has_finished(self, commit: Commit) -> None:
+        """A worker that goes on from this commit runs exactly what has not finished."""
+        restored = self.tracker(commit.watermark, commit.metadata)
+        runs = {job.offset for job in self.log if restored.read(job.offset)}
+        assert runs == {job.offset for job in self.log} - self.finished
 
     @precondition(lambda self: self.in_flight)
     @rule()

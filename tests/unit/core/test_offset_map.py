@@ -124,6 +124,8 @@ def test_says_what_is_wrong(text: str, why: str) -> None:
     [
         b"\xfc\xff\xff\xff\xff\xff\xff\xff\x7f",  # one unfinished run of 2^61
         b"\xf8\xff\xff\x03" * 700,  # unfinished runs that only together are too many
+        b"\xfc\xff\xff\xff\xff\xff\xff\xff\x7f\x06",  # the same, and a finished offset behind it
+        b"\xf8\xff\xff\x03\x06" * 700,
         b"\xfd\xff\xff\xff\xff\xff\xff\xff\x7f",  # a literal of 2^62 bytes
         b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f" * 300,  # finished runs of 2^61
     ],

@@ -1,0 +1,103 @@
+"""A tracker's rarer turns, one by one; test_machine.py has the rest."""
+
+from __future__ import annotations
+
+from streams.core.offsets import Commit, OffsetTracker
+
+
+def restored(*finished: int, start: int, end: int) -> OffsetTracker:
+    """A tracker that goes on from a commit in which these offsets had finished."""
+    before = OffsetTracker(start)
+    for offset in range(start, end):
+        before.read(offset)
+    for offset in finished:
+        before.finish(offset)
+    commit = before.commit()
+    return OffsetTracker(commit.watermark, commit.metadata)
+
+
+def test_a_commit_that_is_finished_twice_over_says_so_once() -> None:
+    tracker = restored(start=0, end=2)
+    assert tracker.commit() == Commit(0, "", 0)
+    assert not tracker.dirty
+
+
+def test_what_an_earlier_worker_finished_is_part_of_the_watermark_before_it_is_read() -> None:
+    tracker = restored(11, 12, 13, start=10, end=14)
+    assert tracker.read(10)
+    tracker.finish(10)
+    assert tracker.commit().watermark == 14
+    assert tracker.position == 11
+
+
+def test_finishing_an_earlier_offset_forgets_no_later_one() -> None:
+    tracker = restored(3, 1, start=0, end=5)
+    assert [offset for offset in range(5) if tracker.read(offset)] == [0, 2, 4]
+
+
+def test_an_answer_that_comes_late_takes_nothing_back() -> None:
+    tracker = OffsetTracker(0)
+    for offset in (0, 1):
+        tracker.read(offset)
+    tracker.finish(0)
+    first = tracker.commit()
+    tracker.finish(1)
+    second = tracker.commit()
+    tracker.acknowledge(second)
+    tracker.acknowledge(first)
+    assert not tracker.dirty
+
+
+def test_what_finishes_after_a_commit_was_taken_is_not_covered_by_it() -> None:
+    tracker = OffsetTracker(0)
+    tracker.read_all([0, 1])
+    tracker.finish(0)
+    commit = tracker.commit()
+    tracker.finish(1)
+    tracker.acknowledge(commit)
+    assert tracker.dirty
+
+
+def test_a_batch_is_read_as_a_whole_or_not_at_all() -> None:
+    tracker = OffsetTracker(10)
+    room = tracker.room
+    assert not tracker.read_all([10, 12])
+    assert not tracker.read_all([11, 12])
+    assert not tracker.read_all([9, 10])
+    assert (tracker.position, tracker.pending, tracker.room) == (10, 0, room)
+    assert tracker.read_all([10, 11, 12])
+    assert (tracker.position, tracker.pending, tracker.room) == (13, 3, room - 3)
+    restored_tracker = restored(11, start=10, end=12)
+    assert not restored_tracker.read_all([10, 11])
+
+
+def test_gaps_cost_room_and_those_that_a_map_knows_do_not() -> None:
+    tracker = OffsetTracker(0)
+    room = tracker.room
+    tracker.read(1_000_000)
+    assert room - 100 < tracker.room < room - 2
+    known = restored(500, start=0, end=501)
+    room = known.room
+    known.read(400)
+    assert known.room == room
+
+
+def test_what_the_log_no_longer_holds_is_finished() -> None:
+    tracker = restored(15, start=10, end=16)
+    assert tracker.load == 0
+    tracker.read(13)
+    assert (tracker.watermark, tracker.pending, tracker.load) == (13, 2, 1)
+    assert tracker.dirty
+    tracker.skip_to(15)
+    assert (tracker.watermark, tracker.pending, tracker.load) == (13, 1, 1)
+
+
+def test_skipping_beyond_what_is_known() -> None:
+    tracker = restored(12, start=10, end=13)
+    tracker.skip_to(100)
+    assert (tracker.position, tracker.watermark, tracker.pending) == (100, 100, 0)
+    assert tracker.dirty
+    tracker.skip_to(50)
+    assert tracker.position == 100
+    assert tracker.read(100)
+    assert tracker.watermark == 100
