@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
     #: Jobs of one queue held in memory, running or waiting.
     buffer_jobs: int = Field(default=10_000, ge=1)
-    #: Bytes of payload of one queue held in memory.
+    #: Bytes of one queue held in memory: values, keys and headers.
     buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     #: Seconds between two commits, at the least. A crash repeats what finished since the last.
     commit_interval: float = Field(default=0.02, gt=0, le=60)
