@@ -121,7 +121,8 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     served = _served(queues, settings.pool)
     engine = Engine(settings, served, _codec(queues))
     app = JobsApp(settings, engine)
-    app.transport = Transport(app.conf.broker_consumer, app, Wiring(settings, engine.intake, engine.cancel_running))
+    wiring = Wiring(settings, engine.intake, engine.lease, engine.cancel_running)
+    app.transport = Transport(app.conf.broker_consumer, app, wiring)
     for queue in served:
         _add_agent(app, queue)
     if settings.web_port is not None:

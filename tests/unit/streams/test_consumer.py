@@ -40,6 +40,7 @@ class Group:
     commits: int = 0
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     seeks: dict[TopicPartition, int] = field(default_factory=dict)
+    gone: bool = False
 
     def watermark(self, tp: TopicPartition) -> int | None:
         return self.held[tp][0] if tp in self.held else None
@@ -69,6 +70,9 @@ class Group:
 
     async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
         self.seeks = dict(positions)
+
+    def expelled(self) -> bool:
+        return self.gone
 
     def wake(self) -> None:
         """Nothing waits here."""
@@ -114,10 +118,10 @@ async def unused(*_: object) -> None:
 async def stage(
     handler: Callable[..., Any], consumer_type: type[Consumer] = Consumer, **settings: Any
 ) -> AsyncIterator[Stage]:
-    values = Settings(handover_timeout=0.05, stop_timeout=0.05, **settings)
+    values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
     async with rig(handler) as it:
         app = JobsApp(values, Engine(values, [], CODEC))
-        link = Transport(app.conf.broker_consumer, app, Wiring(values, it.intake, it.executor.stop))
+        link = Transport(app.conf.broker_consumer, app, Wiring(values, it.intake, it.lease, it.executor.stop))
         group = Group()
         group.answers.set()
         consumer = consumer_type(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused)
