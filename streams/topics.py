@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from producers.cluster import Cluster
 from streams.errors import SetupError
@@ -48,10 +48,12 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
     """Create the missing topics of these queues and check the others. Blocks.
 
     A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
-    beside it follow its number. Raises SetupError when they do not, or when the cluster cannot be reached.
+    beside it follow its number. Raises SetupError when they cannot, or when the cluster cannot be reached.
     """
-    admin = AdminClient(dict(settings.cluster.client_config()), logger=logger)
-    counts = _partition_counts(admin, settings.cluster)
+    errors: list[KafkaError] = []
+    config: dict[str, Any] = {**settings.cluster.client_config(), "error_cb": errors.append}
+    admin = AdminClient(config, logger=logger)
+    counts = _partition_counts(admin, settings.cluster, errors)
     for queue in queues:
         topic = settings.topic(queue.name)
         partitions = counts.get(topic, queue.partitions)
@@ -63,7 +65,7 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
         _create(admin, missing, settings.replication_factor)
         _await_leaders(admin, missing)
         for beside in wanted[1:]:
-            _check_count(topic, partitions, beside.name, counts.get(beside.name, partitions))
+            _follow(admin, topic, beside, counts.get(beside.name, partitions))
 
 
 def _largest(settings: Settings) -> int:
@@ -80,22 +82,52 @@ def _dead(name: str, partitions: int, settings: Settings) -> Topic:
     return Topic(name, partitions, {"retention.ms": str(_DEAD_RETENTION_MS), "max.message.bytes": str(room)})
 
 
-def _check_count(topic: str, partitions: int, beside: str, count: int) -> None:
-    if count != partitions:
-        raise SetupError(
-            f"topic {beside!r} has {count} partitions and {topic!r} has {partitions}; they must agree, since a job"
-            f" keeps its partition: add partitions to the smaller one (kafka-topics.sh --alter), or delete {beside!r}"
-            " if nothing in it is needed"
-        )
+def _follow(admin: AdminClient, topic: str, beside: Topic, count: int) -> None:
+    """Give a topic beside a queue's the partitions that it lacks: a job keeps its partition."""
+    if count > beside.partitions:
+        logger.warning("%s has %d partitions and %s has %d: those beyond stay empty", beside.name, count, topic,
+                       beside.partitions)  # fmt: skip
+    elif count < beside.partitions:
+        try:
+            _grow(admin, beside)
+        except KafkaException as error:
+            raise SetupError(
+                f"topic {beside.name!r} has {count} partitions and {topic!r} has {beside.partitions}, and the cluster"
+                f" adds none ({_reason(error)}): add them by hand (kafka-topics.sh --alter --partitions"
+                f" {beside.partitions}), or allow this user to"
+            ) from error
 
 
-def _partition_counts(admin: AdminClient, cluster: Cluster) -> dict[str, int]:
-    """Partition counts of all topics; waits for a broker that is just starting."""
+def add_partitions(cluster: Cluster, name: str, partitions: int) -> None:
+    """Give a topic so many partitions, unless it has as many already. Blocks.
+
+    Raises KafkaException when the cluster refuses or does not answer.
+    """
+    _grow(AdminClient(dict(cluster.client_config()), logger=logger), Topic(name, partitions))
+
+
+def _grow(admin: AdminClient, topic: Topic) -> None:
+    requested = admin.create_partitions([NewPartitions(topic.name, topic.partitions)], request_timeout=_REQUEST_TIMEOUT)
+    try:
+        requested[topic.name].result()
+    except KafkaException as error:
+        # Another worker may have been faster.
+        if _code(error) != KafkaError.INVALID_PARTITIONS:
+            raise
+    else:
+        logger.info("topic %s has %d partitions now", topic.name, topic.partitions)
+    _await_leaders(admin, [topic])
+
+
+def _partition_counts(admin: AdminClient, cluster: Cluster, errors: list[KafkaError]) -> dict[str, int]:
+    """Partition counts of all topics; waits for a broker that is just starting. The client's errors go to `errors`."""
     give_up = time.monotonic() + _WAIT_FOR_BROKER
     while True:
         try:
             topics = admin.list_topics(timeout=_REQUEST_TIMEOUT).topics
         except KafkaException as error:
+            admin.poll(0)
+            _check_login(cluster, errors)
             if time.monotonic() > give_up:
                 raise SetupError(
                     f"no Kafka broker answers at {cluster.bootstrap_servers} ({_reason(error)}): check"
@@ -104,6 +136,16 @@ def _partition_counts(admin: AdminClient, cluster: Cluster) -> dict[str, int]:
             logger.warning("waiting for a Kafka broker at %s: %s", cluster.bootstrap_servers, _reason(error))
         else:
             return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def _check_login(cluster: Cluster, errors: Iterable[KafkaError]) -> None:
+    """Say so when brokers do not let this client in: to wait for them does not help."""
+    for error in errors:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            raise SetupError(
+                f"the brokers at {cluster.bootstrap_servers} do not let this worker in ({error.str()}): check"
+                " KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*"
+            )
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> None:

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from tests.brokers.embedded import free_port
 from tests.integration.conftest import Fleet
@@ -29,16 +27,6 @@ def _refusal(fleet: Fleet, jobs: str) -> str:
     worker = fleet(jobs).launch()
     assert worker.wait(within=30) != 0, worker.output
     return worker.output
-
-
-def test_topics_that_do_not_agree(fleet: Fleet, kafka: str, namespace: str) -> None:
-    queue, dead = f"{namespace}.ordered", f"{namespace}.ordered.dead"
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for done in admin.create_topics([NewTopic(queue, 3), NewTopic(dead, 2)]).values():
-        done.result(timeout=30)
-    output = _refusal(fleet, "tests.jobs.ordered")
-    assert f"topic '{dead}' has 2 partitions and '{queue}' has 3" in output
-    assert "--alter" in output
 
 
 def test_a_module_that_is_not_there(fleet: Fleet) -> None:
@@ -63,6 +51,42 @@ def _package(directory: Path, name: str) -> Path:
     (module.parent / "__init__.py").touch()
     module.write_text(BROKEN[name][0])
     return module
+
+
+def _faust(*arguments: str, **variables: str) -> tuple[int, str]:
+    """The exit code and the output of a command of `faust -A streams`."""
+    foreign = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMS_", "KAFKA_"))}
+    command = [str(Path(sys.executable).with_name("faust")), "-A", "streams", *arguments]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=foreign | variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_settings_that_cannot_be_used() -> None:
+    code, output = _faust("worker", STREAMS_CONCURRENCY="many", STREAMS_CONCURENCY="5", KAFKA_SECURITY_PROTOCOL="TLS")
+    assert code == 1, output
+    assert output.splitlines() == [
+        "error: KAFKA_SECURITY_PROTOCOL='TLS': expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'",
+        "error: STREAMS_CONCURRENCY='many': expected a whole number",
+    ]
+
+
+def test_a_variable_that_nothing_reads() -> None:
+    """It is told before what it was meant to prevent."""
+    code, output = _faust("worker", STREAMS_SHIPPED_JOBS="false", STREAMS_JOB="newsletter")
+    assert code == 1, output
+    first, second = output.splitlines()
+    assert "STREAMS_JOB is set" in first
+    assert "did you mean STREAMS_JOBS?" in first
+    assert second.startswith("error: no queue belongs to pool 'default'")
+
+
+def test_a_registry_that_cannot_be() -> None:
+    code, output = _faust("worker", SCHEMA_REGISTRY_URL="nonsense")
+    assert code == 1, output
+    assert "error: no schema registry can be reached with these SCHEMA_REGISTRY_* variables: Invalid url" in output
+    assert "Traceback" not in output
 
 
 def test_no_broker() -> None:
