@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema
@@ -33,14 +33,14 @@ class SubjectStrategy(str, Enum):
 class RegistrySettings(BaseSettings):
     """Where the schema registry is, from SCHEMA_REGISTRY_* in the environment; without a URL there is none."""
 
-    model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True, env_ignore_empty=True)
 
     url: str | None = None  # several, separated by commas, are tried in turn
     basic_auth_user_info: SecretStr | None = None  # user:password
     ssl_ca_location: str | None = None
     auto_register: bool = True  # False: only schemas registered already may be published with
     subject_strategy: SubjectStrategy = SubjectStrategy.RECORD
-    timeout: float = 5.0  # of a request, in seconds
+    timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)  # of a request, in seconds
 
     def client_config(self) -> dict[str, Any]:
         """The settings as confluent-kafka's client wants them."""

@@ -19,6 +19,7 @@ from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.registry import Registry
 from streams.engine import Engine
+from streams.environment import read_settings, warn_of_unknown
 from streams.errors import SetupError
 from streams.health import add_health
 from streams.modules import load_queues
@@ -113,12 +114,15 @@ def _spare_the_collector() -> None:
 
 def build_app(settings: Settings | None = None) -> JobsApp:
     """Build the worker's application from the environment; raises SetupError and whatever a job module raises."""
-    settings = settings or Settings()
+    settings = settings or read_settings()
     if (here := str(Path.cwd())) not in sys.path:
         # Job modules are looked for where the worker was started, as `faust -A` itself does.
         sys.path.insert(0, here)
-    queues = load_queues(settings.job_packages)
-    served = _served(queues, settings.pool)
+    try:
+        queues = load_queues(settings.job_packages)
+        served = _served(queues, settings.pool)
+    finally:
+        warn_of_unknown(os.environ, settings)
     engine = Engine(settings, served, _codec(queues))
     app = JobsApp(settings, engine)
     wiring = Wiring(settings, engine.intake, engine.lease, engine.cancel_running)
@@ -146,7 +150,12 @@ def _codec(queues: list[Queue]) -> Codec:
     for queue in queues:
         for job in queue:
             catalog.add_model(job.model)
-    return Codec(catalog, Registry.from_environment())
+    try:
+        return Codec(catalog, Registry.from_environment())
+    except ValueError as error:
+        raise SetupError(
+            f"no schema registry can be reached with these SCHEMA_REGISTRY_* variables: {error}"
+        ) from error
 
 
 def _add_agent(app: JobsApp, queue: Queue) -> None:
