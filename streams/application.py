@@ -18,6 +18,7 @@ from faust.app.base import BootStrategy
 from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.registry import Registry
+from streams.admin import abandonable
 from streams.engine import Engine
 from streams.environment import read_settings, warn_of_unknown
 from streams.errors import SetupError
@@ -78,7 +79,7 @@ class JobsApp(faust.App):
 
     async def on_start(self) -> None:
         """Make sure of the topics before anything subscribes to them."""
-        await asyncio.to_thread(ensure_topics, self.settings, self.engine.queues)
+        await abandonable(ensure_topics, self.settings, self.engine.queues)
         _spare_the_collector()
         self.engine.start(self.fail)
         await super().on_start()

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from producers.cluster import Cluster
+from streams.admin import Admin, reason
 from streams.errors import SetupError
 from streams.queues import Queue
 from streams.settings import Settings
@@ -32,6 +33,8 @@ BROKER_MESSAGE_MAX = 1_048_588
 _DEAD_RETENTION_MS = 90 * 24 * 3600 * 1000
 
 _REQUEST_TIMEOUT = 10.0
+#: Of the first question, so that who waits for a broker is told so soon.
+_FIRST_TIMEOUT = 2.0
 _WAIT_FOR_BROKER = 60.0
 
 
@@ -50,10 +53,8 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
     A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
     beside it follow its number. Raises SetupError when they cannot, or when the cluster cannot be reached.
     """
-    errors: list[KafkaError] = []
-    config: dict[str, Any] = {**settings.cluster.client_config(), "error_cb": errors.append}
-    admin = AdminClient(config, logger=logger)
-    counts = _partition_counts(admin, settings.cluster, errors)
+    cluster = Admin(settings.cluster)
+    counts, admin = _partition_counts(cluster), cluster.client
     for queue in queues:
         topic = settings.topic(queue.name)
         partitions = counts.get(topic, queue.partitions)
@@ -93,7 +94,7 @@ def _follow(admin: AdminClient, topic: str, beside: Topic, count: int) -> None:
         except KafkaException as error:
             raise SetupError(
                 f"topic {beside.name!r} has {count} partitions and {topic!r} has {beside.partitions}, and the cluster"
-                f" adds none ({_reason(error)}): add them by hand (kafka-topics.sh --alter --partitions"
+                f" adds none ({reason(error)}): add them by hand (kafka-topics.sh --alter --partitions"
                 f" {beside.partitions}), or allow this user to"
             ) from error
 
@@ -103,7 +104,7 @@ def add_partitions(cluster: Cluster, name: str, partitions: int) -> None:
 
     Raises KafkaException when the cluster refuses or does not answer.
     """
-    _grow(AdminClient(dict(cluster.client_config()), logger=logger), Topic(name, partitions))
+    _grow(Admin(cluster).client, Topic(name, partitions))
 
 
 def _grow(admin: AdminClient, topic: Topic) -> None:
@@ -119,33 +120,21 @@ def _grow(admin: AdminClient, topic: Topic) -> None:
     _await_leaders(admin, [topic])
 
 
-def _partition_counts(admin: AdminClient, cluster: Cluster, errors: list[KafkaError]) -> dict[str, int]:
-    """Partition counts of all topics; waits for a broker that is just starting. The client's errors go to `errors`."""
+def _partition_counts(cluster: Admin) -> dict[str, int]:
+    """Partition counts of all topics; waits for a broker that is just starting."""
     give_up = time.monotonic() + _WAIT_FOR_BROKER
+    timeout = min(_FIRST_TIMEOUT, _REQUEST_TIMEOUT)
     while True:
         try:
-            topics = admin.list_topics(timeout=_REQUEST_TIMEOUT).topics
+            topics = cluster.ask(timeout).topics
         except KafkaException as error:
-            admin.poll(0)
-            _check_login(cluster, errors)
             if time.monotonic() > give_up:
-                raise SetupError(
-                    f"no Kafka broker answers at {cluster.bootstrap_servers} ({_reason(error)}): check"
-                    " KAFKA_BOOTSTRAP_SERVERS and the KAFKA_* login settings, or start a broker with `make broker`"
-                ) from error
-            logger.warning("waiting for a Kafka broker at %s: %s", cluster.bootstrap_servers, _reason(error))
+                raise SetupError(cluster.nobody(error)) from error
+            servers = cluster.cluster.bootstrap_servers
+            logger.warning("waiting for a Kafka broker at %s: %s", servers, cluster.why(error))
         else:
             return {name: len(topic.partitions) for name, topic in topics.items()}
-
-
-def _check_login(cluster: Cluster, errors: Iterable[KafkaError]) -> None:
-    """Say so when brokers do not let this client in: to wait for them does not help."""
-    for error in errors:
-        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
-            raise SetupError(
-                f"the brokers at {cluster.bootstrap_servers} do not let this worker in ({error.str()}): check"
-                " KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*"
-            )
+        timeout = _REQUEST_TIMEOUT
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> None:
@@ -162,7 +151,7 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) ->
             # Another worker may have been faster.
             if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise SetupError(
-                    f"cannot create topic {name!r} ({_reason(error)}): create it by hand, or allow this user to"
+                    f"cannot create topic {name!r} ({reason(error)}): create it by hand, or allow this user to"
                 ) from error
         else:
             logger.info("created topic %s", name)
@@ -185,7 +174,3 @@ def _has_leaders(admin: AdminClient, topic: Topic) -> bool:
 
 def _code(error: KafkaException) -> Any:
     return error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
-
-
-def _reason(error: KafkaException) -> str:
-    return error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.brokers.embedded import free_port
 from tests.integration.conftest import Fleet
-from tests.workers import ROOT
+from tests.waiting import until
+from tests.workers import ROOT, Workers
 
 #: Job modules that cannot be imported, and what Python says of each.
 BROKEN = {
@@ -89,6 +93,47 @@ def test_a_registry_that_cannot_be() -> None:
     assert "Traceback" not in output
 
 
+@pytest.fixture
+def silent_broker() -> Iterator[str]:
+    """An address where connections are taken and nothing is ever answered."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_while_it_waits_for_a_broker(
+    silent_broker: str, namespace: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It ends in order: a stop that took too long would end with an error."""
+    workers = Workers("tests.jobs.ordered", namespace, silent_broker, tmp_path)
+    worker = workers.launch()
+    try:
+        until(lambda: f"waiting for a Kafka broker at {silent_broker}" in worker.output, within=30, what=worker.tail)
+        os.kill(worker.pid, number)
+        assert worker.wait(within=30) == 0, worker.output
+        assert "Traceback" not in worker.output
+    finally:
+        workers.close()
+
+
+def test_a_certificate_that_is_not_there() -> None:
+    code, output = _faust("worker", KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CA_LOCATION="/nowhere/ca.pem")
+    assert code == 1, output
+    assert "SetupError: the Kafka client refuses its settings" in output
+    assert "ssl.ca.location" in output
+
+
+def test_enqueue_without_a_broker() -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    payload = '{"to": ["a@example.org"], "subject": "s", "text": "t"}'
+    code, output = _faust("enqueue", "email", "jobs.email.SendEmail", payload, KAFKA_BOOTSTRAP_SERVERS=nobody)
+    assert code == 2, output
+    (line,) = output.splitlines()
+    assert line.startswith(f"error: no Kafka broker answers at {nobody} (")
+    assert "Connection refused" in line
+    assert "check KAFKA_BOOTSTRAP_SERVERS" in line
+
+
 def test_no_broker() -> None:
     nobody = f"127.0.0.1:{free_port()}"
     # The real worker waits a minute for a broker that is just starting.
@@ -103,3 +148,5 @@ def test_no_broker() -> None:
     assert ended.returncode != 0, output
     assert f"no Kafka broker answers at {nobody}" in output
     assert "make broker" in output
+    assert "Connection refused" in output
+    assert "FAIL" not in output, "one line a wait, not one a try to connect"
