@@ -19,6 +19,7 @@ from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.registry import Registry
 from streams.admin import abandonable
+from streams.chatter import tells_something
 from streams.engine import Engine
 from streams.environment import read_settings, warn_of_unknown
 from streams.errors import SetupError
@@ -47,6 +48,19 @@ class _Boot(BootStrategy):
         return app.settings.web_port is not None
 
 
+class Worker(faust.Worker):
+    """Faust's process around the application; above the level of debug its log leaves the libraries' steps out.
+
+    Its name stands in the log: [^Worker].
+    """
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        super().on_setup_root_logger(logger, level)
+        if level > logging.DEBUG:
+            for handler in logger.handlers:
+                handler.addFilter(tells_something)
+
+
 class JobsApp(faust.App):
     """Faust's App with the engine's life tied to its own."""
 
@@ -58,6 +72,7 @@ class JobsApp(faust.App):
         super().__init__(
             settings.group,
             broker=[f"kafka://{server.strip()}" for server in settings.cluster.bootstrap_servers.split(",")],
+            Worker=Worker,
             autodiscover=False,
             topic_allow_declare=False,
             topic_disable_leader=True,

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 import click
 from confluent_kafka import KafkaException
 from faust.cli.base import AppCommand, argument, option
+from faust.cli.worker import worker as FaustWorker  # noqa: N812 - a class
+from faust.utils.terminal.tables import TableDataT
 
 from producers import JobProducer, ProducersError
 from schemas.errors import SchemasError
@@ -20,6 +22,24 @@ from streams.settings import Settings
 
 #: Seconds to wait for a broker.
 _PATIENCE = 3.0
+
+
+#: What Faust's banner tells of parts that are not used here.
+_UNUSED = frozenset({"store", "web", "  web", "datadir", "appdir"})
+
+
+class worker(FaustWorker):  # noqa: N801 - its name is the command's
+    """Start a worker: it runs the jobs of its pool's queues until Ctrl-C or SIGTERM."""
+
+    app: JobsApp
+
+    def _banner_data(self, worker: Any) -> TableDataT:
+        """What the banner at the start tells."""
+        rows = [row for row in super()._banner_data(worker) if row[0] not in _UNUSED]
+        settings = self.app.settings
+        if settings.web_port is not None:
+            rows.insert(2, ("health", f"http://{settings.web_host}:{settings.web_port}/health"))
+        return rows
 
 
 class enqueue(AppCommand):  # noqa: N801 - its name is the command's

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from producers import JobProducer, ProducerSettings
 from tests.brokers.embedded import free_port
 from tests.integration.conftest import Fleet
+from tests.models.ordered import Step
 from tests.waiting import until
 from tests.workers import ROOT, Workers
 
@@ -31,6 +34,31 @@ def _refusal(fleet: Fleet, jobs: str) -> str:
     worker = fleet(jobs).launch()
     assert worker.wait(within=30) != 0, worker.output
     return worker.output
+
+
+def test_what_a_start_and_a_stop_tell(fleet: Fleet, namespace: str) -> None:
+    """The group, the partitions and the worker's own steps, and nothing of parts that are not used."""
+    workers = fleet("tests.jobs.ordered")
+    (worker,) = workers.start()
+    with JobProducer(ProducerSettings(bootstrap_servers=workers.bootstrap, namespace=namespace)) as producer:
+        producer.publish(Step(seq=0, seconds=0.0), expires_in=0.001)
+    until(lambda: worker.count("JobExpired"), within=30, what=worker.tail)
+    worker.stop()
+    output = worker.output
+    for told in (f"id          | {namespace}.default", "Starting...", "Joined group", f"{namespace}.ordered | {{0-11}}",
+                 "Ready", "Signal received", "Stopping..."):  # fmt: skip
+        assert told in output
+    for untold in ("| web", "6066", "store", "datadir", "[^-", "Discovered coordinator", "Subscribed", "rdkafka"):
+        assert untold not in output
+    assert len(output.splitlines()) < 40
+
+
+def test_the_banner_tells_where_the_health_check_is(fleet: Fleet) -> None:
+    port = free_port()
+    (worker,) = fleet("tests.jobs.ordered", web_port=port).start()
+    assert f"| http://127.0.0.1:{port}/health" in worker.output
+    with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+        assert answer.status == 200
 
 
 def test_a_module_that_is_not_there(fleet: Fleet) -> None:
