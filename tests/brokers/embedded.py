@@ -88,6 +88,12 @@ def read_bootstrap(process: subprocess.Popen[str]) -> str:
     return address
 
 
+def resolve_tools() -> Path:
+    """The directory with the jars of Kafka's command-line tools; fetched once."""
+    resolver = [sys.executable, str(SCRIPTS / "toolchain.py"), str(Path(__file__).with_name("tools") / "pom.xml")]
+    return Path(subprocess.run(resolver, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
+
+
 def free_port() -> int:
     chooser = [sys.executable, str(SCRIPTS / "ports.py")]
     return int(subprocess.run(chooser, stdout=subprocess.PIPE, check=True).stdout)
