@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from producers.chatter import is_worth_reading
+
 #: Libraries that tell of each of their steps.
 _TALKATIVE = frozenset({"aiokafka", "faust", "kafka", "mode"})
 
@@ -15,17 +17,14 @@ _SERVICE = "[^"
 _WORKER = "[^Worker]: "
 _LAST_STEPS = (f"{_WORKER}Gathering", f"{_WORKER}Closing")
 
-#: What is in every line of librdkafka.
-_LIBRDKAFKA = "[rdkafka#"
-
 
 def tells_something(record: logging.LogRecord) -> bool:
-    """Whether a line is shown; a filter for handlers. Whatever is more than info always is."""
-    line = str(record.msg)
+    """Whether a line is shown; a filter for handlers."""
     if record.levelno > logging.INFO:
-        return True
+        return is_worth_reading(record)
+    line = str(record.msg)
     if line.startswith(_SERVICE):
         return line.startswith(_WORKER) and not line.startswith(_LAST_STEPS)
     if record.name.partition(".")[0] in _TALKATIVE:
         return line.startswith(_OF_THE_GROUP)
-    return _LIBRDKAFKA not in record.getMessage()
+    return is_worth_reading(record)
