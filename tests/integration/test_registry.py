@@ -272,16 +272,20 @@ def gone(process: psutil.Process) -> bool:
 
 
 @pytest.fixture
-def answers() -> Iterator[Callable[[int, str], str]]:
-    """Servers that answer everything with one status and body, as proxies, gateways and wrong URLs do."""
+def answers() -> Iterator[Callable[..., str]]:
+    """Servers that answer everything with one status and body, as proxies, gateways and wrong URLs do.
+
+    With `subjects`, they answer with these where a registry lists its subjects.
+    """
     servers: list[ThreadingHTTPServer] = []
 
-    def serve(status: int, body: str) -> str:
+    def serve(status: int, body: str, subjects: str | None = None) -> str:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(status)
+                listing = subjects is not None and self.path.startswith("/subjects")
+                self.send_response(200 if listing else status)
                 self.end_headers()
-                self.wfile.write(body.encode())
+                self.wfile.write((subjects or "" if listing else body).encode())
 
             do_POST = do_GET  # noqa: N815
 
@@ -311,6 +315,45 @@ async def test_only_a_plain_no_gives_a_job_up(answers: Callable[[int, str], str]
     with pytest.raises(RegistryUnavailable):
         await codec.load_schema(7)
     assert codec.missing_schema_id(b"\x00\x00\x00\x00\x07body") == 7
+    registry.close()
+
+
+@pytest.mark.parametrize("code", [40401, 40402, 40403])
+async def test_registries_say_in_several_ways_that_there_is_no_such_schema(
+    answers: Callable[..., str], code: int
+) -> None:
+    registry = Registry(RegistrySettings(url=answers(404, json.dumps({"error_code": code}))))
+    with pytest.raises(UnknownSchema, match="schema id 7"):
+        await Codec(shipped(), registry).load_schema(7)
+    registry.close()
+
+
+@pytest.mark.parametrize("subjects", ["[]", '["a", "b"]'])
+async def test_a_plain_404_of_a_registry_that_answers_otherwise_is_a_no(
+    answers: Callable[..., str], subjects: str
+) -> None:
+    registry = Registry(RegistrySettings(url=answers(404, '{"error_code": 404, "message": "no"}', subjects)))
+    with pytest.raises(UnknownSchema, match="schema id 7"):
+        await Codec(shipped(), registry).load_schema(7)
+    registry.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "subjects"),
+    [
+        (404, "<html>no such page</html>", "[]"),
+        (404, "{}", "[]"),
+        (404, '{"error_code": 404}', "<html>welcome</html>"),
+        (404, '{"error_code": 404}', "{}"),
+        (500, '{"error_code": 404}', "[]"),
+    ],
+)
+async def test_what_no_registry_would_say_is_no_no(
+    answers: Callable[..., str], status: int, body: str, subjects: str
+) -> None:
+    registry = Registry(RegistrySettings(url=answers(status, body, subjects)))
+    with pytest.raises(RegistryUnavailable):
+        await Codec(shipped(), registry).load_schema(7)
     registry.close()
 
 
