@@ -409,3 +409,20 @@ async def test_a_stop_is_made_once_whoever_asks() -> None:
         await asyncio.wait_for(on.consumer.wait_empty(), 5)
         assert on.group.commits == 1
         assert on.group.watermark(P0) == 0
+
+
+async def test_what_a_stop_could_not_commit_is_committed_for_the_partitions_that_stay() -> None:
+    """The group has moved on when the stop commits; the assignment that follows says what is still this worker's."""
+    handler = Handler()
+    async with stage(handler, stop_timeout=5) as on:
+        await on.assign(P0, P1)
+        for tp in (P0, P1):
+            on.rig.take([record(0, event="slow"), record(1)], tp)
+        await until(lambda: on.rig.intake.pending == 2)
+        on.group.generation += 1
+        on.app._stopped.set()
+        handler.go.set()
+        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+        assert on.group.held == {}
+        await on.consumer.on_partitions_assigned({TP(*P0)}, on.group.generation)
+        assert on.group.held == {P0: (2, "")}
