@@ -178,7 +178,8 @@ def run(node: Node, parent: int) -> None:
         try:
             return serve(kafka, node, parent)
         except PortLost:  # between our look at the port and Kafka's: two brokers started at once
-            node = replace(node, port=choose_port(node.port), controller_port=free_port())
+            port = choose_port(node.port)
+            node = replace(node, port=port, controller_port=free_port(but=port))
 
 
 def serve(kafka: Kafka, node: Node, parent: int) -> None:
@@ -216,7 +217,7 @@ def node_of(options: argparse.Namespace) -> Node:
     log = (options.log or data / "kafka.log").resolve()
     log.parent.mkdir(parents=True, exist_ok=True)
     port = choose_port(options.port)
-    return Node(data, lock, log, port, free_port(), tuple(options.listener), options.properties)
+    return Node(data, lock, log, port, free_port(but=port), tuple(options.listener), options.properties)
 
 
 def main() -> None:

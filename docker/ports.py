@@ -23,10 +23,10 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A port that nobody listens on. Raises OSError when none is found."""
+def free_port(but: int = 0) -> int:
+    """A port that nobody listens on, and another one than `but`. Raises OSError when none is found."""
     for port in random.sample(RANGE, k=200):
-        if is_free(port):
+        if port != but and is_free(port):
             return port
     raise OSError(f"no free port on {HOST} between {RANGE.start} and {RANGE.stop}")
 

@@ -371,12 +371,16 @@ class Consumer(driver.Consumer):
 
     @Service.task
     async def _commit_handler(self) -> None:
-        """Commit while anything finishes: the next request when the last is answered and a moment has passed."""
+        """Commit while anything finishes: one request at a time, and none sooner than an interval after the last."""
         interval = self.wiring.settings.commit_interval
         while not self.should_stop:
             await self.wait(self._commit_wanted.wait())
             self._commit_wanted.clear()
-            await self.sleep(interval if await self._commit_due() else _RETRY_AFTER)
+            begun = monotonic()
+            if await self._commit_due():
+                await self.sleep(max(0.0, begun + interval - monotonic()))
+            else:
+                await self.sleep(_RETRY_AFTER)
 
     async def _commit_due(self) -> bool:
         """Commit what is due; False if it stays due."""

@@ -41,21 +41,27 @@ class Steps:
 
 
 @contextmanager
-def load(publish: Callable[[int], object], *, rate: int) -> Iterator[None]:
-    """Call `publish` with 0, 1, 2 and so on, about `rate` times a second, in a thread, until the end of the block."""
-    enough = threading.Event()
+def load(publish: Callable[[int], object], *, rate: int, times: float = float("inf")) -> Iterator[threading.Event]:
+    """Call `publish` with 0, 1, 2 and so on, about `rate` times a second, in a thread, until the end of the block.
+
+    The event is set when it has been called so many `times`.
+    """
+    enough, complete = threading.Event(), threading.Event()
+    burst = max(5, rate // 200)
 
     def work() -> None:
         number = 0
-        while not enough.wait(5 / rate):
-            for _ in range(5):
+        while number < times and not enough.wait(burst / rate):
+            upto = min(number + burst, times)
+            while number < upto:
                 publish(number)
                 number += 1
+        complete.set()
 
     thread = threading.Thread(target=work, name="load")
     thread.start()
     try:
-        yield
+        yield complete
     finally:
         enough.set()
         thread.join()
