@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     #: Bytes of one queue held in memory: values, keys and headers.
     buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     #: Seconds between two commits, at the least. A crash repeats what finished since the last.
-    commit_interval: float = Field(default=0.01, gt=0, le=60)
+    commit_interval: float = Field(default=0.02, gt=0, le=60)
     #: Seconds that running jobs may go on after SIGTERM before they are cancelled.
     stop_timeout: float = Field(default=30.0, ge=0)
     #: Seconds that a rebalance waits for running jobs before it goes on without them.

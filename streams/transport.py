@@ -1,6 +1,6 @@
 """The Faust transport: whole fetched batches to the agents, commits from our own offsets, bounded rebalances.
 
-The one module that knows the inside of Faust's consumer and of aiokafka's. What it replaces, and why, is measured:
+With `streams.consumer_thread` it alone knows the inside of Faust's consumer. What it replaces, and why, is measured:
 Faust's path costs 75 µs a record, its acks can commit unfinished offsets, a failed commit loses acks, a revocation
 throws them away, commit metadata is always empty, and waiting for running work has no bound.
 """
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-import aiokafka
 from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
@@ -22,43 +21,24 @@ from aiokafka.errors import (
     KafkaError,
     OffsetMetadataTooLargeError,
 )
-from aiokafka.structs import OffsetAndMetadata
-from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
 
-from streams.cluster import consumer_login
+from streams.consumer_thread import NO_GENERATION, ConsumerThread
 from streams.core.offset_map import METADATA_LIMIT
-from streams.intake import Batch, Committed, Due, Intake, TopicPartition
+from streams.intake import Batch, Intake, TopicPartition
 from streams.lease import Lease
 from streams.settings import Settings
 
 logger = logging.getLogger("streams.transport")
-
-T = TypeVar("T")
-
-#: Records taken from the fetcher at once, over all partitions. Bounds how far a partition overshoots its limits.
-_FETCH_RECORDS = 1000
-
-#: How long a fetch waits at the broker for records. It also bounds how long a partition that has just been read waits
-#: behind a fetch for the others, since there is one at a time for each broker. Milliseconds.
-_FETCH_WAIT_MS = 100
-
-#: Bytes of one fetch: of one partition, and of all together.
-_PARTITION_FETCH_BYTES = 1024 * 1024
-_FETCH_BYTES = 8 * 1024 * 1024
 
 #: Seconds that a commit may take when partitions are given up.
 _LAST_COMMIT_TIMEOUT = 10.0
 
 #: Seconds between two tries of something the broker refuses.
 _RETRY_AFTER = 1.0
-
-#: aiokafka leaves the group when nothing is fetched for this long. A worker whose buffers are full fetches nothing and
-#: is well, so this is the longest time it takes. Milliseconds.
-_NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -71,142 +51,6 @@ class Wiring:
     lease: Lease
     #: Cancels what still runs when a stop has waited long enough.
     cancel_running: Callable[[], Coroutine[Any, Any, None]]
-
-
-class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """aiokafka's consumer in its own thread, where heartbeats go on whatever the handlers do.
-
-    Its coroutines are called from the worker's loop through `ask`.
-    """
-
-    consumer: Consumer
-
-    async def on_start(self) -> None:
-        """Start the consumer, whose heartbeats renew the lease."""
-        await super().on_start()
-        _renew_by_heartbeats(self._ensure_consumer()._coordinator, self.consumer.wiring.lease)
-
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        settings = self.consumer.wiring.settings
-        # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
-        self._assignor = self.app.assignor
-        return aiokafka.AIOKafkaConsumer(
-            bootstrap_servers=settings.cluster.bootstrap_servers,
-            client_id="streams-worker",
-            group_id=settings.group,
-            partition_assignment_strategy=[self._assignor],
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            # A job of a transaction that was aborted was never published.
-            isolation_level="read_committed",
-            max_poll_interval_ms=_NEVER,
-            max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
-            fetch_max_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-            session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 8),
-            rebalance_timeout_ms=60_000,
-            request_timeout_ms=40_000,
-            metadata_max_age_ms=30_000,
-            **consumer_login(settings.cluster),
-        )
-
-    async def ask(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the consumer's thread. Cancelling this cancels it there."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
-
-    async def fetch(self, partitions: set[Any], timeout: float) -> dict[Any, list[Any]]:
-        """Fetched records of some partitions, in `timeout` seconds at most. `partitions` may change meanwhile."""
-        consumer = self._ensure_consumer()
-        fetcher = consumer._fetcher
-        if consumer._closed or fetcher._closed:
-            raise ConsumerStoppedError
-        consumer._coordinator.check_errors()
-        for fetched in fetcher._records.values():
-            _take_bare(fetched)
-        with fetcher._subscriptions.fetch_context():
-            records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout, _FETCH_RECORDS)
-            return records
-
-    def wake(self) -> None:
-        """Have a waiting `fetch` look again, since `partitions` has changed. May be called from any thread."""
-        self.thread_loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        fetcher = self._ensure_consumer()._fetcher
-        for waiter in list(fetcher._fetch_waiters):
-            fetcher._notify(waiter)
-
-    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> None:
-        """Commit watermarks and maps in one request, unless the group has moved on; raises CommitFailedError then."""
-        consumer = self._ensure_consumer()
-        if consumer._coordinator.generation != generation:
-            raise CommitFailedError("the group has rebalanced since")
-        await consumer.commit(
-            {
-                KafkaPartition(*tp): OffsetAndMetadata(commit.watermark, commit.metadata if with_map else "")
-                for tp, _, commit in due
-            }
-        )
-
-    async def committed_places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
-        """What the broker holds for these partitions."""
-        consumer = self._ensure_consumer()
-        wanted = [KafkaPartition(*tp) for tp in partitions]
-        offsets = await consumer._coordinator.fetch_committed_offsets(wanted)
-        starts = await consumer.beginning_offsets(wanted)
-        ends = await consumer.end_offsets(wanted)
-        return {
-            TopicPartition(*tp): Committed(
-                offsets[tp].offset if tp in offsets else None,
-                offsets[tp].metadata if tp in offsets else "",
-                starts[tp],
-                ends[tp],
-            )
-            for tp in wanted
-        }
-
-    async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Fetch from these positions on."""
-        consumer = self._ensure_consumer()
-        for tp, position in positions.items():
-            consumer.seek(KafkaPartition(*tp), position)
-
-    def expelled(self) -> bool:
-        """Whether the group has declared this member gone, so that its partitions may have other owners by now."""
-        return bool(self._ensure_consumer()._coordinator.generation == _NO_GENERATION)
-
-    def close(self) -> None:
-        """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""
-
-
-def _renew_by_heartbeats(coordinator: Any, lease: Lease) -> None:
-    """Renew a lease whenever the group has answered a heartbeat, from when it was sent."""
-    beat = coordinator._do_heartbeat
-
-    async def beat_and_renew() -> bool:
-        sent = monotonic()
-        answered: bool = await beat()
-        if answered:
-            lease.renew(sent)
-        return answered
-
-    coordinator._do_heartbeat = beat_and_renew
-
-
-def _take_bare(fetched: Any) -> None:
-    """Have a fetched partition hand out records as its decoder makes them.
-
-    aiokafka copies each into a ConsumerRecord, which costs more than decoding it. Where this comes too late, since the
-    fetch arrived meanwhile, there are ConsumerRecords, which have the same attributes.
-    """
-    records = getattr(fetched, "_partition_records", None)
-    if records is not None:
-        records._consumer_record = _bare_record
-
-
-def _bare_record(_partition: Any, record: Any) -> Any:
-    return record
 
 
 class Consumer(driver.Consumer):
@@ -232,7 +76,8 @@ class Consumer(driver.Consumer):
         super().__init__(transport, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        wiring = self.wiring
+        return ConsumerThread(self, wiring.settings, wiring.lease, loop=self.loop, beacon=self.beacon)
 
     # -- fetching ---------------------------------------------------------------------------------------------------
 
@@ -297,7 +142,7 @@ class Consumer(driver.Consumer):
         self._suspend()
         if revoked and self._thread.expelled():
             logger.warning("the group has gone on without this worker: its running jobs are cancelled")
-            self.intake.keep((), _NO_GENERATION)
+            self.intake.keep((), NO_GENERATION)
         if self.app.should_stop:
             await self.wait_empty()
         else:
@@ -438,6 +283,3 @@ class Transport(driver.Transport):
 
 
 _NO_PARTITION = TopicPartition("", -1)
-
-#: The generation of a member that is in no group.
-_NO_GENERATION = -1

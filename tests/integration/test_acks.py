@@ -24,7 +24,7 @@ from tests.workers import Worker, Workers
 Faulty = Callable[..., Workers]
 
 COMMITS_WITHOUT_METADATA = """
-from streams.transport import ConsumerThread
+from streams.consumer_thread import ConsumerThread
 commit_due = ConsumerThread.commit_due
 ConsumerThread.commit_due = lambda self, due, generation, **_: commit_due(self, due, generation, with_map=False)
 """
