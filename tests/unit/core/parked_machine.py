@@ -15,11 +15,13 @@ from tests.unit.core.records import Job, Jobs
 
 WorkLane = Lane[Job, Jobs]
 
-keys = st.sampled_from([None, b"a", b"a", b"b"])
+keys = st.sampled_from([None, b"a", b"a", b"a", b"b"])
 gaps = st.sampled_from([0, 0, 0, 0, 0, 1, 40])
 #: Mostly the first of several.
 choice = st.sampled_from([0, 0, 0, 0, 1, 2, 5])
 waits = st.sampled_from([0, 1, 5, 30])
+#: A worker's life is longer than a few steps.
+survives = st.sampled_from([True, True, False])
 
 
 def position_of(lane: WorkLane) -> int:
@@ -85,8 +87,8 @@ class ParkingMachine(RuleBasedStateMachine):
         self.acks: list[tuple[Write, int]] = []
         self.started: set[int] = set()
         self.done: set[int] = set()
-        #: What this worker knows to be in the retry log and not finished, and until when it waits there.
-        self.parked: dict[int, int] = {}
+        #: What this worker knows to be in the retry log and not finished: attempts made, and until when it waits there.
+        self.parked: dict[int, tuple[int, int]] = {}
         self.keys: dict[int, bytes | None] = {}
         self.in_flight: tuple[Commit, Commit, Truth] | None = None
 
@@ -118,7 +120,7 @@ class ParkingMachine(RuleBasedStateMachine):
                 other = best.get(copy.position, copy)
                 best[copy.position] = max(copy, other, key=lambda each: (each.attempt, each.offset))
         for copy in best.values():
-            self.parked[copy.position] = copy.due_ms
+            self.parked[copy.position] = copy.attempt, copy.due_ms
             self.keys[copy.position] = copy.key
             self.world.due[copy.position] = copy.due_ms
 
@@ -139,7 +141,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.position = ahead[-1].offset + 1
         self.keys.update((job.offset, job.key) for job in ahead)
         self.become_ready(lanes)
-        self.write(self.partition.take_diverted())
+        self.send(self.partition.take_diverted())
         self.closed = self.partition.full
 
     def is_closed(self) -> bool:
@@ -151,7 +153,7 @@ class ParkingMachine(RuleBasedStateMachine):
             assert not any(lane is other for other in self.ready + self.running), "a lane is handed out once"
             self.ready.append(lane)
 
-    def write(self, entries: list[Entry[Job]]) -> None:
+    def send(self, entries: list[Entry[Job]]) -> None:
         self.outbox += [Write.of(entry) for entry in entries]
 
     @precondition(lambda self: self.open_)
@@ -169,6 +171,8 @@ class ParkingMachine(RuleBasedStateMachine):
         position, key, world = position_of(lane), lane.head.key, self.world
         attempt, due = (lane.entry.attempt, lane.entry.due_ms) if lane.entry else (0, 0)
         assert due <= world.now, "never before it is due"
+        assert lane.entry is None or not lane.entry.writing, "what is not acknowledged does not run"
+        assert (attempt, due) == self.parked.get(position, (0, 0)), "what is known of a job counts"
         assert position not in self.done, "a job that is done here does not run again"
         if position not in world.excused:
             assert not world.outcomes[position], "nothing runs twice without a crash"
@@ -205,7 +209,7 @@ class ParkingMachine(RuleBasedStateMachine):
         writes = self.partition.postpone(lane, world.attempts[position], world.now + wait)
         assert writes
         assert writes[0].position == position, "the head goes first"
-        self.write(writes)
+        self.send(writes)
 
     @precondition(lambda self: self.ready)
     @rule(wait=waits)
@@ -235,15 +239,25 @@ class ParkingMachine(RuleBasedStateMachine):
     def acknowledge_write(self, at: int) -> None:
         write, offset = self.acks.pop(at % len(self.acks))
         self.partition.wrote(write.entry, offset)
-        self.parked[write.position] = write.due_ms
+        self.parked[write.position] = write.attempt, write.due_ms
 
     @precondition(lambda self: self.outbox or self.acks)
-    @rule()
-    def write_all(self) -> None:
-        while self.outbox:
+    @rule(count=st.sampled_from([1, 2, 100]))
+    def write(self, count: int) -> None:
+        """Some records make it into the log in order, and the worker is told."""
+        while self.outbox and len(self.acks) < count:
             self.land(0, 0, 1)
-        while self.acks:
+        for _ in range(min(count, len(self.acks))):
             self.acknowledge_write(0)
+
+    @precondition(lambda self: self.outbox or self.acks)
+    @rule(fails=st.booleans())
+    def come_back(self, fails: bool) -> None:
+        """One record is written, and what that makes due runs, while others are still being written."""
+        self.write(1)
+        self.look_at_the_clock()
+        if self.ready:
+            self.run_and_fail(0) if fails else self.run()
 
     # -- commits ------------------------------------------------------------------------------------------------------
 
@@ -279,25 +293,31 @@ class ParkingMachine(RuleBasedStateMachine):
 
     # -- the end of a worker ------------------------------------------------------------------------------------------
 
-    @rule()
-    def crash(self) -> None:
+    @rule(survives=survives)
+    def crash(self, survives: bool) -> None:
         """The partition goes to another worker, at any moment. What was sent may still land."""
+        if survives:
+            return
         self.world.excuse({position_of(lane) for lane in self.running}, self.outbox)
         self.partition.lose()
-        self.lost = [*self.lost, (self.partition, self.running, [write.entry for write, _ in self.acks])][-3:]
+        if self.open_:
+            self.lost = [*self.lost, (self.partition, self.running, [write.entry for write, _ in self.acks])][-3:]
         self.take_over()
 
     @precondition(lambda self: self.open_)
-    @rule(count=st.integers(0, 3))
-    def hand_over(self, count: int) -> None:
+    @rule(count=st.integers(0, 3), survives=survives)
+    def hand_over(self, count: int, survives: bool) -> None:
         """A worker leaves in order: its running jobs end, its writes are acknowledged, and it commits."""
+        if survives:
+            return
         while self.running:
             if count > 0:
                 self.fail(0, 5, True)
                 count -= 1
             else:
                 self.finish(0)
-        self.write_all()
+        while self.outbox or self.acks:
+            self.write(100)
         assert self.partition.writing == 0
         if self.in_flight is None:
             self.commit()
@@ -337,7 +357,7 @@ class ParkingMachine(RuleBasedStateMachine):
         writing = {write.position for write in self.outbox} | {write.position for write, _ in self.acks}
         assert self.partition.writing == len(self.outbox) + len(self.acks)
         due = self.partition.next_due
-        for position, due_ms in self.parked.items():
+        for position, (_attempt, due_ms) in self.parked.items():
             key = self.keys[position]
             same = [each for each in self.parked.keys() | writing if self.keys[each] == key]
             head = not self.ordered or key is None or position == min(same)
@@ -368,7 +388,7 @@ class ParkingMachine(RuleBasedStateMachine):
         if not self.is_closed():
             self.fetch(5, 0)
         busy = bool(self.outbox or self.acks or self.running or self.ready or self.position > before)
-        self.write_all()
+        self.write(100)
         while self.ready:
             self.start(-1)
         while self.running:

@@ -1,4 +1,4 @@
-"""The world around a queue partition and its retry partition: two logs, a group's commit, and a clock, as plain values."""
+"""The world around a queue partition and its retry partition: two logs, a group's commit, a clock; as plain values."""
 
 from __future__ import annotations
 
