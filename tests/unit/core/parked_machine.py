@@ -319,11 +319,8 @@ class ParkingMachine(RuleBasedStateMachine):
         while self.outbox or self.acks:
             self.write(100)
         assert self.partition.writing == 0
-        if self.in_flight is None:
-            self.commit()
-        else:
-            self.commit_refused(False)
-            self.commit()
+        self.in_flight = None
+        self.commit()
         self.commit_acknowledged()
         self.world.handed_over(self.started, self.done)
         self.partition.lose()
