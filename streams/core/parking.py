@@ -63,7 +63,6 @@ class Line(Lane[R, W]):
         if entry.position < self.entry.position:
             entry, self.entry = self.entry, entry
             self.head = self.entry.record
-            self.waiting = False
         if self._behind is None:
             self._behind = []
         behind = self._behind
@@ -100,8 +99,8 @@ class Parking(Generic[R, W]):
         self._ordered = ordered
         #: By key; by position, where every job is a line of its own.
         self.lines: dict[bytes | int, Line[R, W]] = {}
-        #: Heads that wait for their time, and those that wait until the queue was read past their position. Both also
-        #: hold items whose line has another head by now, or is out; they are passed over when their turn comes.
+        #: Heads that wait for their time, and those that wait until the queue was read past their position. Both may
+        #: hold an item twice, or one whose line has another head by now; these are passed over when their turn comes.
         self._due: list[tuple[int, int, Line[R, W]]] = []
         self._unread: list[tuple[int, int, Line[R, W]]] = []
 
@@ -118,7 +117,6 @@ class Parking(Generic[R, W]):
 
     def leave(self, line: Line[R, W]) -> bool:
         """Take the head off a line whose turn it was; False if that was the last, and the line is gone."""
-        line.waiting = False
         if line.take():
             return True
         del self.lines[_name(line)]
@@ -134,7 +132,7 @@ class Parking(Generic[R, W]):
             return
         if entry.position >= read_to:
             heappush(self._unread, (entry.position, entry.offset, line))
-        elif not line.waiting:
+        else:
             line.waiting = True
             heappush(self._due, (entry.due_ms, entry.offset, line))
 
