@@ -15,7 +15,7 @@ log and still unfinished where it was; or *parked*, unfinished in the retry log.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from streams.core.entry import NOT_WRITTEN, Entry
 from streams.core.lanes import Lane, Lanes, LooseLanes
@@ -23,22 +23,11 @@ from streams.core.loading import Loading
 from streams.core.offset_map import METADATA_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line, Parking
+from streams.core.sizes import HEADER_SIZE, LargeHeaders, Record, size_of, small_size
 
 #: How many unfinished records of the retry log, and bytes of them, a partition holds before it reads no further.
 LIMIT_RETRIES = 100_000
 LIMIT_RETRY_BYTES = 256 * 1024 * 1024
-
-
-class Record(Protocol):
-    """What the core needs to know of a record."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-
 
 R = TypeVar("R", bound=Record)
 
@@ -48,13 +37,16 @@ class Partition(Generic[R]):
 
     `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `limit_retries` and
     `limit_retry_bytes` what is parked. A partition over any of them is `full` and reads no further until it is `roomy`
-    again. Where it is not `ordered`, every job is a line of its own and holds back nobody.
+    again. Bytes are those of values, keys and headers: see sizes.py.
+
+    Where it is not `ordered`, every job is a line of its own and holds back nobody.
     """
 
     __slots__ = (
         "_bytes",
         "_diverted",
         "_lanes",
+        "_large",
         "_lines",
         "_loading",
         "_parked_bytes",
@@ -96,6 +88,7 @@ class Partition(Generic[R]):
         #: Records on their way to the retry log. A clean stop waits until there are none.
         self.writing = 0
         self._bytes = 0
+        self._large = LargeHeaders()
         self._parked_bytes = 0
         self._lanes: Lanes[R, Partition[R]] = Lanes(self) if ordered else LooseLanes(self)
         self._parking: Parking[R, Partition[R]] = Parking(self, ordered=ordered)
@@ -150,7 +143,7 @@ class Partition(Generic[R]):
                 self._parking.park(entry.record.key, entry)
             else:
                 line.insert(entry)
-            self._parked_bytes += _size(entry.record)
+            self._parked_bytes += size_of(entry.record)
         for line in self._lines.values():
             self._parking.wait(line, self.offsets.position)
 
@@ -206,13 +199,12 @@ class Partition(Generic[R]):
             fresh = self._divert(fresh)
         size = 0
         for record in fresh:
-            value = record.value
-            if value is not None:
-                size += len(value)
-            lane = lanes.add(record.key, record)
+            key = record.key
+            size += len(record.value or b"") + len(key or b"") + HEADER_SIZE * len(record.headers)
+            lane = lanes.add(key, record)
             if lane is not None:
                 ready.append(lane)
-        self._bytes += size
+        self._bytes += size + self._large.add(fresh)
         return ready
 
     def _unfinished(self, records: Sequence[R]) -> list[R]:
@@ -233,7 +225,7 @@ class Partition(Generic[R]):
                 entry = Entry(record, record.offset, writing=True)
                 line.insert(entry)
                 self._diverted.append(entry)
-                self._bytes += _size(record)
+                self._bytes += size_of(record)
                 self.writing += 1
         self._parking.read_on(self.offsets.position)
         return others
@@ -255,12 +247,14 @@ class Partition(Generic[R]):
             return self._finish_parked(lane)
         record = lane.head
         self.offsets.finish(record.offset)
-        self._bytes -= len(record.value or b"")
+        self._bytes -= small_size(record)
+        if self._large.held:
+            self._bytes -= self._large.held.pop(record.offset, 0)
         return self._lanes.finish(lane)
 
     def _finish_parked(self, line: Line[R, Partition[R]]) -> bool:
         self._retries.finish(line.entry.offset)
-        self._parked_bytes -= _size(line.head)
+        self._parked_bytes -= size_of(line.head)
         if not self._parking.leave(line):
             return False
         entry = line.entry
@@ -297,14 +291,14 @@ class Partition(Generic[R]):
         return writes
 
     def _park(self, lane: Lane[R, Partition[R]]) -> list[Entry[R]]:
-        """Make a line of a lane."""
-        record = lane.head
-        entries = [Entry(record, record.offset, writing=True)]
-        line = self._parking.park(record.key, entries[0])
-        for waiting in lane.rest or ():
-            entry = Entry(waiting, waiting.offset, writing=True)
+        """Make a line of a lane. Its records count exactly from now on."""
+        entries = [Entry(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
+        line = self._parking.park(lane.head.key, entries[0])
+        for entry in entries[1:]:
             line.insert(entry)
-            entries.append(entry)
+        for entry in entries:
+            counted = small_size(entry.record) + self._large.held.pop(entry.position, 0)
+            self._bytes += size_of(entry.record) - counted
         self._lanes.remove(lane)
         return entries
 
@@ -322,7 +316,7 @@ class Partition(Generic[R]):
         retries.wrote(offset)
         if former == NOT_WRITTEN:
             self.offsets.finish(entry.position)
-            size = _size(entry.record)
+            size = size_of(entry.record)
             self._bytes -= size
             self._parked_bytes += size
         else:
@@ -359,7 +353,3 @@ class Partition(Generic[R]):
     def lose(self) -> None:
         """Fence the partition off: nothing of it starts or finishes any more."""
         self.lost = True
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"")

@@ -72,7 +72,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.partition = self.partition_type(
             OffsetTracker(held.queue.watermark, held.queue.metadata),
             limit_jobs=20,
-            limit_bytes=1000,
+            limit_bytes=50_000,
             limit_retries=12,
             ordered=self.ordered,
         )
@@ -378,6 +378,7 @@ class ParkingMachine(RuleBasedStateMachine):
         assert self.partition.retries.pending == 0
         assert self.partition.next_due is None
         assert self.partition.roomy
+        assert (self.partition._bytes, self.partition._parked_bytes) == (0, 0)
 
     def drain(self) -> bool:
         """Do what can be done; False if there is nothing."""

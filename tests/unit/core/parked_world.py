@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 from streams.core.entry import Entry
 from streams.core.offsets import Commit, OffsetTracker
+from streams.core.sizes import LARGE_HEADER
 from tests.unit.core.records import Job
+
+#: Some jobs have them.
+LARGE = (("a", bytes(2 * LARGE_HEADER)), ("b", None))
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,16 @@ class World:
 
     def publish(self, jobs: list[tuple[bytes | None, int]]) -> None:
         for key, gap in jobs:
-            self.queue.append(Job(self.queue_end + gap, key))
+            offset = self.queue_end + gap
+            self.queue.append(Job(offset, key, headers=LARGE if offset % 3 == 0 else ()))
             self.queue_end += gap + 1
 
     def append(self, write: Write, gap: int) -> int:
         """Write to the retry log, behind a gap as markers of transactions make them; the offset."""
         offset = self.retry_end + gap
-        self.retry.append(Copy(offset, write.key, b"", write.position, write.attempt, write.due_ms))
+        self.retry.append(
+            Copy(offset, write.key, b"", write.entry.record.headers, write.position, write.attempt, write.due_ms)
+        )
         self.retry_end = offset + 1
         return offset
 

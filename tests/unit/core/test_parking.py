@@ -11,6 +11,7 @@ from streams.core.lanes import Lane
 from streams.core.offset_map import METADATA_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line
+from streams.core.sizes import size_of
 from tests.unit.core.records import Job, Jobs
 
 
@@ -345,6 +346,27 @@ def test_bytes_move_with_their_jobs() -> None:
     assert (part._bytes, part._parked_bytes) == (0, 0)
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_keys_and_headers_of_parked_jobs_count_too(seen: bool) -> None:
+    """Large headers as well, whether the queue's sample has seen that there are some or not."""
+    part = opened(partition(limit_bytes=1_000_000, limit_retry_bytes=3500))
+    large = (("trace", bytes(3000)),)
+    batch = [Job(0, b"a" * 100, None, large if seen else ()), Job(1, b"a" * 100, bytes(300), large)]
+    (lane,) = part.admit(batch)
+    other = Job(2, b"b", None, large if seen else ())
+    part.admit([other])
+    writes = part.postpone(lane, 1, 5)
+    assert part._bytes == size_of(batch[0]) + size_of(batch[1]) + size_of(other)
+    write(part, *writes)
+    assert part._parked_bytes == size_of(batch[0]) + size_of(batch[1])
+    assert is_full(part)
+    part.admit([Job(3, b"a" * 100, None, large)])
+    write(part, *part.take_diverted())
+    assert run(part, 5) == [0, 1, 3]
+    assert part._parked_bytes == 0
+    assert part._bytes == size_of(other)
+
+
 def test_a_map_of_retries_that_grows_large_makes_a_partition_full() -> None:
     part = opened(partition(limit_retries=1_000_000), *entries(*range(20_000), key=None))
     part.admit([Job(20_000, b"b")])
@@ -365,7 +387,7 @@ def test_a_map_of_retries_that_grows_large_makes_a_partition_full() -> None:
 
 def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:
     """The worst case of the queue's own map would have called this too much long before."""
-    part = opened(partition(limit_retries=1_000_000), *entries(*range(100_000)))
+    part = opened(partition(limit_retries=1_000_000, limit_retry_bytes=1_000_000), *entries(*range(100_000)))
     part.admit([Job(100_000, b"b")])
     (line,) = part.ready(5)
     for _ in range(50):
