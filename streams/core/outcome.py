@@ -62,18 +62,31 @@ class Failed:
         frames = stack_from or error.__traceback__
         stack = "".join(traceback.format_exception(type(error), error, frames))
         kind = type(error)
-        told = error if isinstance(error, ComesBack) else None
+        retry_in, snooze = _told(error)
         return cls(
             name_of(kind),
             _message(error),
             stack,
             kinds_of(kind),
-            retry_in=None if told is None else told.in_,
-            snooze=told is not None and not told.counted,
+            retry_in=retry_in,
+            snooze=snooze,
         )
 
 
 SUCCEEDED = Succeeded()
+
+
+def _told(error: BaseException) -> tuple[float | None, bool]:
+    """When a handler wants its job back, and whether its run was no attempt.
+
+    A user's subclass may have failed to say when; then it is a failure like any other.
+    """
+    if not isinstance(error, ComesBack):
+        return None, False
+    try:
+        return to_seconds("in_", error.in_), not error.counted
+    except Exception:
+        return None, False
 
 
 def _message(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Literal, NamedTuple
 
 from streams.core.backoff import JITTERS, Backoff, Exponential, Fixed, PolicyInvalid, check_seconds, jittered
@@ -11,6 +12,9 @@ from streams.core.outcome import Failed, name_of
 Jitter = Literal["full", "equal", "none"]
 
 _MOST_ATTEMPTS = 10_000
+
+#: Characters that a user's function can add to the reason of a dead letter.
+_LONGEST_REASON = 500
 
 #: Exceptions that are never retried, by any policy: those of handlers that say so, and what no time will mend.
 _PERMANENT = frozenset({
@@ -113,8 +117,8 @@ def decide(
         return Bury(f"(gave up after {made} attempts)" if made > 1 else "")
     try:
         wait = policy.wait(made, luck) if failed.retry_in is None else failed.retry_in
-    except Exception as error:
-        return Bury(f"(not retried: {_said(error)})")
+    except BaseException as error:  # It is a user's function, and may even have called exit().
+        return Bury(f"(not retried: {_said(error)[:_LONGEST_REASON]})")
     due_ms = now_ms + max(0, round(wait * 1000))
     if policy.deadline is not None:
         start = now_ms if since_ms is None else since_ms
@@ -137,7 +141,7 @@ def timetable(policy: RetryPolicy) -> list[Wait]:
     return [Wait(made, policy.wait(made, 0.0), policy.wait(made, 1.0)) for made in range(1, policy.max_attempts)]
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """What a user's function has raised, or what is wrong with what it returned."""
     if isinstance(error, PolicyInvalid):
         return str(error)
@@ -161,6 +165,8 @@ def _check_backoff(backoff: Backoff, cap: float) -> None:
             "backoff must be Fixed(seconds), Exponential(first=..., factor=...) or a function from the attempts made"
             f" to seconds, not {backoff!r}"
         )
+    if iscoroutinefunction(backoff):
+        raise PolicyInvalid(f"backoff must be a plain function, without async, not {backoff!r}")
     if isinstance(backoff, (Fixed, Exponential)) and backoff(1) > cap:
         raise PolicyInvalid(
             f"the first wait of {backoff!r} is longer than the cap of {cap:g} s: raise cap, or shorten the wait"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -291,6 +292,8 @@ def unspeakable(attempt: int) -> float:
         (lambda: 1, "raised TypeError"),
         (raises, "raised LookupError: no row"),
         (unspeakable, "raised Unspeakable"),
+        (sys.exit, "raised SystemExit"),
+        (lambda attempt: "x" * 10**6, "not 'xxx"),
     ],
 )
 def test_a_function_that_cannot_say_ends_the_job(function: Callable[..., Any], says: str) -> None:
@@ -298,12 +301,17 @@ def test_a_function_that_cannot_say_ends_the_job(function: Callable[..., Any], s
     assert isinstance(decision, Bury)
     assert "not retried: the policy's backoff function" in decision.reason_suffix
     assert says in decision.reason_suffix
+    assert len(decision.reason_suffix) < 1000
 
 
 def test_a_function_is_told_how_many_attempts_were_made_and_is_capped() -> None:
     policy = RetryPolicy(backoff=lambda attempt: attempt * 10.0, jitter="none", cap=25)
     assert [row.latest for row in timetable(policy)][:4] == [10, 20, 25, 25]
     assert after(policy, OSError(), attempt=1) == Again(NOW + 20_000, 2)
+
+
+async def asynchronous(attempt: int) -> float:
+    return float(attempt)
 
 
 # -- misuse -----------------------------------------------------------------------------------------------------------
@@ -347,6 +355,7 @@ def test_a_factor_that_is_none(factor: Any) -> None:
     [
         ({"backoff": 5}, r"Fixed\(seconds\), Exponential"),
         ({"backoff": Fixed}, r"Fixed\(seconds\), Exponential"),
+        ({"backoff": asynchronous}, "without async"),
         ({"backoff": None}, r"Fixed\(seconds\), Exponential"),
         ({"backoff": Exponential(first=10), "cap": 5}, "raise cap"),
         ({"backoff": Fixed(7200)}, "raise cap"),
@@ -379,6 +388,22 @@ def test_what_comes_back_says_when(kind: type[Retry] | type[Snooze]) -> None:
     assert (type(again), again.in_, again.reason) == (kind, 120.0, "the shop is closed")
     with pytest.raises(TypeError, match="reason must be text"):
         kind(3, reason=7)  # type: ignore[arg-type]
+
+
+class Later(Snooze):
+    """Forgets what its base needs."""
+
+    def __init__(self, when: Any = None) -> None:
+        if when is not None:
+            self.in_ = when
+
+
+@pytest.mark.parametrize("error", [Later(), Later(-5), Later(math.nan), Later("soon")])
+def test_what_does_not_say_when_fails_like_any_other(error: Later) -> None:
+    failed = Failed.of(error)
+    assert (failed.retry_in, failed.snooze) == (None, False)
+    assert after(RetryPolicy(backoff=Fixed(2), jitter="none"), error) == Again(NOW + 2000, 1)
+    assert Failed.of(Later(5)).retry_in == 5.0
 
 
 def test_a_failure_is_plain_data() -> None:
