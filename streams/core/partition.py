@@ -113,8 +113,11 @@ class Partition(Generic[R]):
 
         read_to  the next offset to read, where the log goes on behind the last of them with what are no records
 
-        A position below 0 is of no queue's log: an entry that lacks one gets one of its own there.
+        A position below 0 is of no queue's log: an entry that lacks one gets one of its own there. Does nothing on a
+        lost partition.
         """
+        if self.lost:
+            return
         loading = self._loading
         if loading is None:
             raise RuntimeError(f"{self}: the retry log is read on assignment only")
@@ -132,7 +135,11 @@ class Partition(Generic[R]):
 
         queue_end  where the queue's log ends. Ask the broker for it once all is loaded: what lies beyond it is then
                    surely of a log that is gone.
+
+        Does nothing on a lost partition.
         """
+        if self.lost:
+            return
         loading = self._loading
         if loading is None or not self.loaded:
             raise RuntimeError(f"{self}: the retry log must be read to its end first")
@@ -233,7 +240,7 @@ class Partition(Generic[R]):
     def take_diverted(self) -> list[Entry[R]]:
         """What `admit` has diverted since this was last asked: to be written to the retry log, in this order."""
         diverted, self._diverted = self._diverted, []
-        return diverted
+        return [] if self.lost else diverted
 
     def finish(self, lane: Lane[R, Partition[R]]) -> bool:
         """Finish the head of a lane, whose outcome is durable; True if the lane is ready again.

@@ -404,6 +404,26 @@ def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:
 # -- a partition that is lost -----------------------------------------------------------------------------------------
 
 
+def test_a_partition_that_is_lost_while_it_loads_does_nothing() -> None:
+    part = partition()
+    part.open_retries(OffsetTracker(0), 2)
+    part.load(entries(4, 5)[:1])
+    part.lose()
+    part.start(10)
+    part.load(entries(4, 5)[1:])
+    assert part.retries
+    assert part.retries.position == 1
+    assert part.admit([Job(0)]) == []
+    assert part.ready(1000) == []
+
+
+def test_what_a_lost_partition_has_diverted_is_not_written() -> None:
+    part = opened(partition(), *entries(0))
+    part.admit([Job(1, b"a")])
+    part.lose()
+    assert part.take_diverted() == []
+
+
 def test_a_lost_partition_does_nothing() -> None:
     part = opened(partition(), *entries(0))
     lanes: list[Lane[Job, Jobs]] = part.admit([Job(1, b"b"), Job(2, b"c")])
