@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from streams.context import JobContext, JobLogger
-from streams.errors import DefinitionError, JobError, JobExpired, JobTimeout, NoHandler, SetupError, StreamsError
+from streams.core.backoff import Exponential, Fixed
+from streams.core.retry import DEFAULT_RETRY, NO_RETRY, RetryPolicy
+from streams.errors import (
+    DefinitionError,
+    JobError,
+    JobExpired,
+    JobTimeout,
+    NoHandler,
+    PermanentError,
+    Retry,
+    SetupError,
+    Snooze,
+    StreamsError,
+)
 from streams.queues import Queue
 
 if TYPE_CHECKING:
@@ -16,15 +29,23 @@ if TYPE_CHECKING:
     app: JobsApp
 
 __all__ = [
+    "DEFAULT_RETRY",
+    "NO_RETRY",
     "DefinitionError",
+    "Exponential",
+    "Fixed",
     "JobContext",
     "JobError",
     "JobExpired",
     "JobLogger",
     "JobTimeout",
     "NoHandler",
+    "PermanentError",
     "Queue",
+    "Retry",
+    "RetryPolicy",
     "SetupError",
+    "Snooze",
     "StreamsError",
     "app",
 ]

@@ -3,6 +3,9 @@
 StreamsError
 ├── DefinitionError         a queue or a handler is declared wrongly: raised when its module is imported
 ├── SetupError              the worker cannot start: settings, topics, job modules
+├── PermanentError          raised by a handler: the job can never be done, so it is not tried again
+├── Retry                   raised by a handler: try the job again at a time of its choosing
+├── Snooze                  raised by a handler: the same, and the run was no attempt
 └── JobError                why a job ended as a dead letter, when its own handler did not raise
     ├── JobExpired          its expiry passed before it ran
     ├── JobTimeout          its handler ran longer than it may
@@ -12,6 +15,8 @@ StreamsError
 """
 
 from __future__ import annotations
+
+from streams.core.outcome import ComesBack
 
 
 class StreamsError(Exception):
@@ -24,6 +29,29 @@ class DefinitionError(StreamsError):
 
 class SetupError(StreamsError):
     """The worker cannot start; the message says what to change."""
+
+
+class PermanentError(StreamsError):
+    """The job can never be done: raise it, or a subclass, in a handler to have it never tried again."""
+
+
+class Retry(StreamsError, ComesBack):
+    """Raise it in a handler to have the job tried again in `in_` seconds (or a timedelta), if attempts are left.
+
+    The policy's backoff, its cap and its lists of exceptions do not apply; its number of attempts and its deadline do.
+    Raises ValueError for a time that a job cannot wait.
+    """
+
+    counted = True
+
+
+class Snooze(StreamsError, ComesBack):
+    """Raise it in a handler to have the job come back in `in_` seconds (or a timedelta) without counting an attempt.
+
+    Only the policy's deadline ends it. Raises ValueError for a time that a job cannot wait.
+    """
+
+    counted = False
 
 
 class JobError(StreamsError):

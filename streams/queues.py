@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from producers.topics import RESERVED_QUEUES
 from schemas.catalog import Catalog
 from streams.context import JobContext
+from streams.core.retry import DEFAULT_RETRY, RetryPolicy
 from streams.errors import DefinitionError
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ class JobDefinition:
     kind: Kind
     #: Seconds a run may take.
     timeout: float
+    #: When it is tried again after a failure.
+    retry: RetryPolicy = DEFAULT_RETRY
 
 
 class Queue:
@@ -55,22 +58,38 @@ class Queue:
     pool         the workers that serve it (STREAMS_POOL)
     concurrency  jobs of this queue at once in one worker; default STREAMS_CONCURRENCY, or the number of processes
                  (STREAMS_PROCESSES) when a handler of the queue is CPU-bound
+    retry        when its jobs are tried again after a failure, unless a handler says otherwise; NO_RETRY: never
+    order        "key": jobs of one key run one after another, also through failures; "none": each for itself
 
     Raises DefinitionError for names and numbers that cannot work.
     """
 
     def __init__(
-        self, name: str, *, partitions: int = 12, pool: str = "default", concurrency: int | None = None
+        self,
+        name: str,
+        *,
+        partitions: int = 12,
+        pool: str = "default",
+        concurrency: int | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        order: Literal["key", "none"] = "key",
     ) -> None:
         _check_name("queue", name)
         _check_name("pool", pool)
         _check_count("partitions", partitions)
         if concurrency is not None:
             _check_count("concurrency", concurrency)
+        _check_retry(retry)
+        if order not in ("key", "none"):
+            raise DefinitionError(
+                f'order must be "key" (jobs of one key one after another) or "none" (each for itself), not {order!r}'
+            )
         self.name = name
         self.partitions = partitions
         self.pool = pool
         self.concurrency = concurrency
+        self.retry = retry
+        self.order = order
         self._jobs: dict[str, JobDefinition] = {}
 
     def __repr__(self) -> str:
@@ -89,12 +108,18 @@ class Queue:
         return any(job.kind is Kind.PROCESS for job in self)
 
     def job(
-        self, model: type, *, timeout: float | timedelta = DEFAULT_TIMEOUT, cpu_bound: bool = False
+        self,
+        model: type,
+        *,
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
+        cpu_bound: bool = False,
+        retry: RetryPolicy | None = None,
     ) -> Callable[[F], F]:
         """Declare the handler of a job type: `async def handler(job, ctx)`, or a plain function.
 
         timeout    seconds (or a timedelta) one run may take; then it is cancelled, or its process killed
         cpu_bound  run a plain function in the process pool instead of a thread
+        retry      when it is tried again after a failure; default the queue's
 
         Returns the function unchanged. Raises DefinitionError for what cannot work.
         """
@@ -104,6 +129,7 @@ class Queue:
             )
         job_type = Catalog.job_type_of(model)
         seconds = _check_timeout(timeout)
+        policy = self.retry if retry is None else _check_retry(retry)
 
         def declare(handler: F) -> F:
             kind = _kind(handler, cpu_bound=cpu_bound)
@@ -114,7 +140,7 @@ class Queue:
                     f"queue {self.name!r} has two handlers for {job_type}: {_where(earlier.handler)} and"
                     f" {_where(handler)}; keep one, or declare the other on a queue of its own"
                 )
-            self._jobs[job_type] = JobDefinition(job_type, model, handler, kind, seconds)
+            self._jobs[job_type] = JobDefinition(job_type, model, handler, kind, seconds, policy)
             return handler
 
         return declare
@@ -139,6 +165,12 @@ def _check_timeout(timeout: float | timedelta) -> float:
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
         raise DefinitionError(f"timeout must be a number of seconds above 0, not {timeout!r}")
     return float(seconds)
+
+
+def _check_retry(retry: RetryPolicy) -> RetryPolicy:
+    if not isinstance(retry, RetryPolicy):
+        raise DefinitionError(f"retry takes a policy, such as RetryPolicy(max_attempts=5), or NO_RETRY; not {retry!r}")
+    return retry
 
 
 def _kind(handler: Callable[..., Any], *, cpu_bound: bool) -> Kind:

@@ -134,21 +134,29 @@ def test_streams_says_what_is_public() -> None:
     import streams
 
     public = {
+        "DEFAULT_RETRY",
         "DefinitionError",
+        "Exponential",
+        "Fixed",
         "JobContext",
         "JobError",
         "JobExpired",
         "JobLogger",
         "JobTimeout",
+        "NO_RETRY",
         "NoHandler",
+        "PermanentError",
         "Queue",
+        "Retry",
+        "RetryPolicy",
         "SetupError",
+        "Snooze",
         "StreamsError",
         "app",
     }
     assert set(streams.__all__) == public
-    assert list(streams.__all__) == sorted(streams.__all__)
-    for name in public - {"app"}:
+    assert list(streams.__all__) == sorted(streams.__all__, key=lambda name: (not name.isupper(), name))
+    for name in public - {"app", "DEFAULT_RETRY", "NO_RETRY"}:
         assert getattr(streams, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         streams.nonsense  # noqa: B018

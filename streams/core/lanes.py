@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
+from streams.core.entry import Entry
+
 J = TypeVar("J")
 W = TypeVar("W")
 
@@ -24,6 +26,11 @@ class Lane(Generic[J, W]):
         self.head = job
         # Most lanes hold one job at a time, so the queue behind it is only made for a second one.
         self.rest: deque[J] | None = None
+
+    @property
+    def entry(self) -> Entry[J] | None:
+        """What the head is in the retry log; None if it runs from the queue."""
+        return None
 
 
 class Lanes(Generic[J, W]):
@@ -52,6 +59,11 @@ class Lanes(Generic[J, W]):
         lane.rest.append(job)
         return None
 
+    def remove(self, lane: Lane[J, W]) -> None:
+        """Let go of a lane with all that is in it: its key is parked."""
+        if lane.key is not None:
+            del self._by_key[lane.key]
+
     def finish(self, lane: Lane[J, W]) -> bool:
         """Take the head off a lane; True if the lane is ready again."""
         if lane.rest:
@@ -60,3 +72,14 @@ class Lanes(Generic[J, W]):
         if lane.key is not None:
             del self._by_key[lane.key]
         return False
+
+
+class LooseLanes(Lanes[J, W]):
+    """Lanes of a queue without an order: every job is a lane of its own, whatever its key."""
+
+    __slots__ = ()
+
+    def add(self, key: bytes | None, job: J) -> Lane[J, W] | None:
+        """A lane for the job, which is ready."""
+        del key
+        return Lane(self._owner, None, job)

@@ -28,11 +28,11 @@ class Commit:
 class OffsetTracker:
     """The offsets of one assignment of one partition.
 
-    Invariants, each held by a property test: the watermark never goes back, never passes an unfinished offset, and a
-    tracker restored from any commit skips exactly what was finished in it.
+    Invariants, each held by a property test: the watermark never goes back (but for what `wrote` says), never passes an
+    unfinished offset, and a tracker restored from any commit skips exactly what was finished in it.
     """
 
-    __slots__ = ("_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "position", "room")
+    __slots__ = ("_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "map_size", "position", "room")
 
     def __init__(self, position: int, metadata: str = "") -> None:
         #: The next offset to read.
@@ -45,6 +45,8 @@ class OffsetTracker:
         self._acknowledged = 0
         #: How many more offsets may be read before the map might no longer fit into a commit.
         self.room = 0
+        #: Characters of the map as it was last encoded.
+        self.map_size = 0
         #: Restored offsets that are unfinished and have not been read yet: they are no load before they are.
         self._unread = 0
         self._restore(metadata)
@@ -132,6 +134,19 @@ class OffsetTracker:
             self.position = offset
             self._end = max(self._end, offset)
 
+    def wrote(self, offset: int) -> None:
+        """Note an unfinished record of our own, where nobody else writes to the log; what it passes over is finished.
+
+        Answers of the broker may come in another order than the offsets: one below what is known is pending all the
+        same, and the watermark goes back to it. That costs O(n) and is rare.
+        """
+        if (offset >= self.position and self.read(offset)) or offset in self._pending:
+            return
+        self._pending[offset] = None
+        self._pending = dict.fromkeys(sorted(self._pending))
+        # A commit may have called it finished: the next one must say otherwise.
+        self._finished += 1
+
     def finish(self, offset: int) -> None:
         """Note that the outcome of a pending offset is durable; KeyError if it is not pending."""
         del self._pending[offset]
@@ -141,6 +156,7 @@ class OffsetTracker:
     def commit(self) -> Commit:
         """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
         metadata = offset_map.encode(self._runs())
+        self.map_size = len(metadata)
         budget = (offset_map.METADATA_LIMIT - len(metadata)) * 3 // 4 * 8 // offset_map.COST_BITS
         self.room = budget - len(self._pending) - _SLACK
         return Commit(self.watermark, metadata, self._finished)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
+
+from streams.core.backoff import to_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,23 +15,78 @@ class Succeeded:
     """The handler returned."""
 
 
+class ComesBack(Exception):
+    """Base of the exceptions by which a handler says when its job is to run again.
+
+    in_      seconds from now, or a timedelta
+    reason   for people
+
+    Raises PolicyInvalid, which is a ValueError, for a time that a job cannot wait.
+    """
+
+    #: Whether the run counts as an attempt.
+    counted = True
+
+    def __init__(self, in_: float | timedelta, reason: str = "") -> None:
+        name = type(self).__name__
+        self.in_ = to_seconds(f"{name}: in_", in_)
+        if not isinstance(reason, str):
+            raise TypeError(f"{name}: reason must be text, not {reason!r}")
+        self.reason = reason
+        super().__init__(reason or f"{name} in {self.in_:g} s")
+
+    def __reduce__(self) -> tuple[type[ComesBack], tuple[float, str]]:
+        return type(self), (self.in_, self.reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot be done: why, in words for the dead letter."""
+    """The job was not done: why, in words for the dead letter, and what decides whether it is tried again.
+
+    All of it is plain data, since the run may have been another process's.
+    """
 
     error_type: str
     message: str
     stack: str
+    #: Names of the exception's type and of what it derives from, most special first.
+    kinds: tuple[str, ...] = ()
+    #: Seconds until the handler wants it to run again; None if it did not say.
+    retry_in: float | None = None
+    #: Whether it comes back without having counted as an attempt.
+    snooze: bool = False
 
     @classmethod
     def of(cls, error: BaseException, *, stack_from: TracebackType | None = None) -> Failed:
         """Describe an exception; `stack_from` leaves out the frames above it, which are the worker's own."""
         frames = stack_from or error.__traceback__
         stack = "".join(traceback.format_exception(type(error), error, frames))
-        return cls(name_of(type(error)), _message(error), stack)
+        kind = type(error)
+        retry_in, snooze = _told(error)
+        return cls(
+            name_of(kind),
+            _message(error),
+            stack,
+            kinds_of(kind),
+            retry_in=retry_in,
+            snooze=snooze,
+        )
 
 
 SUCCEEDED = Succeeded()
+
+
+def _told(error: BaseException) -> tuple[float | None, bool]:
+    """When a handler wants its job back, and whether its run was no attempt.
+
+    A user's subclass may have failed to say when; then it is a failure like any other.
+    """
+    if not isinstance(error, ComesBack):
+        return None, False
+    try:
+        return to_seconds("in_", error.in_), not error.counted
+    except Exception:
+        return None, False
 
 
 def _message(error: BaseException) -> str:
@@ -38,7 +96,12 @@ def _message(error: BaseException) -> str:
         return f"{type(error).__name__} (it cannot be shown as text)"
 
 
-def name_of(error_type: type[BaseException]) -> str:
+def name_of(error_type: type) -> str:
     """The name of an exception's type, with its module unless it is built in."""
     module = error_type.__module__
     return error_type.__qualname__ if module == "builtins" else f"{module}.{error_type.__qualname__}"
+
+
+def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
+    """The names of an exception's type and of all that it derives from, most special first."""
+    return tuple(name_of(each) for each in error_type.__mro__ if each is not object)

@@ -1,35 +1,33 @@
-"""One assigned partition of a queue: its offsets, its lanes, and whether it can take in more."""
+"""One assigned partition of a queue and of its retry topic: offsets, lanes, parked keys, and whether more fits in.
+
+A job is in one of three places: in a lane, read from the queue and unfinished there; *writing*, on its way to the retry
+log and still unfinished where it was; or *parked*, unfinished in the retry log. The invariants, which the tests name:
+
+    order     a key has a lane or a line, never both; a line's entries run in the order of their positions
+    diverted  what is read of a parked key goes to the retry log untried, behind the key's line
+    finish    an offset is finished only when the record that takes its place, or the outcome, is durable
+    position  at most one entry a position; a record whose retry record is known already is finished, not written
+    loaded    nothing of the queue is admitted before the retry log was read
+    turn      a line's head runs when it is acknowledged, due, and the queue was read past its position
+    lost      a partition that is lost does nothing any more
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from streams.core.lanes import Lane, Lanes
+from streams.core.entry import NOT_WRITTEN, Entry
+from streams.core.lanes import Lane, Lanes, LooseLanes
+from streams.core.loading import Loading
+from streams.core.offset_map import METADATA_LIMIT
 from streams.core.offsets import OffsetTracker
+from streams.core.parking import Line, Parking
+from streams.core.sizes import HEADER_SIZE, LargeHeaders, Record, size_of, small_size
 
-
-class Record(Protocol):
-    """What the core needs to know of a record."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
-
-
-#: What a header is taken to hold, unless its content is large. Bytes.
-HEADER_SIZE = 64
-
-#: The content of a header that is large: counted by its length. Bytes.
-LARGE_HEADER = 1024
-
-#: One record in so many is looked at for large headers until some are found.
-_SAMPLE = 16
+#: How many unfinished records of the retry log, and bytes of them, a partition holds before it reads no further.
+LIMIT_RETRIES = 100_000
+LIMIT_RETRY_BYTES = 256 * 1024 * 1024
 
 R = TypeVar("R", bound=Record)
 
@@ -37,36 +35,132 @@ R = TypeVar("R", bound=Record)
 class Partition(Generic[R]):
     """The work of one partition from its assignment until it is lost.
 
-    `limit_jobs` and `limit_bytes` bound what is held in memory, running or waiting; a partition over either is `full`
-    and reads no further until it is `roomy` again. Bytes are those of values, keys and headers. To look into
-    every header would cost half as much as all else that is done here, so headers count by their number, and the large
-    ones by their length once a sample of what was read has shown some.
+    `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `limit_retries` and
+    `limit_retry_bytes` what is parked. A partition over any of them is `full` and reads no further until it is `roomy`
+    again. Bytes are those of values, keys and headers: see sizes.py.
+
+    Where it is not `ordered`, every job is a line of its own and holds back nobody.
     """
 
     __slots__ = (
-        "_bytes", "_lanes", "_large", "_seen_large", "limit_bytes", "limit_jobs", "lost", "number", "offsets", "topic",
-    )  # fmt: skip
+        "_bytes",
+        "_diverted",
+        "_lanes",
+        "_large",
+        "_lines",
+        "_loading",
+        "_parked_bytes",
+        "_parking",
+        "limit_bytes",
+        "limit_jobs",
+        "limit_retries",
+        "limit_retry_bytes",
+        "lost",
+        "number",
+        "offsets",
+        "retries",
+        "topic",
+        "writing",
+    )
 
     def __init__(
-        self, offsets: OffsetTracker, *, topic: str = "", number: int = 0, limit_jobs: int, limit_bytes: int
+        self,
+        offsets: OffsetTracker,
+        *,
+        topic: str = "",
+        number: int = 0,
+        limit_jobs: int,
+        limit_bytes: int,
+        limit_retries: int = LIMIT_RETRIES,
+        limit_retry_bytes: int = LIMIT_RETRY_BYTES,
+        ordered: bool = True,
     ) -> None:
         self.topic = topic
         self.number = number
         self.offsets = offsets
+        #: Offsets of the retry partition; None until `open_retries`, and nothing can be postponed before.
+        self.retries: OffsetTracker | None = None
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
+        self.limit_retries = limit_retries
+        self.limit_retry_bytes = limit_retry_bytes
         self.lost = False
+        #: Records on their way to the retry log. A clean stop waits until there are none.
+        self.writing = 0
         self._bytes = 0
-        #: Whether records with large headers have been seen, and what the contents of those held take, by offset.
-        self._seen_large = False
-        self._large: dict[int, int] = {}
-        self._lanes: Lanes[R, Partition[R]] = Lanes(self)
+        self._large = LargeHeaders()
+        self._parked_bytes = 0
+        self._lanes: Lanes[R, Partition[R]] = Lanes(self) if ordered else LooseLanes(self)
+        self._parking: Parking[R, Partition[R]] = Parking(self, ordered=ordered)
+        self._lines = self._parking.lines
+        self._loading: Loading[R] | None = None
+        self._diverted: list[Entry[R]] = []
+
+    # -- the retry log on assignment ----------------------------------------------------------------------------------
+
+    def open_retries(self, retries: OffsetTracker, end: int) -> None:
+        """Give it the retry partition, whose log ends at `end`; then `load` from its position on, and `start`."""
+        self.retries = retries
+        self._loading = Loading(end)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the retry log was read up to the end that was known at assignment, or there is none."""
+        return self._loading is None or self._retries.position >= self._loading.end
+
+    def load(self, entries: Sequence[Entry[R]], read_to: int | None = None) -> None:
+        """Take in records of the retry log as entries with their offset, in its order and without leaving any out.
+
+        read_to  the next offset to read, where the log goes on behind the last of them with what are no records
+
+        A position below 0 is of no queue's log: an entry that lacks one gets one of its own there. Does nothing on a
+        lost partition.
+        """
+        if self.lost:
+            return
+        loading = self._loading
+        if loading is None:
+            raise RuntimeError(f"{self}: the retry log is read on assignment only")
+        retries = self._retries
+        for entry in entries:
+            if retries.read(entry.offset):
+                superseded = loading.add(entry.record.key, entry)
+                if superseded is not None:
+                    retries.finish(superseded)
+        if read_to is not None:
+            retries.skip_to(read_to)
+
+    def start(self, queue_end: int) -> None:
+        """Form the lines of what was loaded; from now on the queue may be read.
+
+        queue_end  where the queue's log ends. Ask the broker for it once all is loaded: what lies beyond it is then
+                   surely of a log that is gone.
+
+        Does nothing on a lost partition.
+        """
+        if self.lost:
+            return
+        loading = self._loading
+        if loading is None or not self.loaded:
+            raise RuntimeError(f"{self}: the retry log must be read to its end first")
+        self._loading = None
+        for entry in loading.entries(queue_end):
+            line = self._parking.find(entry.record.key, entry.position)
+            if line is None:
+                self._parking.park(entry.record.key, entry)
+            else:
+                line.insert(entry)
+            self._parked_bytes += size_of(entry.record)
+        for line in self._lines.values():
+            self._parking.wait(line, self.offsets.position)
+
+    # -- what fits in -------------------------------------------------------------------------------------------------
 
     @property
     def full(self) -> bool:
-        """Whether no more should be read for now."""
+        """Whether no more of the queue should be read for now."""
         offsets = self.offsets
-        return offsets.load >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.spent
+        return offsets.load >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.spent or self._crowded(4)
 
     @property
     def roomy(self) -> bool:
@@ -76,13 +170,40 @@ class Partition(Generic[R]):
             offsets.load <= self.limit_jobs * 3 // 4
             and self._bytes <= self.limit_bytes * 3 // 4
             and (not offsets.spent or offsets.load == 0)
+            and not self._crowded(3)
         )
 
+    def _crowded(self, quarters: int) -> bool:
+        """Whether so much of what may be parked is.
+
+        Never where a head waits for the queue to be read on, or the two would wait for each other. The retry log's map
+        counts as it was last encoded: a hundred thousand jobs of one key are a single run of it.
+        """
+        retries = self.retries
+        if retries is None or self._parking.unread:
+            return False
+        return (
+            retries.pending * 4 >= self.limit_retries * quarters
+            or self._parked_bytes * 4 >= self.limit_retry_bytes * quarters
+            or retries.map_size * 4 >= METADATA_LIMIT * (quarters - 1)
+        )
+
+    # -- the queue ----------------------------------------------------------------------------------------------------
+
     def admit(self, records: Sequence[R]) -> list[Lane[R, Partition[R]]]:
-        """Queue records (at least one) in the order of their offsets, skipping finished ones; lanes this made ready."""
+        """Queue records (at least one) in the order of their offsets, skipping finished ones; lanes this made ready.
+
+        Those of parked keys are diverted: see `take_diverted`. Heads of lines may have become due: see `ready`.
+        """
+        if self.lost:
+            return []
+        if self._loading is not None:
+            raise RuntimeError(f"{self}: the queue is read when its retry log was")
         ready = []
         lanes = self._lanes
         fresh = records if self.offsets.read_all([record.offset for record in records]) else self._unfinished(records)
+        if self._lines:
+            fresh = self._divert(fresh)
         size = 0
         for record in fresh:
             key = record.key
@@ -90,46 +211,153 @@ class Partition(Generic[R]):
             lane = lanes.add(key, record)
             if lane is not None:
                 ready.append(lane)
-        self._bytes += size + self._large_headers(fresh)
+        self._bytes += size + self._large.add(fresh)
         return ready
-
-    def _large_headers(self, records: Sequence[R]) -> int:
-        """What the large headers of these records take; they are looked for once a sample has shown some."""
-        if not self._seen_large:
-            self._seen_large = any(_large(record.headers) for record in records[::_SAMPLE])
-            if not self._seen_large:
-                return 0
-        found = {record.offset: size for record in records if (size := _large(record.headers))}
-        self._large.update(found)
-        return sum(found.values())
 
     def _unfinished(self, records: Sequence[R]) -> list[R]:
         read = self.offsets.read
         return [record for record in records if read(record.offset)]
 
+    def _divert(self, records: Sequence[R]) -> list[R]:
+        """Divert the records of parked keys; the others."""
+        find = self._parking.find
+        others = []
+        for record in records:
+            line = find(record.key, record.offset)
+            if line is None:
+                others.append(record)
+            elif line.holds(record.offset):
+                self.offsets.finish(record.offset)
+            else:
+                entry = Entry(record, record.offset, writing=True)
+                line.insert(entry)
+                self._diverted.append(entry)
+                self._bytes += size_of(record)
+                self.writing += 1
+        self._parking.read_on(self.offsets.position)
+        return others
+
+    def take_diverted(self) -> list[Entry[R]]:
+        """What `admit` has diverted since this was last asked: to be written to the retry log, in this order."""
+        diverted, self._diverted = self._diverted, []
+        return [] if self.lost else diverted
+
     def finish(self, lane: Lane[R, Partition[R]]) -> bool:
         """Finish the head of a lane, whose outcome is durable; True if the lane is ready again.
 
-        Does nothing on a lost partition: its offsets belong to another worker.
+        A line that is not may have a head that waits for its time, see `next_due`. Does nothing on a lost partition:
+        its offsets belong to another worker.
         """
         if self.lost:
             return False
+        if self._lines and isinstance(lane, Line):
+            return self._finish_parked(lane)
         record = lane.head
         self.offsets.finish(record.offset)
+        # As small_size, without a call: this is done for every job.
         self._bytes -= len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(record.headers)
-        if self._large:
-            self._bytes -= self._large.pop(record.offset, 0)
+        if self._large.held:
+            self._bytes -= self._large.held.pop(record.offset, 0)
         return self._lanes.finish(lane)
+
+    def _finish_parked(self, line: Line[R, Partition[R]]) -> bool:
+        self._retries.finish(line.entry.offset)
+        self._parked_bytes -= size_of(line.head)
+        if not self._parking.leave(line):
+            return False
+        entry = line.entry
+        if entry.untried and not entry.writing and entry.position < self.offsets.position:
+            return True
+        self._parking.wait(line, self.offsets.position)
+        return False
+
+    # -- retries ------------------------------------------------------------------------------------------------------
+
+    def postpone(self, lane: Lane[R, Partition[R]], attempt: int, due_ms: int) -> list[Entry[R]]:
+        """Park the head of a lane until it is due, and its key with it; what to write to the retry log, in this order.
+
+        attempt  attempts made so far, this run included if it counts
+        due_ms   epoch milliseconds
+
+        The caller is done with the lane. Does nothing on a lost partition.
+        """
+        if self.lost:
+            return []
+        if self.retries is None:
+            raise RuntimeError(f"{self}: no retry partition was opened")
+        entry = lane.entry
+        if entry is None:
+            writes = self._park(lane)
+            entry = writes[0]
+        else:
+            writes = [entry]
+        entry.attempt = attempt
+        # 0 says that a job was never tried.
+        entry.due_ms = max(1, due_ms)
+        entry.writing = True
+        self.writing += len(writes)
+        return writes
+
+    def _park(self, lane: Lane[R, Partition[R]]) -> list[Entry[R]]:
+        """Make a line of a lane. Its records count exactly from now on."""
+        entries = [Entry(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
+        line = self._parking.park(lane.head.key, entries[0])
+        for entry in entries[1:]:
+            line.insert(entry)
+        for entry in entries:
+            counted = small_size(entry.record) + self._large.held.pop(entry.position, 0)
+            self._bytes += size_of(entry.record) - counted
+        self._lanes.remove(lane)
+        return entries
+
+    def wrote(self, entry: Entry[R], offset: int) -> None:
+        """Note that the broker holds an entry's record, and where: only now its old record is finished.
+
+        Its line may have become due by that: see `ready`. Does nothing on a lost partition.
+        """
+        if self.lost:
+            return
+        former, entry.offset = entry.offset, offset
+        entry.writing = False
+        self.writing -= 1
+        retries = self._retries
+        retries.wrote(offset)
+        if former == NOT_WRITTEN:
+            self.offsets.finish(entry.position)
+            size = size_of(entry.record)
+            self._bytes -= size
+            self._parked_bytes += size
+        else:
+            retries.finish(former)
+        line = self._parking.find(entry.record.key, entry.position)
+        if line is not None and line.entry is entry:
+            self._parking.wait(line, self.offsets.position)
+
+    def ready(self, now_ms: int) -> list[Line[R, Partition[R]]]:
+        """Hand out the lines whose heads may run by now.
+
+        Ask when `next_due` has come; that may change whenever records are admitted or written, or a line's head
+        finishes.
+        """
+        if self.lost or self._loading is not None:
+            return []
+        self._parking.read_on(self.offsets.position)
+        return self._parking.ready(now_ms)
+
+    @property
+    def next_due(self) -> int | None:
+        """Epoch milliseconds (0: at once) when a line will be ready; None if none waits for its time."""
+        return None if self.lost else self._parking.next_due
+
+    @property
+    def _retries(self) -> OffsetTracker:
+        if self.retries is None:
+            raise RuntimeError(f"{self}: no retry partition was opened")
+        return self.retries
+
+    def __repr__(self) -> str:
+        return f"{self.topic}-{self.number}"
 
     def lose(self) -> None:
         """Fence the partition off: nothing of it starts or finishes any more."""
         self.lost = True
-
-
-def _large(headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """The bytes of the contents that are large."""
-    size = 0
-    for _, content in headers:
-        if content is not None and len(content) >= LARGE_HEADER:
-            size += len(content)
-    return size

@@ -101,3 +101,53 @@ def test_skipping_beyond_what_is_known() -> None:
     assert tracker.position == 100
     assert tracker.read(100)
     assert tracker.watermark == 100
+
+
+# -- a log of our own -------------------------------------------------------------------------------------------------
+
+
+def test_what_others_wrote_in_between_is_finished() -> None:
+    tracker = OffsetTracker(10)
+    tracker.wrote(10)
+    tracker.wrote(14)
+    tracker.finish(10)
+    assert (tracker.watermark, tracker.pending, tracker.position) == (14, 1, 15)
+
+
+def test_an_answer_that_comes_late_is_pending_all_the_same() -> None:
+    tracker = OffsetTracker(0)
+    tracker.wrote(2)
+    tracker.finish(2)
+    tracker.acknowledge(tracker.commit())
+    tracker.wrote(1)
+    assert tracker.dirty
+    commit = tracker.commit()
+    assert commit.watermark == 1
+    restored_tracker = OffsetTracker(commit.watermark, commit.metadata)
+    assert [offset for offset in range(3) if restored_tracker.read(offset)] == [1]
+    tracker.wrote(0)
+    assert [*tracker._pending] == [0, 1]
+    tracker.finish(0)
+    tracker.finish(1)
+    assert tracker.watermark == 3
+
+
+def test_a_map_says_more_than_the_log_holds_and_what_is_written_is_pending() -> None:
+    """The retry topic lost its end: its offsets are given out a second time."""
+    tracker = restored(5, start=0, end=6)
+    for offset in range(3):
+        tracker.read(offset)
+    tracker.wrote(5)
+    assert tracker.position == 6
+    assert 5 in tracker._pending
+    tracker.finish(5)
+
+
+def test_the_size_of_the_map_is_that_of_the_last_commit() -> None:
+    tracker = OffsetTracker(0)
+    assert tracker.map_size == 0
+    tracker.read_all([0, 1, 2])
+    tracker.finish(1)
+    assert tracker.map_size == 0
+    commit = tracker.commit()
+    assert tracker.map_size == len(commit.metadata) > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.core.offsets import OffsetTracker
-from streams.core.partition import HEADER_SIZE
+from streams.core.sizes import HEADER_SIZE
 from tests.unit.core.records import Job, Jobs
 
 BATCH = 1000

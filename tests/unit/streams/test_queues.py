@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import ModelInvalid
 from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
-from streams import DefinitionError, JobContext, Queue
+from streams import DEFAULT_RETRY, NO_RETRY, DefinitionError, JobContext, Queue, RetryPolicy
 from streams.queues import DEFAULT_TIMEOUT, Kind
 
 
@@ -76,6 +76,16 @@ def test_a_timeout_is_seconds_or_a_timedelta(timeout: float | timedelta, seconds
     assert [definition.timeout for definition in queue] == [seconds]
 
 
+def test_a_job_has_its_own_policy_or_its_queues() -> None:
+    patient = RetryPolicy(max_attempts=100)
+    queue = Queue("mixed", retry=patient)
+    queue.job(SendEmail)(asynchronous)
+    queue.job(DeliverWebhook, retry=NO_RETRY)(asynchronous)
+    assert [definition.retry for definition in queue] == [patient, NO_RETRY]
+    assert Queue("email").retry is DEFAULT_RETRY
+    assert (Queue("email").order, Queue("email", order="none").order) == ("key", "none")
+
+
 def test_several_types_share_a_queue() -> None:
     queue = Queue("mixed")
     queue.job(SendEmail)(asynchronous)
@@ -115,6 +125,20 @@ def test_a_count_that_is_none(count: Any) -> None:
 def test_a_timeout_that_is_none(timeout: Any) -> None:
     with pytest.raises(DefinitionError, match="timeout must be a number of seconds above 0"):
         Queue("email").job(SendEmail, timeout=timeout)
+
+
+@pytest.mark.parametrize("policy", [3, "none", False, RetryPolicy])
+def test_a_policy_that_is_none(policy: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"RetryPolicy\(max_attempts=5\), or NO_RETRY"):
+        Queue("email", retry=policy)
+    with pytest.raises(DefinitionError, match=r"RetryPolicy\(max_attempts=5\), or NO_RETRY"):
+        Queue("email").job(SendEmail, retry=policy)
+
+
+@pytest.mark.parametrize("order", ["keys", None, True, ["key"]])
+def test_an_order_that_is_none(order: Any) -> None:
+    with pytest.raises(DefinitionError, match=r'"key" .* or "none"'):
+        Queue("email", order=order)
 
 
 def yields(job: SendEmail, ctx: JobContext) -> Iterator[None]:

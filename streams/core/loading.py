@@ -1,0 +1,53 @@
+"""Puts together what the unfinished part of a retry partition says of its parked jobs, on assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Generic
+
+from streams.core.entry import Entry, R
+
+
+class Loading(Generic[R]):
+    """The jobs that were found in a retry log so far, one entry each.
+
+    Invariant: of two records that stand for one job, the one with the higher (attempt, offset) is kept.
+    """
+
+    __slots__ = ("_entries", "end")
+
+    def __init__(self, end: int) -> None:
+        #: Where the log ended at assignment.
+        self.end = end
+        self._entries: dict[tuple[int, bytes | None], Entry[R]] = {}
+
+    def add(self, key: bytes | None, entry: Entry[R]) -> int | None:
+        """Take an entry in; the offset of the record that is thereby superseded, if one is."""
+        name = entry.position, key
+        other = self._entries.setdefault(name, entry)
+        if other is entry:
+            return None
+        if (other.attempt, other.offset) > (entry.attempt, entry.offset):
+            return entry.offset
+        self._entries[name] = entry
+        return other.offset
+
+    def entries(self, queue_end: int) -> Iterator[Entry[R]]:
+        """All entries in the order of their positions, the oldest log's first.
+
+        A position that the queue's log does not reach is of a log that is gone, since the topic was made anew. It is
+        moved below 0, in its order, lest it be taken for that of a job which the new log is yet to hold.
+        """
+        entries = sorted(self._entries.values(), key=lambda entry: entry.position)
+        gone = [entry for entry in entries if entry.position >= queue_end]
+        if gone:
+            _move_below(gone, min(0, entries[0].position))
+            entries.sort(key=lambda entry: entry.position)
+        yield from entries
+
+
+def _move_below(entries: Iterable[Entry[R]], lowest: int) -> None:
+    ascending = list(entries)
+    shift = ascending[-1].position + 1 - lowest
+    for entry in ascending:
+        entry.position -= shift

@@ -1,0 +1,187 @@
+"""Whether a failed job is tried again, and when: a pure decision from a policy and what is known of the failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from typing import Literal, NamedTuple
+
+from streams.core.backoff import JITTERS, Backoff, Exponential, Fixed, PolicyInvalid, check_seconds, jittered
+from streams.core.outcome import Failed, name_of
+
+Jitter = Literal["full", "equal", "none"]
+
+_MOST_ATTEMPTS = 10_000
+
+#: Characters that a user's function can add to the reason of a dead letter.
+_LONGEST_REASON = 500
+
+#: Exceptions that are never retried, by any policy: those of handlers that say so, and what no time will mend.
+_PERMANENT = frozenset({
+    "streams.errors.PermanentError",
+    "streams.errors.JobExpired",
+    "streams.errors.FollowUpRefused",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When jobs of a type are tried again after a failure, and when they are given up. Raises PolicyInvalid.
+
+    max_attempts  runs at the most, the first included; the header job-max-attempts replaces it
+    backoff       Fixed(seconds), Exponential(first=..., factor=...), or a function from the number of attempts made (1
+                  after the first) to seconds; a function that raises, or returns no seconds, ends the job as a dead
+                  letter
+    cap           seconds; no backoff is longer
+    jitter        "equal": each wait is drawn between half of it and all; "full": from nothing on; "none"
+    retry_on      exception types that are retried, with their subclasses; None: all
+    never         exception types that are not, whatever `retry_on` says
+    deadline      seconds from the job's publication after which it is not tried again; None: no end
+    """
+
+    max_attempts: int = 8
+    backoff: Backoff = Exponential()  # noqa: RUF009 - frozen
+    cap: float = 3600.0
+    jitter: Jitter = "equal"
+    retry_on: tuple[type[BaseException], ...] | None = None
+    never: tuple[type[BaseException], ...] = ()
+    deadline: float | None = None
+    _retried: frozenset[str] | None = field(init=False, repr=False, compare=False)
+    _refused: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_attempts(self.max_attempts)
+        check_seconds("cap", self.cap)
+        _check_backoff(self.backoff, self.cap)
+        if not isinstance(self.jitter, str) or self.jitter not in JITTERS:
+            raise PolicyInvalid(f'jitter must be "equal", "full" or "none", not {self.jitter!r}')
+        if self.deadline is not None:
+            check_seconds("deadline", self.deadline, least=0.001)
+        retried = None if self.retry_on is None else _names("retry_on", self.retry_on)
+        object.__setattr__(self, "_retried", retried)
+        object.__setattr__(self, "_refused", _PERMANENT | _names("never", self.never))
+
+    def wait(self, attempt: int, luck: float) -> float:
+        """Seconds to wait after this many attempts; raises PolicyInvalid when a backoff function fails to say."""
+        seconds = self.backoff(attempt)
+        check_seconds("the policy's backoff function: its result", seconds)
+        return jittered(min(float(seconds), float(self.cap)), self.jitter, luck)
+
+    def refuses(self, failed: Failed) -> bool:
+        """Whether failures of this kind are not retried. What a handler asks for itself is none of the lists'."""
+        if failed.retry_in is not None:
+            return False
+        kinds = failed.kinds or (failed.error_type,)
+        if not self._refused.isdisjoint(kinds):
+            return True
+        return self._retried is not None and self._retried.isdisjoint(kinds)
+
+
+class Again(NamedTuple):
+    """Try the job again: not before `due_ms` (epoch milliseconds), and with so many attempts made."""
+
+    due_ms: int
+    attempt: int
+
+
+class Bury(NamedTuple):
+    """Give the job up. The suffix is for the end of the reason in its dead letter: empty, or why there is no retry."""
+
+    reason_suffix: str
+
+
+def decide(
+    policy: RetryPolicy,
+    failed: Failed,
+    *,
+    attempt: int,
+    now_ms: int,
+    since_ms: int | None,
+    luck: float,
+    max_attempts: int | None = None,
+) -> Again | Bury:
+    """Decide what becomes of a job that has failed or wants to come back.
+
+    attempt       attempts made before this run (header job-attempt)
+    since_ms      epoch milliseconds when the job was published, or first failed; None: it is unknown, or now
+    luck          chance, from 0 up to 1
+    max_attempts  the job's own (header job-max-attempts), in place of the policy's
+
+    Raises nothing, whatever a policy's function does.
+    """
+    made = attempt if failed.snooze else attempt + 1
+    if policy.refuses(failed):
+        return Bury("(never retried: its kind is permanent by the job's policy)")
+    most = policy.max_attempts if max_attempts is None else max_attempts
+    if not failed.snooze and made >= most:
+        return Bury(f"(gave up after {made} attempts)" if made > 1 else "")
+    try:
+        wait = policy.wait(made, luck) if failed.retry_in is None else failed.retry_in
+    except BaseException as error:  # It is a user's function, and may even have called exit().
+        return Bury(f"(not retried: {_said(error)[:_LONGEST_REASON]})")
+    due_ms = now_ms + max(0, round(wait * 1000))
+    if policy.deadline is not None:
+        start = now_ms if since_ms is None else since_ms
+        if due_ms > start + policy.deadline * 1000:
+            return Bury(f"(gave up after {made} attempts: the next would come after its deadline of"
+                        f" {policy.deadline:g} s)")  # fmt: skip
+    return Again(due_ms, made)
+
+
+class Wait(NamedTuple):
+    """How long a job waits after its `attempt`-th attempt has failed, in seconds."""
+
+    attempt: int
+    earliest: float
+    latest: float
+
+
+def timetable(policy: RetryPolicy) -> list[Wait]:
+    """All waits of a policy, for people to read."""
+    return [Wait(made, policy.wait(made, 0.0), policy.wait(made, 1.0)) for made in range(1, policy.max_attempts)]
+
+
+def _said(error: BaseException) -> str:
+    """What a user's function has raised, or what is wrong with what it returned."""
+    if isinstance(error, PolicyInvalid):
+        return str(error)
+    try:
+        return f"the policy's backoff function raised {type(error).__name__}: {error}"
+    except Exception:
+        return f"the policy's backoff function raised {type(error).__name__}"
+
+
+def _check_attempts(count: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_ATTEMPTS:
+        raise PolicyInvalid(
+            f"max_attempts must be a whole number from 1 (no retry) to {_MOST_ATTEMPTS}, not {count!r}; give a"
+            " deadline in seconds for an end by time"
+        )
+
+
+def _check_backoff(backoff: Backoff, cap: float) -> None:
+    if isinstance(backoff, type) or not callable(backoff):
+        raise PolicyInvalid(
+            "backoff must be Fixed(seconds), Exponential(first=..., factor=...) or a function from the attempts made"
+            f" to seconds, not {backoff!r}"
+        )
+    if iscoroutinefunction(backoff):
+        raise PolicyInvalid(f"backoff must be a plain function, without async, not {backoff!r}")
+    if isinstance(backoff, (Fixed, Exponential)) and backoff(1) > cap:
+        raise PolicyInvalid(
+            f"the first wait of {backoff!r} is longer than the cap of {cap:g} s: raise cap, or shorten the wait"
+        )
+
+
+def _names(what: str, kinds: tuple[type[BaseException], ...]) -> frozenset[str]:
+    if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, BaseException) for k in kinds):
+        raise PolicyInvalid(f"{what} must be a tuple of exception types, such as (TimeoutError,), not {kinds!r}")
+    if what == "retry_on" and not kinds:
+        raise PolicyInvalid("retry_on names no exception: leave it out to retry all, or use NO_RETRY to retry none")
+    return frozenset(name_of(kind) for kind in kinds)
+
+
+#: What a job gets that says nothing else: eight attempts within about an hour and a half.
+DEFAULT_RETRY = RetryPolicy()
+
+NO_RETRY = RetryPolicy(max_attempts=1)

@@ -1,0 +1,439 @@
+"""Parking's rarer turns, one by one; test_parking_machine.py has the rest."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.entry import Entry
+from streams.core.lanes import Lane
+from streams.core.offset_map import METADATA_LIMIT
+from streams.core.offsets import OffsetTracker
+from streams.core.parking import Line
+from streams.core.sizes import size_of
+from tests.unit.core.records import Job, Jobs
+
+
+def partition(
+    *,
+    start: int = 0,
+    limit_retries: int = 100,
+    limit_retry_bytes: int = 10_000,
+    ordered: bool = True,
+    limit_bytes: int = 10_000,
+) -> Jobs:
+    return Jobs(
+        OffsetTracker(start),
+        limit_jobs=1000,
+        limit_bytes=limit_bytes,
+        limit_retries=limit_retries,
+        limit_retry_bytes=limit_retry_bytes,
+        ordered=ordered,
+    )
+
+
+def opened(part: Jobs, *entries: Entry[Job], queue_end: int = 1_000_000) -> Jobs:
+    """A partition that has loaded these from its retry log."""
+    part.open_retries(OffsetTracker(0), len(entries))
+    part.load(entries)
+    part.start(queue_end)
+    return part
+
+
+def entries(*positions: int, key: bytes | None = b"a", due_ms: int = 5, size: int = 0) -> list[Entry[Job]]:
+    return [
+        Entry(Job(offset, key, bytes(size)), position, attempt=1, due_ms=due_ms, offset=offset)
+        for offset, position in enumerate(positions)
+    ]
+
+
+def write(part: Jobs, *writes: Entry[Job]) -> None:
+    assert part.retries
+    for each in writes:
+        part.wrote(each, part.retries.position)
+
+
+def is_full(part: Jobs) -> bool:
+    return part.full
+
+
+def is_roomy(part: Jobs) -> bool:
+    return part.roomy
+
+
+def is_loaded(part: Jobs) -> bool:
+    return part.loaded
+
+
+def due(part: Jobs) -> int | None:
+    return part.next_due
+
+
+def run(part: Jobs, now_ms: int) -> list[int]:
+    """Run all that is due; the positions in their order."""
+    ran = []
+    for line in part.ready(now_ms):
+        ran.append(line.entry.position)
+        while part.finish(line):
+            ran.append(line.entry.position)
+    return ran
+
+
+# -- one key ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_parked_until_its_line_is_empty() -> None:
+    part = opened(partition())
+    (lane,) = part.admit([Job(0, b"a"), Job(1, b"a")])
+    head, waiting = part.postpone(lane, 1, 50)
+    assert (head.attempt, head.due_ms, head.untried) == (1, 50, False)
+    assert (waiting.attempt, waiting.due_ms, waiting.untried) == (0, 0, True)
+    assert part.writing == 2
+    assert part.admit([Job(2, b"a"), Job(3, b"b")])[0].head.key == b"b"
+    (late,) = part.take_diverted()
+    assert part.take_diverted() == []
+    assert due(part) is None
+    write(part, head, waiting, late)
+    assert (part.writing, due(part)) == (0, 50)
+    assert run(part, 49) == []
+    assert run(part, 50) == [0, 1, 2]
+    (lane,) = part.admit([Job(4, b"a")])
+    assert lane.entry is None
+
+
+def test_a_lane_tells_what_its_head_is() -> None:
+    part = opened(partition(), *entries(0))
+    part.admit([Job(0, b"a"), Job(1, b"b")])
+    (line,) = part.ready(5)
+    assert line.entry is not None
+    assert (line.head.offset, line.entry.attempt, line.entry.due_ms) == (0, 1, 5)
+
+
+def test_a_job_that_is_due_at_the_beginning_of_time_counts_as_tried() -> None:
+    part = opened(partition())
+    (lane,) = part.admit([Job(0, b"a")])
+    (head,) = part.postpone(lane, 0, 0)
+    assert not head.untried
+
+
+def test_only_the_head_is_written_again() -> None:
+    part = opened(partition(), *entries(0, 1, 2))
+    part.admit([Job(3, b"b")])
+    (line,) = part.ready(5)
+    assert [each.position for each in part.postpone(line, 2, 70)] == [0]
+    assert due(part) is None
+    write(part, line.entry)
+    assert due(part) == 70
+    assert run(part, 70) == [0]
+    assert run(part, 70) == [1]
+
+
+@given(
+    positions=st.lists(st.integers(0, 400), unique=True, min_size=1, max_size=200),
+    takes=st.lists(st.integers(0, 3), max_size=200),
+)
+def test_a_line_is_a_sorted_list(positions: list[int], takes: list[int]) -> None:
+    """Whatever is inserted where, and however much is taken in between."""
+    first, *others = entries(*positions)
+    line: Line[Job, None] = Line(None, b"a", first, first.position)
+    model = [first.position]
+    for index, entry in enumerate(others):
+        line.insert(entry)
+        model = sorted([*model, entry.position])
+        for _ in range(takes[index] if index < len(takes) else 0):
+            assert line.take() == (len(model) > 1)
+            model = model[1:] or model
+        assert line.entry.position == model[0]
+        assert line.head is line.entry.record
+        assert len(line) == len(model)
+    assert [each for each in range(-1, 402) if line.holds(each)] == model
+    while line.take():
+        model.pop(0)
+        assert line.entry.position == model[0]
+    assert len(model) == 1
+
+
+def test_a_head_that_was_overtaken_twice_is_handed_out_once() -> None:
+    """It waits for the queue to be read on, and an earlier job of its key comes, runs, and leaves it waiting again."""
+    part = opened(partition(), *entries(7))
+    part.admit([Job(3, b"a")])
+    write(part, *part.take_diverted())
+    assert run(part, 5) == [3]
+    part.admit([Job(8, b"b")])
+    (line,) = part.ready(5)
+    assert line.entry.position == 7
+    assert part.ready(5) == []
+    assert due(part) is None
+    assert not part.finish(line)
+    assert due(part) is None
+
+
+def test_what_was_taken_does_not_stay_in_memory() -> None:
+    """A key with very many jobs behind it is drained in order, and cheaply."""
+    first, *others = entries(*range(10_000))
+    line: Line[Job, None] = Line(None, b"a", first, 0)
+    for entry in others:
+        line.insert(entry)
+    while line.take():
+        assert line._behind is not None
+        assert line._taken * 8 <= len(line._behind) + 1 or line._taken < 32
+
+
+# -- jobs that are lines of their own ---------------------------------------------------------------------------------
+
+
+def test_without_an_order_a_failing_job_holds_back_nobody() -> None:
+    part = opened(partition(ordered=False))
+    lanes = part.admit([Job(0, b"a"), Job(1, b"a"), Job(2, b"a")])
+    assert [lane.head.offset for lane in lanes] == [0, 1, 2]
+    assert len(part.postpone(lanes[0], 1, 50)) == 1
+    assert [lane.head.offset for lane in part.admit([Job(3, b"a")])] == [3]
+    assert part.take_diverted() == []
+    assert not part.finish(lanes[1])
+
+
+@pytest.mark.parametrize(("key", "ordered"), [(None, True), (b"a", False)])
+def test_a_lone_job_is_known_by_its_position(key: bytes | None, ordered: bool) -> None:
+    part = opened(partition(ordered=ordered), *entries(1, 3, key=key))
+    lanes = part.admit([Job(offset, key) for offset in range(4)])
+    assert [lane.head.offset for lane in lanes] == [0, 2]
+    assert part.offsets.pending == 2
+    assert run(part, 5) == [1, 3]
+
+
+# -- assignment -------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_admitted_before_the_retry_log_was_read() -> None:
+    part = partition()
+    part.open_retries(OffsetTracker(0), 2)
+    assert not is_loaded(part)
+    with pytest.raises(RuntimeError, match="retry log"):
+        part.admit([Job(0)])
+    part.load(entries(0)[:1])
+    with pytest.raises(RuntimeError, match="read to its end"):
+        part.start(10)
+    part.load([], read_to=2)
+    assert is_loaded(part)
+    with pytest.raises(RuntimeError, match="retry log"):
+        part.admit([Job(0)])
+    assert part.ready(1000) == []
+    part.start(10)
+    part.admit([Job(0)])
+    with pytest.raises(RuntimeError, match="assignment"):
+        part.load(entries(0))
+
+
+def test_without_a_retry_partition_it_is_as_it_was() -> None:
+    part = partition()
+    assert is_loaded(part)
+    (lane,) = part.admit([Job(0)])
+    with pytest.raises(RuntimeError, match="no retry partition"):
+        part.postpone(lane, 1, 5)
+    part.finish(lane)
+    assert part.offsets.pending == 0
+
+
+def test_what_was_finished_in_the_retry_log_is_not_loaded() -> None:
+    before = OffsetTracker(0)
+    before.read_all([0, 1, 2])
+    before.finish(1)
+    commit = before.commit()
+    part = partition()
+    part.open_retries(OffsetTracker(commit.watermark, commit.metadata), 3)
+    part.load(entries(5, 6, 7))
+    part.start(10)
+    part.admit([Job(9, b"b")])
+    assert run(part, 5) == [5]
+    assert run(part, 5) == [7]
+
+
+@pytest.mark.parametrize("attempts", [(1, 2), (2, 1), (1, 1)])
+def test_of_two_records_of_a_job_the_later_counts(attempts: tuple[int, int]) -> None:
+    first, second = entries(4, 4)
+    first.attempt, second.attempt = attempts
+    part = opened(partition(), first, second)
+    assert part.retries
+    assert part.retries.pending == 1
+    assert part.retries.dirty
+    part.admit([Job(5, b"b")])
+    (line,) = part.ready(5)
+    assert line.entry is (first if attempts[0] > attempts[1] else second)
+
+
+def test_jobs_of_a_log_that_is_gone_run_at_once_and_stand_for_no_job_of_the_new_one() -> None:
+    """The queue's topic was made anew and its retry topic was not."""
+    part = opened(partition(), *entries(100, 101), queue_end=1)
+    assert run(part, 5) == [-2]
+    assert run(part, 5) == [-1]
+    part = opened(partition(), *entries(100, 101), queue_end=1)
+    assert part.admit([Job(0, b"a")]) == []
+    assert part.admit([Job(100, b"a")]) == []
+    late = part.take_diverted()
+    assert [each.position for each in late] == [0, 100]
+    write(part, *late)
+    assert run(part, 5) == [-2]
+    assert run(part, 5) == [-1, 0, 100]
+
+
+def test_logs_that_are_gone_do_not_mix() -> None:
+    """The topic was made anew twice: what was moved below 0 keeps a position of its own, and jobs that can wait do."""
+    part = opened(partition(), *entries(-1, -2, 7, 8, 1), queue_end=5)
+    ran = []
+    while due(part) is not None:
+        ran += run(part, 5)
+    assert len(set(ran)) == len(ran) == 4
+    part.admit([Job(4, b"b")])
+    assert run(part, 5) == [1]
+
+
+def test_records_of_two_keys_at_one_position_are_two_jobs() -> None:
+    (one,) = entries(100)
+    other = Entry(Job(1, b"b"), 100, attempt=1, due_ms=5, offset=1)
+    part = opened(partition(), one, other, queue_end=1)
+    assert len(part.ready(5)) == 2
+
+
+# -- what fits in -----------------------------------------------------------------------------------------------------
+
+
+def test_too_many_retries_make_a_partition_full() -> None:
+    part = opened(partition(limit_retries=8), *entries(*range(8), key=None))
+    part.admit([Job(8, b"b")])
+    assert is_full(part)
+    lines = part.ready(5)
+    for line in lines[:2]:
+        part.finish(line)
+    assert not is_full(part)
+    assert not is_roomy(part)
+    part.finish(lines[2])
+    assert is_roomy(part)
+
+
+def test_too_many_bytes_of_retries_make_a_partition_full() -> None:
+    part = opened(partition(limit_retry_bytes=1000), *entries(*range(10), key=None, size=100))
+    part.admit([Job(10, b"b")])
+    assert is_full(part)
+    for line in part.ready(5)[:3]:
+        part.finish(line)
+    assert is_roomy(part)
+
+
+def test_a_full_partition_reads_on_for_those_that_wait_for_it() -> None:
+    """More is parked than fits in, and none of it may run before the queue was read past it."""
+    part = opened(partition(limit_retries=4), *entries(*range(8)))
+    assert is_roomy(part)
+    assert not is_full(part)
+    part.admit([Job(offset, b"a") for offset in range(8)])
+    assert is_full(part)
+    assert run(part, 5) == [0]
+
+
+def test_bytes_move_with_their_jobs() -> None:
+    """What is on its way to the retry log still counts as the queue's, what is there does not, and nothing is left."""
+    part = opened(partition(limit_bytes=200, limit_retry_bytes=400))
+    (lane,) = part.admit([Job(0, b"a", bytes(100)), Job(1, b"a", bytes(100))])
+    writes = part.postpone(lane, 1, 5)
+    assert is_full(part)
+    write(part, *writes)
+    assert is_roomy(part)
+    part.admit([Job(2, b"a", bytes(200))])
+    assert is_full(part)
+    write(part, *part.take_diverted())
+    assert is_full(part)
+    assert run(part, 5) == [0, 1, 2]
+    assert (part._bytes, part._parked_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_keys_and_headers_of_parked_jobs_count_too(seen: bool) -> None:
+    """Large headers as well, whether the queue's sample has seen that there are some or not."""
+    part = opened(partition(limit_bytes=1_000_000, limit_retry_bytes=3500))
+    large = (("trace", bytes(3000)),)
+    batch = [Job(0, b"a" * 100, None, large if seen else ()), Job(1, b"a" * 100, bytes(300), large)]
+    (lane,) = part.admit(batch)
+    other = Job(2, b"b", None, large if seen else ())
+    part.admit([other])
+    writes = part.postpone(lane, 1, 5)
+    assert part._bytes == size_of(batch[0]) + size_of(batch[1]) + size_of(other)
+    write(part, *writes)
+    assert part._parked_bytes == size_of(batch[0]) + size_of(batch[1])
+    assert is_full(part)
+    part.admit([Job(3, b"a" * 100, None, large)])
+    write(part, *part.take_diverted())
+    assert run(part, 5) == [0, 1, 3]
+    assert part._parked_bytes == 0
+    assert part._bytes == size_of(other)
+
+
+def test_a_map_of_retries_that_grows_large_makes_a_partition_full() -> None:
+    part = opened(partition(limit_retries=1_000_000), *entries(*range(20_000), key=None))
+    part.admit([Job(20_000, b"b")])
+    lines = part.ready(5)
+    assert not is_full(part)
+    for line in lines[1::2]:
+        part.finish(line)
+    retries = part.retries
+    assert retries
+    retries.acknowledge(retries.commit())
+    assert retries.map_size > METADATA_LIMIT * 3 // 4
+    assert is_full(part)
+    for line in lines[:15_000:2]:
+        part.finish(line)
+    retries.commit()
+    assert is_roomy(part)
+
+
+def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:
+    """The worst case of the queue's own map would have called this too much long before."""
+    part = opened(partition(limit_retries=1_000_000, limit_retry_bytes=1_000_000), *entries(*range(100_000)))
+    part.admit([Job(100_000, b"b")])
+    (line,) = part.ready(5)
+    for _ in range(50):
+        assert part.retries
+        write(part, *part.postpone(line, 1, 5))
+        part.ready(5)
+        part.retries.commit()
+    assert part.retries
+    assert part.retries.map_size < 100
+    assert part.retries.room < 0
+    assert not is_full(part)
+
+
+# -- a partition that is lost -----------------------------------------------------------------------------------------
+
+
+def test_a_partition_that_is_lost_while_it_loads_does_nothing() -> None:
+    part = partition()
+    part.open_retries(OffsetTracker(0), 2)
+    part.load(entries(4, 5)[:1])
+    part.lose()
+    part.start(10)
+    part.load(entries(4, 5)[1:])
+    assert part.retries
+    assert part.retries.position == 1
+    assert part.admit([Job(0)]) == []
+    assert part.ready(1000) == []
+
+
+def test_what_a_lost_partition_has_diverted_is_not_written() -> None:
+    part = opened(partition(), *entries(0))
+    part.admit([Job(1, b"a")])
+    part.lose()
+    assert part.take_diverted() == []
+
+
+def test_a_lost_partition_does_nothing() -> None:
+    part = opened(partition(), *entries(0))
+    lanes: list[Lane[Job, Jobs]] = part.admit([Job(1, b"b"), Job(2, b"c")])
+    (late,) = part.postpone(lanes[1], 1, 5)
+    part.lose()
+    before = part.offsets.commit()
+    assert due(part) is None
+    assert part.ready(1000) == []
+    assert part.admit([Job(3)]) == []
+    assert part.postpone(lanes[0], 1, 5) == []
+    part.wrote(late, 7)
+    assert part.offsets.commit() == before
+    assert part.offsets.position == 3

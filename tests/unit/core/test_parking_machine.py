@@ -1,0 +1,212 @@
+"""Queue and retry partition against a model; and that the model goes red when a rule of parking is switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from streams.core.entry import NOT_WRITTEN, Entry
+from streams.core.lanes import Lane
+from streams.core.loading import Loading
+from streams.core.offsets import OffsetTracker
+from streams.core.parking import Line, Parking
+from tests.unit.core.parked_machine import ParkingMachine
+from tests.unit.core.records import Job, Jobs
+
+
+class LooseMachine(ParkingMachine):
+    """The same without an order: a failing job holds back nobody."""
+
+    ordered = False
+
+
+TestParking = ParkingMachine.TestCase
+TestParking.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)
+
+TestLoose = LooseMachine.TestCase
+TestLoose.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+
+HUNT = settings(
+    max_examples=4000,
+    stateful_step_count=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class NothingIsParked(Jobs):
+    """A failing job goes to the retry log alone, and the others of its key run on (Spring's retry topics)."""
+
+    def _divert(self, records: Sequence[Job]) -> list[Job]:
+        others = [record for record in records if not self._holds(record)]
+        self._parking.read_on(self.offsets.position)
+        return others
+
+    def _holds(self, record: Job) -> bool:
+        line = self._parking.find(record.key, record.offset)
+        if line is None or not line.holds(record.offset):
+            return False
+        self.offsets.finish(record.offset)
+        return True
+
+
+class LeavesTheLaneInMemory(Jobs):
+    """What waits in memory behind a failing job is not diverted, and runs when the key is out of its line."""
+
+    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[Entry[Job]]:
+        rest, lane.rest = lane.rest, None
+        writes = super().postpone(lane, attempt, due_ms)
+        for record in rest or ():
+            self._lanes.add(record.key, record)
+        return writes
+
+
+class StartsTheQueueFirst(Jobs):
+    """The queue is started while the retry log is yet to be read."""
+
+    queue_end = 0
+    later: Loading[Job] | None = None
+
+    def start(self, queue_end: int) -> None:
+        self.queue_end = queue_end
+        self.later, self._loading = self._loading, None
+
+    def ready(self, now_ms: int) -> list[Line[Job, Jobs]]:
+        if self.later is not None:
+            self._loading, self.later = self.later, None
+            super().start(self.queue_end)
+        return super().ready(now_ms)
+
+
+class LoadsNothing(Jobs):
+    """The parked jobs of another worker are none of this one's."""
+
+    def load(self, entries: Sequence[Entry[Job]], read_to: int | None = None) -> None:
+        super().load(entries, read_to)
+        assert self._loading
+        self._loading._entries.clear()
+
+
+class FinishesBeforeTheBrokerHasIt(Jobs):
+    """A job's old record is finished when the new one is sent, not when it is acknowledged."""
+
+    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[Entry[Job]]:
+        writes = super().postpone(lane, attempt, due_ms)
+        for entry in writes:
+            if entry.offset == NOT_WRITTEN and not self.lost:
+                self.offsets._pending.pop(entry.position)
+                self.offsets._finished += 1
+        return writes
+
+    def wrote(self, entry: Entry[Job], offset: int) -> None:
+        if entry.offset == NOT_WRITTEN and not self.lost:
+            self.offsets._pending.setdefault(entry.position)
+        super().wrote(entry, offset)
+
+
+class ForgetsTheFormerRecord(Jobs):
+    """A retry that fails again leaves its earlier record unfinished."""
+
+    def wrote(self, entry: Entry[Job], offset: int) -> None:
+        former = entry.offset
+        super().wrote(entry, offset)
+        if former != NOT_WRITTEN and self.retries and not self.lost:
+            self.retries.wrote(former)
+
+
+class RunsWhatIsStillBeingWritten(Jobs):
+    """A line's next job runs before its record is acknowledged."""
+
+    def _finish_parked(self, line: Line[Job, Jobs]) -> bool:
+        ready = super()._finish_parked(line)
+        return ready or (len(self._lines) > 0 and line.entry.untried and line.entry.writing)
+
+
+class GoesOnWhenLost(Jobs):
+    """A revocation does not fence."""
+
+    def lose(self) -> None:
+        """Forget to."""
+
+
+PARTITIONS = [
+    NothingIsParked,
+    LeavesTheLaneInMemory,
+    StartsTheQueueFirst,
+    LoadsNothing,
+    FinishesBeforeTheBrokerHasIt,
+    ForgetsTheFormerRecord,
+    RunsWhatIsStillBeingWritten,
+    GoesOnWhenLost,
+]
+
+
+@pytest.mark.parametrize("faulty", PARTITIONS)
+def test_a_faulty_partition_is_found(faulty: type[Jobs]) -> None:
+    class Machine(ParkingMachine):
+        partition_type = faulty
+
+    assert_found(Machine)
+
+
+def not_read_past(self: Parking[Any, Any], line: Line[Any, Any], read_to: int, *, true: Any = Parking.wait) -> None:
+    true(self, line, 1 << 62)
+
+
+def at_once(self: Parking[Any, Any], now_ms: int, *, true: Any = Parking.ready) -> list[Line[Any, Any]]:
+    return list(true(self, now_ms + 1000))
+
+
+def holds_nothing(self: Line[Any, Any], position: int) -> bool:
+    del self, position
+    return False
+
+
+def at_the_end(self: Line[Any, Any], entry: Entry[Any]) -> None:
+    self._behind = [*(self._behind or ())[self._taken :], entry]
+    self._taken = 0
+
+
+def acknowledged_in_order(self: OffsetTracker, offset: int) -> None:
+    self.read(offset)
+    self._pending.setdefault(max(offset, self.position - 1))
+
+
+def keeps_the_older(self: Loading[Any], key: bytes | None, entry: Entry[Any]) -> int | None:
+    other = self._entries.setdefault((entry.position, key), entry)
+    return None if other is entry else entry.offset
+
+
+def never_wakes(self: Parking[Any, Any], read_to: int) -> None:
+    """Forget those who wait for the queue to be read."""
+
+
+#: What a rule is without: the method that holds it, and what takes its place.
+RULES = {
+    "turn: the queue was read past it": (Parking, "wait", not_read_past),
+    "turn: it is due": (Parking, "ready", at_once),
+    "turn: those that wait are woken": (Parking, "read_on", never_wakes),
+    "position: at most one entry": (Line, "holds", holds_nothing),
+    "order: a line is sorted": (Line, "insert", at_the_end),
+    "position: the last copy counts": (Loading, "add", keeps_the_older),
+    "finish: late acknowledgements": (OffsetTracker, "wrote", acknowledged_in_order),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_is_switched_off_is_missed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, without = RULES[rule]
+    monkeypatch.setattr(owner, name, without)
+    assert_found(ParkingMachine)
+
+
+def assert_found(machine: type[ParkingMachine]) -> None:
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(machine, settings=HUNT)

@@ -1,0 +1,421 @@
+"""Retry decisions: what the policy promises, for any policy and any failure."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import streams.errors
+from streams.core.backoff import LONGEST, Exponential, Fixed, PolicyInvalid
+from streams.core.outcome import Failed, name_of
+from streams.core.retry import (
+    _PERMANENT,
+    DEFAULT_RETRY,
+    NO_RETRY,
+    Again,
+    Bury,
+    Jitter,
+    RetryPolicy,
+    Wait,
+    decide,
+    timetable,
+)
+from streams.errors import JobTimeout, PermanentError, Retry, Snooze
+
+NOW = 1_700_000_000_000
+
+jitters: st.SearchStrategy[Jitter] = st.sampled_from(["full", "equal", "none"])
+lucks = st.floats(0, 1, exclude_max=True)
+backoffs = st.one_of(
+    st.builds(Fixed, st.floats(0, 100)),
+    st.builds(Exponential, first=st.floats(0, 100), factor=st.floats(1, 1000)),
+    st.builds(lambda step: lambda attempt: attempt * step, st.floats(0, 10)),
+)
+policies = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(1, 10_000),
+    backoff=backoffs,
+    cap=st.floats(100, 1e6),
+    jitter=jitters,
+    deadline=st.none() | st.floats(1, 1e6),
+)
+failures = st.sampled_from([OSError("refused"), KeyError("x"), Retry(3), Snooze(3), Retry(0), Snooze(0)]).map(Failed.of)
+
+
+class ShopError(Exception):
+    pass
+
+
+class CardError(ShopError, ConnectionError):
+    pass
+
+
+class OutOfStock(PermanentError):
+    pass
+
+
+def after(policy: RetryPolicy, error: BaseException, *, attempt: int = 0, **options: Any) -> Again | Bury:
+    given_ = {"now_ms": NOW, "since_ms": NOW, "luck": 0.5, **options}
+    return decide(policy, Failed.of(error), attempt=attempt, **given_)
+
+
+# -- for any policy ---------------------------------------------------------------------------------------------------
+
+
+@given(
+    policies,
+    failures,
+    st.integers(0, 10_001),
+    st.integers(0, 2**41),
+    st.none() | st.integers(0, 2**41),
+    lucks,
+    st.none() | st.integers(0, 10**9),
+)
+def test_a_decision_keeps_its_bounds(
+    policy: RetryPolicy,
+    failed: Failed,
+    attempt: int,
+    now_ms: int,
+    since_ms: int | None,
+    luck: float,
+    own: int | None,
+) -> None:
+    """Never before now, never beyond the deadline, never more attempts than the maximum, and one attempt at a time."""
+    decision = decide(policy, failed, attempt=attempt, now_ms=now_ms, since_ms=since_ms, luck=luck, max_attempts=own)
+    most = policy.max_attempts if own is None else own
+    if isinstance(decision, Bury):
+        assert policy.deadline is not None or (attempt + 1 >= most and not failed.snooze)
+        return
+    assert decision.due_ms >= now_ms
+    assert decision.attempt == attempt + (not failed.snooze)
+    assert failed.snooze or decision.attempt < most
+    if policy.deadline is not None:
+        assert decision.due_ms <= (now_ms if since_ms is None else since_ms) + policy.deadline * 1000
+    if failed.retry_in is not None:
+        assert decision.due_ms == now_ms + failed.retry_in * 1000
+    else:
+        assert decision.due_ms <= now_ms + policy.cap * 1000 + 0.5
+
+
+@given(st.integers(1, 400), policies, failures.filter(lambda failed: not failed.snooze), lucks)
+def test_a_job_that_always_fails_comes_to_an_end(most: int, policy: RetryPolicy, failed: Failed, luck: float) -> None:
+    attempt = runs = 0
+    now_ms = NOW
+    while True:
+        runs += 1
+        decision = decide(policy, failed, attempt=attempt, now_ms=now_ms, since_ms=NOW, luck=luck, max_attempts=most)
+        if isinstance(decision, Bury):
+            break
+        attempt, now_ms = decision.attempt, decision.due_ms
+        assert attempt == runs
+    assert runs == most or (policy.deadline is not None and runs < most)
+
+
+@given(st.floats(0, 1000), st.floats(1, 1000), st.integers(1, 10**9))
+def test_exponential_waits_do_not_shrink(first: float, factor: float, attempt: int) -> None:
+    backoff = Exponential(first=first, factor=factor)
+    assert backoff(1) == first
+    assert first <= backoff(attempt) <= backoff(attempt + 1) <= LONGEST
+
+
+@given(st.integers(1, 8), st.floats(0, 1000), st.integers(1, 9))
+def test_exponential_waits_grow_by_their_factor(factor: int, first: float, attempt: int) -> None:
+    backoff = Exponential(first=first, factor=factor)
+    if backoff(attempt + 1) < LONGEST:
+        assert math.isclose(backoff(attempt + 1), factor * backoff(attempt))
+
+
+def test_a_whole_factor_costs_no_time() -> None:
+    """A header may say that a billion attempts were made; the power would be a number of gigabytes."""
+    assert Exponential(first=1, factor=3)(10**9) == LONGEST
+
+
+@given(policies, st.integers(1, 10_000), lucks)
+def test_chance_keeps_within_its_share(policy: RetryPolicy, attempt: int, luck: float) -> None:
+    whole = min(policy.backoff(attempt), policy.cap)
+    least = {"none": whole, "equal": whole / 2, "full": 0.0}[policy.jitter]
+    wait = policy.wait(attempt, luck)
+    assert least <= wait <= whole
+    assert policy.wait(attempt, 0.0) == least
+    if policy.jitter != "none" and whole > 1:
+        assert policy.wait(attempt, 0.0) < policy.wait(attempt, 0.5) < policy.wait(attempt, 0.999)
+
+
+@given(policies.filter(lambda policy: policy.max_attempts < 100), lucks)
+def test_the_timetable_says_what_happens(policy: RetryPolicy, luck: float) -> None:
+    table = timetable(policy)
+    assert [row.attempt for row in table] == [*range(1, policy.max_attempts)]
+    for row in table:
+        assert row.earliest <= policy.wait(row.attempt, luck) <= row.latest
+
+
+# -- the defaults -----------------------------------------------------------------------------------------------------
+
+
+def test_the_default_policy() -> None:
+    """The README states it."""
+    assert timetable(DEFAULT_RETRY) == [
+        Wait(1, 0.5, 1),
+        Wait(2, 2, 4),
+        Wait(3, 8, 16),
+        Wait(4, 32, 64),
+        Wait(5, 128, 256),
+        Wait(6, 512, 1024),
+        Wait(7, 1800, 3600),
+    ]
+
+
+def test_no_retry_is_none() -> None:
+    assert after(NO_RETRY, OSError()) == Bury("")
+    assert timetable(NO_RETRY) == []
+    assert isinstance(after(NO_RETRY, Snooze(1)), Again)
+
+
+def test_policies_are_values() -> None:
+    assert RetryPolicy(max_attempts=3) == RetryPolicy(max_attempts=3) != DEFAULT_RETRY
+    assert hash(RetryPolicy()) == hash(DEFAULT_RETRY)
+    assert pickle.loads(pickle.dumps(DEFAULT_RETRY)) == DEFAULT_RETRY
+    assert copy.copy(RetryPolicy(never=(KeyError,)))._refused == _PERMANENT | {"KeyError"}
+    with pytest.raises(AttributeError):
+        DEFAULT_RETRY.cap = 3  # type: ignore[misc]
+
+
+# -- what a failure says ----------------------------------------------------------------------------------------------
+
+
+def test_at_the_last_attempt_a_job_is_given_up() -> None:
+    policy = RetryPolicy(max_attempts=3, backoff=Fixed(2), jitter="none")
+    assert after(policy, OSError(), attempt=1) == Again(NOW + 2000, 2)
+    assert after(policy, OSError(), attempt=2) == Bury("(gave up after 3 attempts)")
+    assert after(policy, OSError(), attempt=50) == Bury("(gave up after 51 attempts)")
+
+
+def test_a_jobs_own_maximum_replaces_the_policys() -> None:
+    policy = RetryPolicy(max_attempts=3)
+    assert after(policy, OSError(), attempt=1, max_attempts=2) == Bury("(gave up after 2 attempts)")
+    assert isinstance(after(policy, OSError(), attempt=7, max_attempts=9), Again)
+    assert after(policy, OSError(), max_attempts=0) == Bury("")
+
+
+@pytest.mark.parametrize(
+    ("error", "retried"),
+    [(CardError(), True), (ShopError(), True), (ConnectionError(), False), (KeyError(), False)],
+)
+def test_only_what_is_listed_is_retried(error: Exception, retried: bool) -> None:
+    assert isinstance(after(RetryPolicy(retry_on=(ShopError,)), error), Again) == retried
+
+
+@pytest.mark.parametrize(
+    ("error", "retried"),
+    [(CardError(), False), (ConnectionError(), False), (ShopError(), True), (KeyError(), True)],
+)
+def test_what_is_never_retried_wins(error: Exception, retried: bool) -> None:
+    policy = RetryPolicy(never=(ConnectionError,), retry_on=(ShopError, OSError, KeyError))
+    assert isinstance(after(policy, error), Again) == retried
+
+
+@pytest.mark.parametrize("error", [PermanentError("gone"), OutOfStock("gone")])
+def test_a_permanent_error_is_never_retried(error: PermanentError) -> None:
+    decision = after(RetryPolicy(retry_on=(PermanentError, OutOfStock)), error)
+    assert decision == Bury("(never retried: its kind is permanent by the job's policy)")
+
+
+def test_what_is_permanent_is_an_error_of_ours() -> None:
+    """The core knows these by name only."""
+    assert {name_of(vars(streams.errors)[name.rpartition(".")[2]]) for name in _PERMANENT} == _PERMANENT
+
+
+def test_a_failure_without_kinds_is_of_its_type() -> None:
+    failed = Failed(name_of(JobTimeout), "too long", "")
+    decision = decide(RetryPolicy(never=(JobTimeout,)), failed, attempt=0, now_ms=NOW, since_ms=None, luck=0.0)
+    assert isinstance(decision, Bury)
+
+
+def test_a_retry_at_a_time_of_its_own_counts_and_knows_no_lists() -> None:
+    policy = RetryPolicy(max_attempts=2, cap=60, retry_on=(KeyError,), never=(Exception,))
+    assert after(policy, Retry(90.5)) == Again(NOW + 90_500, 1)
+    assert after(policy, Retry(90.5), attempt=1) == Bury("(gave up after 2 attempts)")
+
+
+def test_a_snooze_does_not_count() -> None:
+    policy = RetryPolicy(max_attempts=2, never=(Exception,))
+    assert after(policy, Snooze(7), attempt=0) == Again(NOW + 7000, 0)
+    assert after(policy, Snooze(7), attempt=1) == Again(NOW + 7000, 1)
+    assert after(policy, Snooze(7), attempt=4, max_attempts=3) == Again(NOW + 7000, 4)
+
+
+@pytest.mark.parametrize("error", [OSError(), Retry(2), Snooze(2)])
+def test_nothing_is_tried_beyond_its_deadline(error: Exception) -> None:
+    policy = RetryPolicy(backoff=Fixed(2), jitter="none", deadline=10)
+    assert isinstance(after(policy, error, since_ms=NOW - 8_000), Again)
+    decision = after(policy, error, since_ms=NOW - 8_001)
+    assert isinstance(decision, Bury)
+    assert "the next would come after its deadline of 10 s" in decision.reason_suffix
+    assert isinstance(after(policy, error, since_ms=None), Again)
+
+
+# -- functions of users -----------------------------------------------------------------------------------------------
+
+
+def raises(attempt: int) -> float:
+    raise LookupError("no row")
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def unspeakable(attempt: int) -> float:
+    raise Unspeakable
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda attempt: -1, "seconds from 0"),
+        (lambda attempt: float("nan"), "not nan"),
+        (lambda attempt: float("inf"), "not inf"),
+        (lambda attempt: None, "not None"),
+        (lambda attempt: "3", "not '3'"),
+        (lambda attempt: True, "not True"),
+        (lambda attempt: 10**400, "seconds from 0"),
+        (lambda: 1, "raised TypeError"),
+        (raises, "raised LookupError: no row"),
+        (unspeakable, "raised Unspeakable"),
+        (sys.exit, "raised SystemExit"),
+        (lambda attempt: "x" * 10**6, "not 'xxx"),
+    ],
+)
+def test_a_function_that_cannot_say_ends_the_job(function: Callable[..., Any], says: str) -> None:
+    decision = after(RetryPolicy(backoff=function), OSError())
+    assert isinstance(decision, Bury)
+    assert "not retried: the policy's backoff function" in decision.reason_suffix
+    assert says in decision.reason_suffix
+    assert len(decision.reason_suffix) < 1000
+
+
+def test_a_function_is_told_how_many_attempts_were_made_and_is_capped() -> None:
+    policy = RetryPolicy(backoff=lambda attempt: attempt * 10.0, jitter="none", cap=25)
+    assert [row.latest for row in timetable(policy)][:4] == [10, 20, 25, 25]
+    assert after(policy, OSError(), attempt=1) == Again(NOW + 20_000, 2)
+
+
+async def asynchronous(attempt: int) -> float:
+    return float(attempt)
+
+
+# -- misuse -----------------------------------------------------------------------------------------------------------
+
+NO_SECONDS: list[Any] = [-1, -0.001, float("nan"), float("inf"), LONGEST * 2, 10**400, "3", None, True, [], 1j]
+
+
+@pytest.mark.parametrize("value", NO_SECONDS)
+def test_seconds_that_are_none(value: Any) -> None:
+    for make in (
+        Fixed,
+        lambda seconds: Exponential(first=seconds),
+        lambda seconds: RetryPolicy(cap=seconds),
+        Retry,
+        Snooze,
+    ):
+        with pytest.raises(PolicyInvalid, match="must be a number of seconds from 0 to"):
+            make(value)
+
+
+@pytest.mark.parametrize("value", [0, *(each for each in NO_SECONDS if each is not None)])
+def test_a_deadline_that_is_none(value: Any) -> None:
+    with pytest.raises(PolicyInvalid, match="deadline must be a number of seconds from"):
+        RetryPolicy(deadline=value)
+
+
+@pytest.mark.parametrize("count", [0, -1, 10_001, 1.5, "3", None, True, float("inf")])
+def test_attempts_that_are_none(count: Any) -> None:
+    with pytest.raises(PolicyInvalid, match=r"max_attempts must be a whole number from 1 \(no retry\) to 10000"):
+        RetryPolicy(max_attempts=count)
+
+
+@pytest.mark.parametrize("factor", [0.99, 0, -2, float("nan"), float("inf"), 1001, "4", None, True])
+def test_a_factor_that_is_none(factor: Any) -> None:
+    with pytest.raises(PolicyInvalid, match=r"factor must be a number from 1 .*use Fixed"):
+        Exponential(factor=factor)
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"backoff": 5}, r"Fixed\(seconds\), Exponential"),
+        ({"backoff": Fixed}, r"Fixed\(seconds\), Exponential"),
+        ({"backoff": asynchronous}, "without async"),
+        ({"backoff": None}, r"Fixed\(seconds\), Exponential"),
+        ({"backoff": Exponential(first=10), "cap": 5}, "raise cap"),
+        ({"backoff": Fixed(7200)}, "raise cap"),
+        ({"jitter": "some"}, '"equal", "full" or "none"'),
+        ({"jitter": None}, '"equal", "full" or "none"'),
+        ({"jitter": ["none"]}, '"equal", "full" or "none"'),
+        ({"retry_on": KeyError}, "tuple of exception types"),
+        ({"retry_on": [KeyError]}, "tuple of exception types"),
+        ({"retry_on": ()}, "NO_RETRY"),
+        ({"retry_on": (int,)}, "tuple of exception types"),
+        ({"never": (KeyError("x"),)}, "tuple of exception types"),
+        ({"never": ("KeyError",)}, "tuple of exception types"),
+        ({"never": None}, "tuple of exception types"),
+    ],
+)
+def test_a_policy_that_cannot_work(options: dict[str, Any], remedy: str) -> None:
+    with pytest.raises(PolicyInvalid, match=remedy):
+        RetryPolicy(**options)
+
+
+# -- the exceptions of handlers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Retry, Snooze])
+def test_what_comes_back_says_when(kind: type[Retry] | type[Snooze]) -> None:
+    error = kind(in_=timedelta(minutes=2), reason="the shop is closed")
+    assert (error.in_, error.reason, str(error)) == (120.0, "the shop is closed", "the shop is closed")
+    assert str(kind(in_=3)) == f"{kind.__name__} in 3 s"
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.in_, again.reason) == (kind, 120.0, "the shop is closed")
+    with pytest.raises(TypeError, match="reason must be text"):
+        kind(3, reason=7)  # type: ignore[arg-type]
+
+
+class Later(Snooze):
+    """Forgets what its base needs."""
+
+    def __init__(self, when: Any = None) -> None:
+        if when is not None:
+            self.in_ = when
+
+
+@pytest.mark.parametrize("error", [Later(), Later(-5), Later(math.nan), Later("soon")])
+def test_what_does_not_say_when_fails_like_any_other(error: Later) -> None:
+    failed = Failed.of(error)
+    assert (failed.retry_in, failed.snooze) == (None, False)
+    assert after(RetryPolicy(backoff=Fixed(2), jitter="none"), error) == Again(NOW + 2000, 1)
+    assert Failed.of(Later(5)).retry_in == 5.0
+
+
+def test_a_failure_is_plain_data() -> None:
+    """It may come from another process, which need not have the classes of this one."""
+    failed = Failed.of(CardError("declined"))
+    assert failed.kinds[:2] == (f"{__name__}.CardError", f"{__name__}.ShopError")
+    assert failed.kinds[-2:] == ("Exception", "BaseException")
+    assert {"ConnectionError", "OSError"} < set(failed.kinds)
+    assert "object" not in failed.kinds
+    assert (failed.retry_in, failed.snooze) == (None, False)
+    assert pickle.loads(pickle.dumps(failed)) == failed
+    told = pickle.loads(pickle.dumps(Failed.of(Snooze(4))))
+    assert (told.retry_in, told.snooze) == (4.0, True)
+    told = Failed.of(Retry(5))
+    assert (told.retry_in, told.snooze, told.error_type) == (5.0, False, "streams.errors.Retry")
