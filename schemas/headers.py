@@ -31,6 +31,7 @@ DEDUP_TTL_MS = "job-dedup-ttl-ms"
 PARENT = "job-parent"
 ORIGIN = "job-origin"
 PARKED = "job-parked"
+POSITION = "job-position"
 ERROR_TYPE = "job-error-type"
 ERROR_MESSAGE = "job-error-message"
 ERROR_STACK = "job-error-stack"
@@ -68,6 +69,14 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class RetryState(NamedTuple):
+    """Where a job of a retry topic stands."""
+
+    position: int  # its offset in the queue's log; below 0 if that log is gone, or it is not known
+    attempt: int  # attempts already made
+    due_ms: int  # epoch milliseconds before which it must not run; 0 if it was diverted untried
 
 
 class Metadata(NamedTuple):
@@ -247,6 +256,70 @@ def with_failure(
     ]
 
 
+def with_retry(
+    original: Headers | None,
+    *,
+    origin: Origin,
+    state: RetryState,
+    failure: tuple[str, str] | None,
+    now_ms: int,
+) -> list[tuple[str, bytes | None]]:
+    """Headers of a job's record in the retry topic: the original ones, and where it stands.
+
+    failure  type and message of the error that brought it here; None if it was diverted untried
+
+    Its stack trace is the dead letter's alone: a retry record is read again on every assignment. Broken headers stay as
+    they are, as in with_failure.
+    """
+    replaced = _RETRY if failure is None else _RETRY_AND_FAILURE
+    kept = [header for header in original or () if header[0] not in replaced]
+    found = dict(kept)
+    if not _readable_origin(found):
+        kept.append((ORIGIN, str(origin).encode()))
+    kept.append((POSITION, b"%d" % state.position))
+    kept.append((ATTEMPT, b"%d" % state.attempt))
+    kept.append((NOT_BEFORE, b"%d" % state.due_ms) if state.due_ms else (PARKED, b"1"))
+    if failure is None:
+        return kept
+    now = b"%d" % now_ms
+    if not _readable_time(found, FIRST_FAILED_AT):
+        kept.append((FIRST_FAILED_AT, now))
+    error_type, message = failure
+    return [
+        *kept,
+        (ERROR_TYPE, capped(error_type, TEXT_LIMIT)),
+        (ERROR_MESSAGE, capped(message, MESSAGE_LIMIT)),
+        (LAST_FAILED_AT, now),
+    ]
+
+
+def retry_state(headers: Headers | None, offset: int) -> RetryState:
+    """Reads where a job of a retry topic stands, from its headers and its own offset there.
+
+    Never raises, since such a record must not be lost: without a readable time it is due at once, without a readable
+    number of attempts it was tried once, and without a readable position it comes before the jobs that have one, in the
+    order of the retry topic.
+    """
+    found = dict(headers or ())
+    position = found.get(POSITION) or b""
+    known = position.removeprefix(b"-").isdigit() and len(position) <= _POSITION_DIGITS
+    attempt = _count_or(found, ATTEMPT, 9)
+    due_ms = _count_or(found, NOT_BEFORE, 18)
+    untried = due_ms is None and found.get(PARKED) == b"1"
+    return RetryState(
+        int(position) if known else offset - _BELOW_ALL,
+        (0 if untried else 1) if attempt is None else attempt,
+        0 if untried else max(1, due_ms or 0),
+    )
+
+
+def _count_or(found: Mapping[str, bytes | None], name: str, digits: int) -> int | None:
+    try:
+        return _number(found, name, digits, "")
+    except HeaderInvalid:
+        return None
+
+
 def capped(text: str, limit: int, *, keep_end: bool = False) -> bytes:
     """UTF-8 of a text, cut to `limit` bytes between characters; a stack keeps its end, where the cause stands."""
     encoded = text.encode("utf-8", "replace")
@@ -269,6 +342,11 @@ _CUT = "…".encode()
 _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _FAILURE = frozenset({ERROR_TYPE, ERROR_MESSAGE, ERROR_STACK, LAST_FAILED_AT})
 _FAILURE_AND_ATTEMPT = _FAILURE | {ATTEMPT}
+_RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, ERROR_STACK})
+_RETRY_AND_FAILURE = _RETRY | _FAILURE
+#: Digits of a position and its sign: the longest is far from what _BELOW_ALL makes of an offset.
+_POSITION_DIGITS = 18
+_BELOW_ALL = 4 * 10**18
 
 
 @lru_cache(maxsize=1024)
