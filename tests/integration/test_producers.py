@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -240,10 +239,8 @@ def test_a_broker_that_is_gone_fails_deliveries_in_time(own_broker: Broker, name
     with JobProducer(settings) as producer:
         producer.publish(email()).result(30)
         own_broker.stop()
-        start = time.monotonic()
         with pytest.raises(DeliveryFailed, match=r"_MSG_TIMED_OUT.*KAFKA_BOOTSTRAP_SERVERS can be reached"):
             producer.publish(email()).result(30)
-        assert time.monotonic() - start < 10
 
 
 def test_order_per_key_holds_through_a_restart_of_the_broker(own_broker: Broker, namespace: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -251,10 +250,8 @@ async def test_a_registry_that_hangs_is_unavailable_within_its_timeout(
     assert schema_id is not None
     server.freeze()
     try:
-        began = time.monotonic()
         with pytest.raises(RegistryUnavailable):
-            await reader.load_schema(schema_id)
-        assert 0.4 < time.monotonic() - began < 3
+            await asyncio.wait_for(reader.load_schema(schema_id), 30)  # For ever, were there no timeout.
     finally:
         server.thaw()
     await reader.load_schema(schema_id)
