@@ -136,11 +136,11 @@ def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> M
     """Reads a record's headers; raises HeaderInvalid for one that steers the job and cannot be understood."""
     found: dict[str, bytes | None] = dict(headers or ())
     place = Origin(topic, partition, offset)
-    job_id = _text(found, CE_ID) if CE_ID in found else f"{topic}-{partition}-{offset}"
     if _STEERING.isdisjoint(found):
-        return Metadata(job_id, place, found)
+        return Metadata(_id(found, place), place, found)
+    origin = parse_origin(found[ORIGIN]) if ORIGIN in found else None
     return Metadata(
-        job_id,
+        _id(found, origin or place),
         place,
         found,
         attempt=_number(found, ATTEMPT, 9, _COUNT) or 0,
@@ -149,7 +149,7 @@ def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> M
         timeout_ms=_timeout(found),
         max_attempts=_number(found, MAX_ATTEMPTS, 9, _COUNT),
         parent=_optional_text(found, PARENT),
-        origin=parse_origin(found[ORIGIN]) if ORIGIN in found else None,
+        origin=origin,
         parked=_flag(found, PARKED),
         dedup_key=_optional_text(found, DEDUP_KEY),
         dedup_ttl_ms=_number(found, DEDUP_TTL_MS, 18, _MILLIS),
@@ -234,10 +234,11 @@ def with_failure(
 ) -> list[tuple[str, bytes | None]]:
     """Adds a failure to a record's headers, for its retry or dead-letter record.
 
-    Everything else stays, broken headers too: ours come last, and of several with one name the last counts. The origin
-    and the time of the first failure are added only where no readable one exists. Message and stack are capped.
+    Everything else stays, broken headers too: ours come last, and of several with one name the last counts. With the
+    number of attempts made goes what a retry record said of the next. The origin and the time of the first failure
+    are added only where no readable one exists. Message and stack are capped.
     """
-    replaced = _FAILURE if attempt is None else _FAILURE_AND_ATTEMPT
+    replaced = _FAILURE if attempt is None else _FAILURE_AND_RETRY
     kept = [header for header in original or () if header[0] not in replaced]
     found = dict(kept)
     now = str(now_ms).encode()
@@ -341,7 +342,7 @@ def rfc3339(epoch_ms: int) -> bytes:
 _CUT = "…".encode()
 _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _FAILURE = frozenset({ERROR_TYPE, ERROR_MESSAGE, ERROR_STACK, LAST_FAILED_AT})
-_FAILURE_AND_ATTEMPT = _FAILURE | {ATTEMPT}
+_FAILURE_AND_RETRY = _FAILURE | {ATTEMPT, NOT_BEFORE, PARKED, POSITION}
 _RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, ERROR_STACK})
 _RETRY_AND_FAILURE = _RETRY | _FAILURE
 #: Digits of a position and its sign: the longest is far from what _BELOW_ALL makes of an offset.
@@ -352,6 +353,11 @@ _BELOW_ALL = 4 * 10**18
 @lru_cache(maxsize=1024)
 def _constant(job_type: str, source: str) -> tuple[tuple[str, bytes], ...]:
     return (CE_TYPE, job_type.encode()), (CE_SOURCE, source.encode()), (CONTENT_TYPE, AVRO_CONTENT_TYPE)
+
+
+def _id(found: Mapping[str, bytes | None], place: Origin) -> str:
+    """The job's id: its own, or where it was first published, which also stays the same."""
+    return _text(found, CE_ID) if CE_ID in found else f"{place.topic}-{place.partition}-{place.offset}"
 
 
 def _text(found: Mapping[str, bytes | None], name: str) -> str:

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from streams.errors import SetupError
 from streams.health import add_health
 from streams.modules import load_queues
 from streams.queues import Queue
+from streams.retry_log import RetryLogs
 from streams.settings import Settings
 from streams.topics import ensure_topics
 from streams.transport import Transport, Wiring
@@ -141,7 +143,8 @@ def build_app(settings: Settings | None = None) -> JobsApp:
         warn_of_unknown(os.environ, settings)
     engine = Engine(settings, served, _codec(queues))
     app = JobsApp(settings, engine)
-    wiring = Wiring(settings, engine.intake, engine.lease, engine.cancel_running)
+    logs = RetryLogs(settings.cluster, partial(ensure_topics, settings, served))
+    wiring = Wiring(settings, engine.intake, logs, engine.lease, engine.cancel_running)
     app.transport = Transport(app.conf.broker_consumer, app, wiring)
     for queue in served:
         _add_agent(app, queue)

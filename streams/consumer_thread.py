@@ -6,7 +6,7 @@ One of the two modules that know the inside of Faust's consumer and of aiokafka'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -17,8 +17,9 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.transport.drivers import aiokafka as driver
 
 from streams.cluster import consumer_login
-from streams.intake import Committed, Due, TopicPartition
+from streams.intake import Due, TopicPartition
 from streams.lease import Lease
+from streams.opening import Held
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -114,29 +115,35 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         if consumer._coordinator.generation != generation:
             raise CommitFailedError("the group has rebalanced since")
-        await consumer.commit(
-            {
-                KafkaPartition(*tp): OffsetAndMetadata(commit.watermark, commit.metadata if with_map else "")
-                for tp, _, commit in due
-            }
-        )
+        offsets = {
+            KafkaPartition(*tp): OffsetAndMetadata(commit.watermark, commit.metadata if with_map else "")
+            for tp, _, commit, _ in due
+        }
+        # The consumer's own commit() takes assigned partitions only, and those of retry topics never are.
+        assignment = consumer._subscription.subscription.assignment
+        await consumer._coordinator.commit_offsets(assignment, offsets)
 
-    async def committed_places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
-        """What the broker holds for these partitions."""
-        consumer = self._ensure_consumer()
+    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Held]:
+        """What the group has committed for these partitions, of whatever topics."""
         wanted = [KafkaPartition(*tp) for tp in partitions]
-        offsets = await consumer._coordinator.fetch_committed_offsets(wanted)
-        starts = await consumer.beginning_offsets(wanted)
-        ends = await consumer.end_offsets(wanted)
+        offsets = await self._ensure_consumer()._coordinator.fetch_committed_offsets(wanted)
         return {
-            TopicPartition(*tp): Committed(
-                offsets[tp].offset if tp in offsets else None,
-                offsets[tp].metadata if tp in offsets else "",
-                starts[tp],
-                ends[tp],
-            )
+            TopicPartition(*tp): Held(offsets[tp].offset, offsets[tp].metadata) if tp in offsets else Held(None, "")
             for tp in wanted
         }
+
+    async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """The first and the next offset of these assigned partitions."""
+        consumer = self._ensure_consumer()
+        wanted = [KafkaPartition(*tp) for tp in partitions]
+        starts = await consumer.beginning_offsets(wanted)
+        ends = await consumer.end_offsets(wanted)
+        return {TopicPartition(*tp): (starts[tp], ends[tp]) for tp in wanted}
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offset of these assigned partitions."""
+        ends = await self._ensure_consumer().end_offsets([KafkaPartition(*tp) for tp in partitions])
+        return {TopicPartition(*tp): end for tp, end in ends.items()}
 
     async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
         """Fetch from these positions on."""

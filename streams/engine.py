@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from time import time
 
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, UnknownSchema
 from streams.executor import Executor
-from streams.handling import Handling, Record
+from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import Processes
 from streams.queues import Queue
+from streams.retrying import Retries
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
 from streams.turn import Turn
+from streams.work import Record
 
 logger = logging.getLogger("streams.engine")
 
 #: Seconds before the schema registry is asked again.
 _RETRY_AFTER = 1.0
+
+#: How late a retry may start on an idle machine. Seconds.
+_TICK = 0.025
 
 
 class Engine:
@@ -48,6 +54,7 @@ class Engine:
         return Executor(
             Handling(queue, self.codec, self._threads, self._processes),
             outcomes,
+            Retries(self._sender),
             concurrency=_concurrency(queue, self.settings),
             report_all=self.settings.log_jobs,
             turn=self._turn,
@@ -59,6 +66,13 @@ class Engine:
         for executor in self._executors.values():
             executor.on_failure = on_failure
         self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
+        self._watches.append(asyncio.ensure_future(self._tell_time()))
+
+    async def _tell_time(self) -> None:
+        """Start retries when they are due."""
+        while True:
+            await asyncio.sleep(_TICK)
+            self.intake.tick(int(time() * 1000))
 
     def take(self, batch: Batch) -> None:
         """Take a fetched batch in, as soon as the schemas of its records are at hand.

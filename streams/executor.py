@@ -11,26 +11,27 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from enum import Enum
-from time import monotonic
+from random import random
+from time import monotonic, time
 
 from schemas.headers import CE_ID
 from streams.context import JobContext
-from streams.core.lanes import Lane
-from streams.core.outcome import SUCCEEDED, Failed, Succeeded, name_of
-from streams.core.partition import Partition
+from streams.core.outcome import SUCCEEDED, Failed, Succeeded, kinds_of, name_of
+from streams.core.retry import Again
 from streams.errors import JobTimeout
-from streams.handling import Handling, Record
+from streams.failing import judge
+from streams.handling import Call, Handling
 from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
-from streams.reporting import report
+from streams.reporting import report, report_retry
+from streams.retrying import Retries
 from streams.turn import Turn
+from streams.work import WorkLane, WorkPartition, place_of
 
 logger = logging.getLogger("streams.executor")
-
-WorkPartition = Partition[Record]
-WorkLane = Lane[Record, WorkPartition]
 
 #: Runners that may be on their way from idle to work at once; each that arrives wakes the next.
 _WAKING = 4
@@ -89,6 +90,7 @@ class Executor:
         self,
         handling: Handling,
         outcomes: Outcomes,
+        retries: Retries,
         *,
         concurrency: int,
         report_all: bool,
@@ -96,8 +98,12 @@ class Executor:
         lease: Lease,
     ) -> None:
         self.queue = handling.queue.name
+        #: Whether jobs of one key run one after another.
+        self.ordered = handling.queue.order == "key"
         self._open = handling.open
         self._outcomes = outcomes
+        self._retries = retries
+        retries.on_written = self._written
         self._concurrency = concurrency
         self._report_all = report_all
         # More ready lanes than this do not run sooner for being read: they would only fill memory, and the processor's
@@ -108,6 +114,7 @@ class Executor:
         self._tell_hungry = False
         #: Called when a runner has failed, which ends the worker.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
+        retries.on_failure = self._write_failed
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
@@ -141,12 +148,33 @@ class Executor:
         self._held = False
         self._wake()
 
+    def stir(self, partition: WorkPartition) -> None:
+        """Take the lines of a partition whose time has come."""
+        lines = partition.ready(_now_ms())
+        if lines:
+            self.submit(lines)
+
+    def divert(self, partition: WorkPartition) -> None:
+        """Write what was read of parked keys to the retry topic."""
+        diverted = partition.take_diverted()
+        if diverted:
+            self._retries.write(partition, diverted, None)
+
+    def _written(self, partition: WorkPartition) -> None:
+        self.stir(partition)
+        self.on_progress(partition)
+
+    def _write_failed(self, error: BaseException) -> None:
+        logger.critical("a retry of queue %s cannot be written: the worker stops", self.queue, exc_info=error)
+        self.on_failure(error)
+
     async def quiet(self) -> None:
-        """Wait until no job runs."""
+        """Wait until no job runs, and no record is on its way to the retry topic."""
         if self.active:
             quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._awaiting_quiet.append(quiet)
             await quiet
+        await self._retries.quiet()
 
     def forget_lost(self) -> None:
         """Cancel the runs of lost partitions, and drop what they have waiting."""
@@ -157,6 +185,7 @@ class Executor:
         for runner in self._runners:
             if runner.lane is not None and runner.lane.owner.lost:
                 runner.cancel(Cut.LOST)
+        self._retries.forget_lost()
 
     async def watch(self) -> None:
         """Cancel runs that take too long; runs until it is cancelled."""
@@ -180,6 +209,7 @@ class Executor:
         self._runners.clear()
         self._idle.clear()
         self._waking = 0
+        await self._retries.stop()
 
     def _wake(self) -> None:
         """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""
@@ -224,18 +254,26 @@ class Executor:
             runner.lane = lane
             self.active += 1
             try:
-                settled = await self._settle(runner, lane.head, partition, now)
+                settled = await self._settle(runner, lane, partition, now)
             finally:
                 runner.lane = None
                 self.active -= 1
                 if not self.active and self._awaiting_quiet:
                     self._tell_quiet()
-            if settled and partition.finish(lane):
+            if settled and self._finish(lane):
                 self._ready.append(lane)
             self.on_progress(partition)
             # Jobs that never wait must let the loop turn now and then.
             while turn.over(now := monotonic()):  # noqa: ASYNC110 - the loop's next turn is what is awaited
                 await asyncio.sleep(0)
+
+    def _finish(self, lane: WorkLane) -> bool:
+        """Finish the head of a lane; whether the lane is ready again."""
+        partition = lane.owner
+        ready = partition.finish(lane)
+        if lane.entry is not None and not ready:
+            self.stir(partition)
+        return ready
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A runner ends with the executor. Any other end is a fault of ours, and must not go unseen."""
@@ -257,13 +295,14 @@ class Executor:
             if not future.done():
                 future.set_result(None)
 
-    async def _settle(self, runner: Runner, record: Record, partition: WorkPartition, started: float) -> bool:
-        """Run a job until its outcome is durable; False if its partition was lost before that."""
+    async def _settle(self, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float) -> bool:
+        """Run a job until its outcome is durable; False if it comes back, or its partition was lost before that."""
+        call: Call | None = None
         ctx: JobContext | None = None
         outcome: Succeeded | Failed = SUCCEEDED
         try:
             try:
-                call, payload, ctx, timeout = self._open(record, partition.topic, partition.number)
+                call, payload, ctx, timeout = self._open(lane)
                 if call.watched:
                     runner.deadline = started + timeout
                     await call.invoke(payload, ctx)
@@ -277,8 +316,13 @@ class Executor:
                 if self._stopping or partition.lost:
                     # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
                     raise asyncio.CancelledError from error
-                outcome = _explain(runner, error)
-                await self._outcomes.bury(record, partition.topic, partition.number, outcome)
+                failed = _explain(runner, error)
+                verdict = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
+                if isinstance(verdict.decision, Again):
+                    self._postpone(lane, verdict.decision, failed, monotonic() - started)
+                    return False
+                outcome = failed = _with_suffix(failed, verdict.decision.reason_suffix)
+                await self._outcomes.bury(lane, failed, verdict.made)
         except asyncio.CancelledError:
             if self._stopping or not partition.lost:
                 raise
@@ -287,16 +331,33 @@ class Executor:
         if runner.cut is not None:
             runner.restore()
         if self._report_all or outcome is not SUCCEEDED:
-            report(self.queue, record.key, ctx.id if ctx else _name(record, partition), outcome, monotonic() - started)
+            report(self.queue, lane.head.key, ctx.id if ctx else _name(lane), outcome, monotonic() - started)
         return True
 
+    def _postpone(self, lane: WorkLane, again: Again, failed: Failed, seconds: float) -> None:
+        """Park a job until it runs again."""
+        partition = lane.owner
+        name, key = _name(lane), lane.head.key
+        writes = partition.postpone(lane, again.attempt, again.due_ms)
+        self._retries.write(partition, writes, None if failed.snooze else failed)
+        report_retry(self.queue, key, name, failed, seconds, wait=again.due_ms / 1000 - time(), made=again.attempt)
 
-def _name(record: Record, partition: WorkPartition) -> str:
-    """The id of a job that could not be opened."""
-    for name, value in record.headers:
+
+def _now_ms() -> int:
+    return int(time() * 1000)
+
+
+def _with_suffix(failed: Failed, suffix: str) -> Failed:
+    return replace(failed, message=f"{failed.message} {suffix}") if suffix else failed
+
+
+def _name(lane: WorkLane) -> str:
+    """The id of a job, as far as it can be told without opening it."""
+    for name, value in lane.head.headers:
         if name == CE_ID and value:
             return value.decode("utf-8", "backslashreplace")
-    return f"{partition.topic}-{partition.number}-{record.offset}"
+    topic, partition, offset = place_of(lane)
+    return f"{topic}-{partition}-{offset}"
 
 
 def _runs(runner: Runner) -> bool:
@@ -318,7 +379,8 @@ def _explain(runner: Runner, error: BaseException) -> Failed:
         if runner.cut is Cut.TIMEOUT:
             runner.restore()
             told = Failed.of(error, stack_from=frames)
-            return Failed(name_of(JobTimeout), "the handler ran longer than its timeout and was cancelled", told.stack)
+            message = "the handler ran longer than its timeout and was cancelled"
+            return Failed(name_of(JobTimeout), message, told.stack, kinds_of(JobTimeout))
         if runner.cut is Cut.LOST:
             raise error
         runner.restore()  # The handler has cancelled its own task, or something that it waited for.

@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import time
-from typing import Any, Protocol
+from typing import Any
 
 from schemas.codec import Codec
-from schemas.headers import Headers, Metadata, parse, quick_identity
+from schemas.headers import Metadata, parse, quick_identity
 from streams.context import JobContext
+from streams.core.retry import RetryPolicy
 from streams.errors import JobExpired, NoHandler
 from streams.processes import Processes
 from streams.queues import JobDefinition, Kind, Queue
 from streams.threads import Threads
-
-
-class Record(Protocol):
-    """A record as the consumer delivers it; which partition it is of is the lane's to know."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Headers: ...
+from streams.work import WorkLane, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +27,8 @@ class Call:
     timeout: float
     #: Whether the worker watches the clock; a process pool does so itself.
     watched: bool
+    #: What follows a failure.
+    retry: RetryPolicy
 
 
 class Handling:
@@ -49,11 +40,12 @@ class Handling:
         self._decode = codec.decode
         self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
 
-    def open(self, record: Record, topic: str, partition: int) -> tuple[Call, Any, JobContext, float]:
-        """Make a record ready to run: the call, the payload, the context, and the timeout in seconds.
+    def open(self, lane: WorkLane) -> tuple[Call, Any, JobContext, float]:
+        """Make the head of a lane ready to run: the call, the payload, the context, and the timeout in seconds.
 
         Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter.
         """
+        record, entry = lane.head, lane.entry
         headers = record.headers
         job_type, payload = self._decode(record.value)
         call = self._calls.get(job_type)
@@ -61,12 +53,14 @@ class Handling:
             raise self._no_handler(job_type)
         job_id = quick_identity(headers)
         if job_id is None:
-            metadata = parse(record.headers, topic, partition, record.offset)
+            metadata = parse(headers, *place_of(lane))
             _check_expiry(metadata)
             timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
-            ctx = JobContext(metadata.id, self._name, record.key, headers, metadata.attempt, metadata.parent)
+            attempt = metadata.attempt if entry is None else entry.attempt
+            ctx = JobContext(metadata.id, self._name, record.key, headers, attempt, metadata.parent)
             return call, payload, ctx, timeout
-        return call, payload, JobContext(job_id, self._name, record.key, headers), call.timeout
+        attempt = 0 if entry is None else entry.attempt
+        return call, payload, JobContext(job_id, self._name, record.key, headers, attempt), call.timeout
 
     def _no_handler(self, job_type: str) -> NoHandler:
         known = ", ".join(sorted(self._calls)) or "nothing"
@@ -81,17 +75,23 @@ def _check_expiry(metadata: Metadata) -> None:
 
 
 def _call(job: JobDefinition, threads: Threads, processes: Processes) -> Call:
+    return Call(
+        _invocation(job, threads, processes), job.timeout, watched=job.kind is not Kind.PROCESS, retry=job.retry
+    )
+
+
+def _invocation(job: JobDefinition, threads: Threads, processes: Processes) -> Callable[..., Awaitable[Any]]:
     handler = job.handler
     if job.kind is Kind.ASYNC:
-        return Call(handler, job.timeout, watched=True)
+        return handler
     if job.kind is Kind.THREAD:
 
         async def in_thread(payload: Any, ctx: JobContext) -> None:
             await threads.run(handler, payload, ctx)
 
-        return Call(in_thread, job.timeout, watched=True)
+        return in_thread
 
     async def in_process(payload: Any, ctx: JobContext, timeout: float) -> None:
         await processes.run(handler, payload, ctx, timeout)
 
-    return Call(in_process, job.timeout, watched=False)
+    return in_process

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from streams.core.offset_map import MapInvalid
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.partition import Partition
-from streams.executor import Executor, WorkPartition
-from streams.handling import Record
+from streams.executor import Executor
+from streams.work import Record, WorkPartition, retry_topic
 
 logger = logging.getLogger("streams.intake")
 
@@ -27,6 +27,11 @@ class TopicPartition(NamedTuple):
 
     topic: str
     partition: int
+
+    @property
+    def retry(self) -> TopicPartition:
+        """The partition of the retry topic that goes with this one of a queue's topic."""
+        return TopicPartition(retry_topic(self.topic), self.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +55,15 @@ class Batch:
 
 
 class Due(NamedTuple):
-    """A commit that is due. It belongs to one assignment: it says nothing of a later one of the same partition."""
+    """A commit that is due, of a partition of a queue or of its retry topic.
+
+    It belongs to one assignment: it says nothing of a later one of the same partition.
+    """
 
     tp: TopicPartition
-    partition: WorkPartition
+    offsets: OffsetTracker
     commit: Commit
+    partition: WorkPartition
 
 
 class Intake:
@@ -79,6 +88,8 @@ class Intake:
         self.epoch = 0
         self._generation = -1
         self.on_room: Callable[[TopicPartition], None] = lambda tp: None
+        #: Called with a partition that was let go since its log starts over, and where: open it again, there.
+        self.on_restart: Callable[[TopicPartition, int], None] = lambda tp, position: None
         #: Whether something has finished since `due` was last asked.
         self.commit_wanted = False
         self.on_finish: Callable[[], None] = lambda: None
@@ -92,7 +103,8 @@ class Intake:
             executor.hold()
 
     async def quiet(self, timeout: float) -> bool:
-        """Wait until no job runs, at most `timeout` seconds; whether that was reached."""
+        """Wait until no job runs and none is on its way to a retry topic, at most `timeout` seconds; whether that was
+        reached."""
         try:
             await asyncio.wait_for(self._all_quiet(), timeout)
         except asyncio.TimeoutError:
@@ -127,16 +139,23 @@ class Intake:
         if tp in waiting:
             waiting.remove(tp)
 
-    def open(self, committed: Mapping[TopicPartition, Committed]) -> None:
-        """Start newly assigned partitions where the group left them."""
-        for tp, place in committed.items():
-            self._add(tp, _restore(tp, place))
-        self._share_limits()
-
-    def _add(self, tp: TopicPartition, offsets: OffsetTracker) -> None:
-        self._partitions[tp] = Partition(
-            offsets, topic=tp.topic, number=tp.partition, limit_jobs=self._limit_jobs, limit_bytes=self._limit_bytes
+    def prepare(self, tp: TopicPartition, queue: Committed, retries: Committed) -> WorkPartition:
+        """A newly assigned partition where the group left it; its retry log is to be loaded before it is added."""
+        partition: WorkPartition = Partition(
+            _restore(tp, queue),
+            topic=tp.topic,
+            number=tp.partition,
+            limit_jobs=self._limit_jobs,
+            limit_bytes=self._limit_bytes,
+            ordered=self._executors[tp.topic].ordered,
         )
+        partition.open_retries(_restore(tp.retry, retries), retries.end)
+        return partition
+
+    def add(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
+        """Take over partitions that are loaded and started."""
+        self._partitions.update(partitions)
+        self._share_limits()
 
     def _share_limits(self) -> None:
         for topic in self._executors:
@@ -158,12 +177,12 @@ class Intake:
         """Whether nothing of a partition should be fetched for now."""
         return self._partitions[tp] in self._closed or tp in self._waiting[self._executors[tp.topic]]
 
-    def restart(self, tp: TopicPartition, position: int) -> None:
+    def _restart(self, tp: TopicPartition, position: int) -> None:
         """Start a partition over: its log was replaced by another one."""
         self._lose(tp)
         self._executors[tp.topic].forget_lost()
-        self._add(tp, OffsetTracker(position))
         self._share_limits()
+        self.on_restart(tp, position)
 
     # -- the flow ---------------------------------------------------------------------------------------------------
 
@@ -177,10 +196,12 @@ class Intake:
                 "%s-%d starts again at offset %d, and had come to %d: the topic was made anew. Reading it from there.",
                 *batch.tp, batch.records[0].offset, partition.offsets.position,
             )  # fmt: skip
-            self.restart(batch.tp, batch.records[0].offset)
-            partition = self._partitions[batch.tp]
+            self._restart(batch.tp, batch.records[0].offset)
+            return
         executor = self._executors[batch.tp.topic]
         executor.submit(partition.admit(batch.records))
+        executor.divert(partition)
+        executor.stir(partition)
         if partition.full:
             self._closed[partition] = batch.tp
         elif executor.satiated():
@@ -202,21 +223,32 @@ class Intake:
         if self._closed and partition in self._closed and partition.roomy:
             self.on_room(self._closed.pop(partition))
 
+    def tick(self, now_ms: int) -> None:
+        """Start what has become due by now; to be called many times a second."""
+        for tp, partition in self._partitions.items():
+            due = partition.next_due
+            if due is not None and due <= now_ms:
+                self._executors[tp.topic].stir(partition)
+
     # -- commits ----------------------------------------------------------------------------------------------------
 
     def due(self) -> list[Due]:
-        """What there is to commit."""
+        """What there is to commit.
+
+        A job that has moved to the retry topic is pending there and finished here, so both go into one request.
+        """
         self.commit_wanted = False
         return [
-            Due(tp, partition, partition.offsets.commit())
+            Due(place, offsets, offsets.commit(), partition)
             for tp, partition in self._partitions.items()
-            if partition.offsets.dirty
+            for place, offsets in ((tp, partition.offsets), (tp.retry, partition.retries))
+            if offsets is not None and offsets.dirty
         ]
 
     def committed(self, commits: Iterable[Due]) -> None:
         """The broker holds these commits."""
-        for _tp, partition, commit in commits:
-            partition.offsets.acknowledge(commit)
+        for _tp, offsets, commit, partition in commits:
+            offsets.acknowledge(commit)
             if partition in self._closed and partition.roomy:
                 self.on_room(self._closed.pop(partition))
 
@@ -227,8 +259,13 @@ class Intake:
 
     @property
     def pending(self) -> int:
-        """Jobs that are read and not finished."""
+        """Jobs that are read and not finished, apart from those that wait in a retry topic."""
         return sum(partition.offsets.pending for partition in self._partitions.values())
+
+    @property
+    def parked(self) -> int:
+        """Jobs that wait in a retry topic, for their time or behind one that does."""
+        return sum(partition.retries.pending for partition in self._partitions.values() if partition.retries)
 
 
 def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:

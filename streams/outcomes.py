@@ -9,13 +9,13 @@ import time
 from producers.record import JobRecord, compose
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable
-from schemas.headers import Origin, with_failure
+from schemas.headers import with_failure
 from streams.context import FollowUp, JobContext
 from streams.core.outcome import Failed
-from streams.handling import Record
 from streams.sender import Outgoing, Sender
 from streams.settings import Settings
 from streams.showing import shown_id
+from streams.work import WorkLane, place_of
 
 logger = logging.getLogger("streams.outcomes")
 
@@ -31,17 +31,27 @@ class Outcomes:
         self._codec = codec
         self._settings = settings
 
-    async def bury(self, record: Record, topic: str, partition: int, failed: Failed) -> None:
-        """Write a job to its queue's dead-letter topic: the same partition, key and raw value, and why it is there."""
+    async def bury(self, lane: WorkLane, failed: Failed, made: int | None) -> None:
+        """Write the head of a lane to its queue's dead-letter topic, with why it is there.
+
+        Partition, key and raw value stay the same.
+
+        made  attempts that were made; None if the headers say it still
+        """
+        record, partition = lane.head, lane.owner
         headers = with_failure(
             record.headers,
-            origin=Origin(topic, partition, record.offset),
+            origin=place_of(lane),
             error_type=failed.error_type,
             error_message=failed.message,
             error_stack=failed.stack,
             now_ms=int(time.time() * 1000),
+            attempt=made,
         )
-        await self._sender.send(Outgoing(f"{topic}.dead", record.key, record.value, headers, partition))
+        topic = f"{partition.topic}.dead"
+        await self._sender.send(
+            Outgoing(topic, record.key, record.value, headers, partition.number, anywhere=True),
+        )
 
     async def publish(self, ctx: JobContext) -> None:
         """Publish the follow-up jobs of a handler that has returned."""

@@ -38,13 +38,19 @@ _RETRY_AFTER = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to write; the partition is Kafka's choice by key where it is None."""
+    """A record to write; the partition is Kafka's choice by key where it is None.
+
+    timestamp  epoch milliseconds; 0: now
+    anywhere   whether any partition is better than none, where the topic lacks this one and cannot be given it
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, Any]]
     partition: int | None = None
+    timestamp: int = 0
+    anywhere: bool = False
 
 
 class Sender:
@@ -72,15 +78,18 @@ class Sender:
         self._poller: threading.Thread | None = None
         self._growing = asyncio.Lock()
 
-    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
-        """Write a record; returns when the broker has it.
+    async def send(self, record: Outgoing, *, give_up: bool = False) -> int:
+        """Write a record; returns its offset when the broker has it.
+
+        What is written to one partition by calls that begin one after the other lies there in this order, unless the
+        broker refuses some of it.
 
         With `give_up`, raises FollowUpRefused for an error that time does not heal.
         """
         while True:
             error = await self._try(record)
-            if error is None:
-                return
+            if isinstance(error, int):
+                return error
             if isinstance(error, KafkaError):
                 if give_up and error.code() in _LASTING:
                     raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
@@ -103,8 +112,7 @@ class Sender:
                 await asyncio.to_thread(self._add_partition, record.topic, partition)
         except KafkaException as error:
             logger.error("%s lacks partition %d, and cannot be given it: %s", record.topic, partition, error)
-            if _refused(error):
-                # Any partition is better than none.
+            if record.anywhere and _refused(error):
                 return replace(record, partition=None)
         except SetupError as error:
             logger.error("%s", error)
@@ -118,16 +126,17 @@ class Sender:
         """Whether a topic has a partition; to ask also tells the producer."""
         return partition in self._open().list_topics(topic, timeout=_METADATA_TIMEOUT).topics[topic].partitions
 
-    async def _try(self, record: Outgoing) -> KafkaError | BufferError | None:
+    async def _try(self, record: Outgoing) -> int | KafkaError | BufferError:
         loop = asyncio.get_running_loop()
-        delivered: asyncio.Future[KafkaError | None] = loop.create_future()
+        delivered: asyncio.Future[int | KafkaError] = loop.create_future()
 
-        def settle(error: KafkaError | None) -> None:
+        def settle(result: int | KafkaError) -> None:
             if not delivered.done():
-                delivered.set_result(error)
+                delivered.set_result(result)
 
-        def on_delivery(error: KafkaError | None, _message: Message) -> None:
-            loop.call_soon_threadsafe(settle, error)
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            loop.call_soon_threadsafe(settle, error or (-1 if offset is None else offset))
 
         anywhere = -1  # librdkafka's RD_KAFKA_PARTITION_UA
         try:
@@ -137,6 +146,7 @@ class Sender:
                 record.key,
                 partition=anywhere if record.partition is None else record.partition,
                 headers=record.headers,
+                timestamp=record.timestamp,
                 on_delivery=on_delivery,
             )
         except BufferError as full:

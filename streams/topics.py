@@ -61,7 +61,11 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
         if partitions != queue.partitions:
             logger.warning("%s has %d partitions, %r says %d: taking the topic's", topic, partitions, queue,
                            queue.partitions)  # fmt: skip
-        wanted = [_queue(topic, partitions, settings), _dead(settings.topic(queue.name, "dead"), partitions, settings)]
+        wanted = [
+            _queue(topic, partitions, settings),
+            _retry(settings.topic(queue.name, "retry"), partitions, settings),
+            _dead(settings.topic(queue.name, "dead"), partitions, settings),
+        ]
         missing = [each for each in wanted if each.name not in counts]
         _create(admin, missing, settings.replication_factor)
         _await_leaders(admin, missing)
@@ -76,6 +80,13 @@ def _largest(settings: Settings) -> int:
 def _queue(name: str, partitions: int, settings: Settings) -> Topic:
     largest = _largest(settings)
     return Topic(name, partitions, {} if largest == BROKER_MESSAGE_MAX else {"max.message.bytes": str(largest)})
+
+
+def _retry(name: str, partitions: int, settings: Settings) -> Topic:
+    """Nothing leaves it by age, as a job may wait for longer than any; its records keep the job's time."""
+    room = _largest(settings) + DEAD_LETTER_ROOM
+    config = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+    return Topic(name, partitions, {**config, "message.timestamp.type": "CreateTime", "max.message.bytes": str(room)})
 
 
 def _dead(name: str, partitions: int, settings: Settings) -> Topic:

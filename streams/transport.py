@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -30,6 +30,8 @@ from streams.consumer_thread import NO_GENERATION, ConsumerThread
 from streams.core.offset_map import METADATA_LIMIT
 from streams.intake import Batch, Intake, TopicPartition
 from streams.lease import Lease
+from streams.opening import Held, Opening
+from streams.retry_log import RetryLogs
 from streams.settings import Settings
 
 logger = logging.getLogger("streams.transport")
@@ -47,6 +49,7 @@ class Wiring:
 
     settings: Settings
     intake: Intake
+    retry_logs: RetryLogs
     #: Renewed by every heartbeat.
     lease: Lease
     #: Cancels what still runs when a stop has waited long enough.
@@ -66,6 +69,11 @@ class Consumer(driver.Consumer):
         #: Partitions to fetch from. Never empty, since aiokafka takes an empty set for all partitions.
         self._open: set[Any] = {_NO_PARTITION}
         self._unopened: set[TopicPartition] = set()
+        #: Where partitions start whose log starts over, and the task that opens them.
+        self._restarts: dict[TopicPartition, int] = {}
+        self._restarting: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
+        self.intake.on_restart = self._restart
         self._generation = -1
         self._may_commit = False
         self._with_map = True
@@ -150,6 +158,9 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Fence off at once what was lost; what is new is opened by `perform_seek`."""
+        if generation_id != self._generation + 1:
+            # Another worker may have had them since, and has committed where their new logs stand.
+            self._restarts = {}
         self._generation = generation_id
         self.wiring.lease.renew(monotonic())
         self._unopened = self.intake.keep({TopicPartition(*tp) for tp in assigned}, generation_id)
@@ -163,19 +174,8 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Open new partitions where the group left them, and fetch every one from where it stands."""
         epoch = self.intake.epoch
-        while epoch == self.intake.epoch:
-            try:
-                places = await self._thread.ask(self._thread.committed_places(self._unopened))
-                break
-            except (KafkaError, asyncio.TimeoutError) as error:
-                logger.warning("cannot read the group's offsets: %r; trying again", error)
-                await self.sleep(_RETRY_AFTER)
-        else:
+        if not await self._open_new(epoch):
             return
-        if epoch != self.intake.epoch:
-            return
-        self.intake.open({tp: place for tp, place in places.items() if tp in self._unopened})
-        self._unopened = set()
         positions = self.intake.positions()
         await self._thread.ask(self._thread.seek_all(positions))
         if epoch != self.intake.epoch:
@@ -184,6 +184,45 @@ class Consumer(driver.Consumer):
         self._may_commit = True
         self._commit_wanted.set()
         self.intake.resume()
+
+    async def _open_new(self, epoch: int) -> bool:
+        """Open what is unopened, however long the broker takes; False if a rebalance has overtaken this."""
+        opening = Opening(
+            self.intake,
+            _Group(self._thread),
+            self.wiring.retry_logs,
+            overtaken=lambda: epoch != self.intake.epoch,
+        )
+        async with self._opening:
+            while epoch == self.intake.epoch:
+                try:
+                    wanted = frozenset(self._unopened)
+                    if await opening.open(wanted, self._restarts):
+                        self._unopened -= wanted
+                        self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in wanted}
+                        return True
+                except (KafkaError, asyncio.TimeoutError) as error:
+                    logger.warning("cannot read the group's offsets: %r; trying again", error)
+                    await self.sleep(_RETRY_AFTER)
+            return False
+
+    def _restart(self, tp: TopicPartition, position: int) -> None:
+        """Open a partition again whose log starts over."""
+        self._unopened.add(tp)
+        self._restarts[tp] = position
+        if self._restarting is None or self._restarting.done():
+            self._restarting = asyncio.ensure_future(self._reopen_restarted(self.intake.epoch))
+
+    async def _reopen_restarted(self, epoch: int) -> None:
+        while self._unopened and epoch == self.intake.epoch:
+            again = frozenset(self._unopened)
+            if not await self._open_new(epoch):
+                return
+            positions = {tp: position for tp, position in self.intake.positions().items() if tp in again}
+            await self._thread.ask(self._thread.seek_all(positions))
+            if epoch == self.intake.epoch:
+                for tp in positions:
+                    self._reopen(tp)
 
     async def wait_empty(self) -> None:
         """Wait for running jobs within bounds and commit. Called on a revocation, and when the worker stops."""
@@ -283,3 +322,19 @@ class Transport(driver.Transport):
 
 
 _NO_PARTITION = TopicPartition("", -1)
+
+
+class _Group:
+    """The consumer's thread, asked from the worker's loop."""
+
+    def __init__(self, thread: ConsumerThread) -> None:
+        self._thread = thread
+
+    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Held]:
+        return await self._thread.ask(self._thread.places(partitions))
+
+    async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        return await self._thread.ask(self._thread.bounds(partitions))
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._thread.ask(self._thread.ends(partitions))

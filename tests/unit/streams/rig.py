@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from time import monotonic
-from typing import Any
+from time import monotonic, time
+from typing import Any, Literal
 
 from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
+from streams.core.retry import NO_RETRY, RetryPolicy
 from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Committed, Intake, TopicPartition
@@ -20,6 +22,7 @@ from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import Processes
 from streams.queues import Queue
+from streams.retrying import Retries
 from streams.sender import Outgoing, Sender
 from streams.settings import Settings
 from streams.threads import Threads
@@ -37,19 +40,28 @@ class Fetched:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    timestamp: int = 0
 
 
 class Letters(Sender):
-    """Keeps what is sent. While `open` is not set the broker takes nothing."""
+    """Keeps what is sent, at offsets from 0 on in each partition. While `open` is not set the broker takes nothing."""
 
     def __init__(self) -> None:
         self.sent: list[Outgoing] = []
         self.open = asyncio.Event()
         self.open.set()
+        self._ends: Counter[tuple[str, int | None]] = Counter()
 
-    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
+    async def send(self, record: Outgoing, *, give_up: bool = False) -> int:
         await self.open.wait()
         self.sent.append(record)
+        log = record.topic, record.partition
+        self._ends[log] += 1
+        return self._ends[log] - 1
+
+    def to(self, topic: str) -> list[Outgoing]:
+        """What was sent to a topic."""
+        return [record for record in self.sent if record.topic == topic]
 
     def header(self, name: str) -> list[str]:
         """A header of all that was sent."""
@@ -89,25 +101,34 @@ class Rig:
     threads: Threads
     lease: Lease
     reopened: list[TopicPartition] = field(default_factory=list)
+    restarted: list[tuple[TopicPartition, int]] = field(default_factory=list)
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: Committed | None = None) -> None:
         """Assign partitions as the group would, and start them."""
-        new = self.intake.keep(tps, generation)
-        self.intake.open(dict.fromkeys(new, committed or Committed(None, "", 0, 1_000_000)))
+        for tp in self.intake.keep(tps, generation):
+            self.add(tp, committed or Committed(None, "", 0, 1_000_000))
         self.intake.resume()
+
+    def add(self, tp: TopicPartition, committed: Committed) -> None:
+        """Open a partition whose retry log is empty."""
+        partition = self.intake.prepare(tp, committed, Committed(None, "", 0, 0))
+        partition.start(1_000_000)
+        self.intake.add({tp: partition})
 
     def take(self, batch: Sequence[Fetched], tp: TopicPartition = P0, epoch: int | None = None) -> None:
         self.intake.take(Batch(tp, self.intake.epoch if epoch is None else epoch, batch))
 
     async def idle(self) -> None:
-        """Wait until nothing is read and unfinished."""
-        await until(lambda: not self.intake.pending)
+        """Wait until nothing is unfinished, parked jobs included."""
+        await until(lambda: not self.intake.pending and not self.intake.parked)
 
 
 @asynccontextmanager
 async def rig(
     handler: Callable[[DeliverWebhook, Any], Any],
     *,
+    retry: RetryPolicy = NO_RETRY,
+    order: Literal["key", "none"] = "key",
     concurrency: int = 10,
     timeout: float = 30,
     limit_jobs: int = 1000,
@@ -115,12 +136,13 @@ async def rig(
     executor_type: type[Executor] = Executor,
 ) -> AsyncIterator[Rig]:
     """A running queue with one handler."""
-    queue = Queue("webhook")
+    queue = Queue("webhook", retry=retry, order=order)
     queue.job(DeliverWebhook, timeout=timeout)(handler)
     letters, threads, lease = Letters(), Threads(), Lease(session=60)
     executor = executor_type(
         Handling(queue, CODEC, threads, Processes(1)),
         Outcomes(letters, CODEC, Settings()),
+        Retries(letters),
         concurrency=concurrency,
         report_all=False,
         turn=Turn(),
@@ -128,14 +150,23 @@ async def rig(
     )
     intake = Intake({TOPIC: executor}, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
+    clock = asyncio.create_task(_tell_time(intake))
     it = Rig(executor, intake, letters, threads, lease)
     intake.on_room = it.reopened.append
+    intake.on_restart = lambda tp, position: it.restarted.append((tp, position))
     try:
         yield it
     finally:
         intake.suspend()
         watch.cancel()
+        clock.cancel()
         await executor.stop()
+
+
+async def _tell_time(intake: Intake) -> None:
+    while True:
+        await asyncio.sleep(0.001)
+        intake.tick(int(time() * 1000))
 
 
 async def until(condition: Callable[[], object], within: float = 20.0) -> None:

@@ -21,7 +21,9 @@ from streams.application import JobsApp
 from streams.context import JobContext
 from streams.core.offset_map import decode
 from streams.engine import Engine
-from streams.intake import Committed, Due, TopicPartition
+from streams.intake import Due, TopicPartition
+from streams.opening import Held
+from streams.retry_log import Bounds, RetryLogs
 from streams.settings import Settings
 from streams.transport import Consumer, Transport, Wiring
 from tests.unit.streams.rig import CODEC, P0, P1, Rig, record, records, rig, turns, until
@@ -59,14 +61,19 @@ class Group:
             raise self.refusals.pop(0)
         if generation != self.generation:
             raise CommitFailedError("the group has rebalanced since")
-        for tp, _, commit in due:
+        for tp, _, commit, _ in due:
             self.held[tp] = (commit.watermark, commit.metadata if with_map else "")
 
-    async def committed_places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
+    async def places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Held]:
         if self.refusals:
             raise self.refusals.pop(0)
-        nothing: tuple[int | None, str] = (None, "")
-        return {tp: Committed(*self.held.get(tp, nothing), start=0, end=1_000_000) for tp in partitions}
+        return {tp: Held(*self.held.get(tp, (None, ""))) for tp in partitions}
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        return dict.fromkeys(partitions, (0, 1_000_000))
+
+    async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 1_000_000)
 
     async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
         self.seeks = dict(positions)
@@ -76,6 +83,16 @@ class Group:
 
     def wake(self) -> None:
         """Nothing waits here."""
+
+
+class NoRetries(RetryLogs):
+    """Retry logs that are empty."""
+
+    def __init__(self) -> None:
+        """No cluster is asked."""
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        return dict.fromkeys(partitions, Bounds(0, 0))
 
 
 @dataclass
@@ -121,7 +138,8 @@ async def stage(
     values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
     async with rig(handler) as it:
         app = JobsApp(values, Engine(values, [], CODEC))
-        link = Transport(app.conf.broker_consumer, app, Wiring(values, it.intake, it.lease, it.executor.stop))
+        wiring = Wiring(values, it.intake, NoRetries(), it.lease, it.executor.stop)
+        link = Transport(app.conf.broker_consumer, app, wiring)
         group = Group()
         group.answers.set()
         consumer = consumer_type(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused)

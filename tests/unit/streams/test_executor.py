@@ -13,8 +13,8 @@ import pytest
 from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
-from streams.executor import Executor, Runner, WorkPartition
-from streams.handling import Record
+from streams.executor import Executor, Runner
+from streams.work import WorkLane, WorkPartition
 from tests.unit.streams.rig import P0, P1, Fetched, job, record, records, rig, turns, until
 
 
@@ -251,9 +251,9 @@ async def test_a_job_is_finished_only_when_its_dead_letter_is_written() -> None:
 class AcksInFinally(Executor):
     """Faust's agent: whatever became of the event, its ack is in a `finally`."""
 
-    async def _settle(self, runner: Runner, record: Record, partition: WorkPartition, started: float) -> bool:
+    async def _settle(self, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float) -> bool:
         runner.task = asyncio.current_task()
-        task = asyncio.ensure_future(super()._settle(runner, record, partition, started))
+        task = asyncio.ensure_future(super()._settle(runner, lane, partition, started))
         await turns(5)
         if not task.done():
             task.cancel()

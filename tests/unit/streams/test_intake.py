@@ -12,8 +12,8 @@ from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
 from streams.core.offset_map import encode
-from streams.executor import WorkPartition
 from streams.intake import Batch, Committed, Due, Intake, TopicPartition
+from streams.work import WorkPartition
 from tests.unit.streams.rig import P0, P1, P2, TOPIC, Rig, record, records, rig, turns, until
 
 

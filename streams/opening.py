@@ -1,0 +1,91 @@
+"""Opens newly assigned partitions: where the group left them, with what their retry logs hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.headers import retry_state
+from streams.core.entry import Entry
+from streams.intake import Committed, Intake, TopicPartition
+from streams.retry_log import RetryLogs, Stored
+from streams.work import Record, WorkPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the group has committed for a partition: an offset, None if it has none, and the map."""
+
+    offset: int | None
+    metadata: str
+
+
+class Group(Protocol):
+    """What the consumer group and its topics say. Raises KafkaError for what may pass."""
+
+    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Held]: ...
+    async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+
+
+class Opening:
+    """One opening of partitions. `overtaken` says whether a rebalance has made it pointless."""
+
+    def __init__(self, intake: Intake, group: Group, logs: RetryLogs, overtaken: Callable[[], bool]) -> None:
+        self._intake = intake
+        self._group = group
+        self._logs = logs
+        self._overtaken = overtaken
+
+    async def open(self, wanted: Collection[TopicPartition], restarts: Mapping[TopicPartition, int]) -> bool:
+        """Open partitions and hand them to the intake; False if it was overtaken, and then nothing was.
+
+        restarts  where to start those whose log starts over, whatever was committed
+
+        Until the end nothing but this knows of the partitions, so whatever interrupts it leaves nothing behind.
+        """
+        partitions = await self._prepare(wanted, restarts)
+        if not await self._load(partitions):
+            return False
+        # Asked for only now: what the retry log says of a later position is then surely of another log.
+        ends = await self._group.ends(wanted)
+        if self._overtaken():
+            return False
+        for tp, partition in partitions.items():
+            partition.start(max(ends[tp], partition.offsets.position))
+        self._intake.add(partitions)
+        return True
+
+    async def _prepare(
+        self, wanted: Collection[TopicPartition], restarts: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, WorkPartition]:
+        retries = {tp: tp.retry for tp in wanted}
+        held = await self._group.places([*wanted, *retries.values()])
+        bounds = {**await self._group.bounds(wanted), **await self._logs.bounds(retries.values())}
+
+        def committed(tp: TopicPartition) -> Committed:
+            if tp in restarts:
+                return Committed(restarts[tp], "", *bounds[tp])
+            return Committed(held[tp].offset, held[tp].metadata, *bounds[tp])
+
+        return {tp: self._intake.prepare(tp, committed(tp), committed(retries[tp])) for tp in wanted}
+
+    async def _load(self, partitions: Mapping[TopicPartition, WorkPartition]) -> bool:
+        """Read the retry logs; False if that was overtaken."""
+        loading = {tp.retry: partition for tp, partition in partitions.items() if not partition.loaded}
+        starts = {tp: partition.retries.position for tp, partition in loading.items() if partition.retries}
+        if starts:
+            async for tp, records, read_to in self._logs.read(starts):
+                if self._overtaken():
+                    return False
+                loading[tp].load(_entries(records), read_to)
+        return not self._overtaken()
+
+
+def _entries(records: Sequence[Stored]) -> list[Entry[Record]]:
+    entries: list[Entry[Record]] = []
+    for record in records:
+        state = retry_state(record.headers, record.offset)
+        entries.append(Entry(record, state.position, attempt=state.attempt, due_ms=state.due_ms, offset=record.offset))
+    return entries

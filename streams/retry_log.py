@@ -1,0 +1,180 @@
+"""Reads the retry logs of newly assigned partitions, from what is unfinished there to their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+
+from producers.cluster import Cluster
+from schemas.headers import Headers
+from streams.admin import Admin, reason
+from streams.errors import SetupError
+from streams.intake import TopicPartition
+
+logger = logging.getLogger("streams.retries")
+
+#: Records taken from the client at once, and how long it may wait for the first. Seconds.
+_BATCH = 1000
+_POLL = 0.25
+
+_REQUEST_TIMEOUT = 10.0
+
+#: Seconds before the broker is asked again.
+_RETRY_AFTER = 1.0
+
+#: What says that a topic or a partition of it is not there.
+_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+
+
+class Bounds(NamedTuple):
+    """The first offset of a log and the one after its last."""
+
+    start: int
+    end: int
+
+
+class Stored(NamedTuple):
+    """A record of a retry log."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+
+
+class Piece(NamedTuple):
+    """Some records of one partition, in their order; `read_to` is where it goes on, once its end was reached."""
+
+    tp: TopicPartition
+    records: list[Stored]
+    read_to: int | None
+
+
+class RetryLogs:
+    """The retry topics of a cluster. It joins no group and commits nothing.
+
+    `repair` is called, in a thread, when a topic or a partition of it is missing: it shall create it, or raise.
+    """
+
+    def __init__(self, cluster: Cluster, repair: Callable[[], None]) -> None:
+        self._cluster = cluster
+        self._repair = repair
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        """Where these logs start and end; waits for a broker that is away."""
+        wanted = list(partitions)
+        while wanted:
+            try:
+                return await asyncio.to_thread(self._bounds, wanted)
+            except KafkaException as error:
+                logger.warning("cannot read the bounds of the retry topics: %s; trying again", reason(error))
+                if _is(error, _MISSING):
+                    await self._mend()
+            await asyncio.sleep(_RETRY_AFTER)
+        return {}
+
+    async def _mend(self) -> None:
+        try:
+            await asyncio.to_thread(self._repair)
+        except SetupError as error:
+            logger.error("%s", error)
+
+    def _bounds(self, wanted: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        admin = Admin(self._cluster).client
+        ask = partial(admin.list_offsets, request_timeout=_REQUEST_TIMEOUT)
+        starts = ask({KafkaPartition(*tp): OffsetSpec.earliest() for tp in wanted})  # type: ignore[no-untyped-call]
+        ends = ask({KafkaPartition(*tp): OffsetSpec.latest() for tp in wanted})  # type: ignore[no-untyped-call]
+        found: dict[TopicPartition, int] = {
+            TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in starts.items()
+        }
+        return {
+            (place := TopicPartition(tp.topic, tp.partition)): Bounds(found[place], future.result().offset)
+            for tp, future in ends.items()
+        }
+
+    async def read(self, starts: Mapping[TopicPartition, int]) -> AsyncIterator[Piece]:
+        """All records from these offsets on; each partition's last piece is the one that says where its end was.
+
+        Waits for a broker that is away.
+        """
+        unread = set(starts)
+        async with self._consumer() as consumer:
+            consumer.assign([KafkaPartition(*tp, offset) for tp, offset in starts.items()])
+            while unread:
+                for piece in await asyncio.to_thread(_take, consumer):
+                    if piece.read_to is not None:
+                        unread.discard(piece.tp)
+                    yield piece
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[Consumer]:
+        consumer = Consumer(
+            {
+                **self._cluster.client_config(),
+                # Wanted by the client, and never used: nothing is subscribed or committed.
+                "group.id": "streams-retries",
+                "client.id": "streams-retries",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                # What has left the log meanwhile cannot be read; what is left can.
+                "auto.offset.reset": "earliest",
+                # A record that nobody finished must be seen, aborted or not: nobody writes in transactions here.
+                "isolation.level": "read_uncommitted",
+                "fetch.message.max.bytes": 8_000_000,
+                "queued.max.messages.kbytes": 32_768,
+                "error_cb": _log_client_error,
+            },
+            logger=logger,
+        )
+        try:
+            yield consumer
+        finally:
+            await asyncio.to_thread(consumer.close)
+
+
+def _take(consumer: Consumer) -> list[Piece]:
+    pieces: list[Piece] = []
+    for message in consumer.consume(_BATCH, _POLL):
+        tp = TopicPartition(message.topic() or "", message.partition() or 0)
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                pieces.append(Piece(tp, [], message.offset()))
+            else:
+                logger.warning("%s-%d cannot be read: %s; trying again", *tp, error.str())
+            continue
+        if not pieces or pieces[-1].tp != tp or pieces[-1].read_to is not None:
+            pieces.append(Piece(tp, [], None))
+        pieces[-1].records.append(_stored(message))
+    return pieces
+
+
+def _stored(message: Any) -> Stored:
+    return Stored(message.offset(), message.key(), message.value(), _headers(message), message.timestamp()[1])
+
+
+def _headers(message: Any) -> Headers:
+    try:
+        return tuple(message.headers() or ())
+    except UnicodeDecodeError:
+        logger.warning("%s-%d: the headers of offset %d have names that are no UTF-8: they are left out",
+                       message.topic(), message.partition(), message.offset())  # fmt: skip
+        return ()
+
+
+def _is(error: KafkaException, codes: frozenset[int]) -> bool:
+    return bool(error.args) and isinstance(error.args[0], KafkaError) and error.args[0].code() in codes
+
+
+def _log_client_error(error: KafkaError) -> None:
+    logger.warning("Kafka client: %s", error)
