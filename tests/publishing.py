@@ -22,11 +22,12 @@ class Steps:
         #: Ids of all jobs published.
         self.ids: set[str] = set()
 
-    def publish(self, key: str | None, seconds: float, *, queue: str | None = None) -> str:
-        """Publish the next step of a key; returns its id."""
+    def publish(self, key: str | None, seconds: float, *, queue: str | None = None, fails: int = 0) -> str:
+        """Publish the next step of a key, which is to fail so often; returns its id."""
         seq = self._next[key or ""]
         self._next[key or ""] += 1
-        job = self._producer.publish(Step(seq=seq, seconds=seconds), key=key, queue=queue).id
+        headers = {"fails": str(fails)} if fails else None
+        job = self._producer.publish(Step(seq=seq, seconds=seconds), key=key, queue=queue, headers=headers).id
         self.ids.add(job)
         return job
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from streams import JobContext, Queue
+from streams import NO_RETRY, JobContext, Queue
 from tests.ledger import noted
 from tests.models.ordered import Step
 from tests.models.trouble import Trouble
@@ -17,10 +17,10 @@ from tests.models.trouble import Trouble
 #: Every handler's timeout. Seconds.
 TIMEOUT = 1.0
 
-on_loop = Queue("trouble-loop", partitions=2)
-in_thread = Queue("trouble-thread", partitions=2)
-in_process = Queue("trouble-process", partitions=2, concurrency=2)
-follow_ups = Queue("follow-ups", partitions=2)
+on_loop = Queue("trouble-loop", partitions=2, retry=NO_RETRY)
+in_thread = Queue("trouble-thread", partitions=2, retry=NO_RETRY)
+in_process = Queue("trouble-process", partitions=2, concurrency=2, retry=NO_RETRY)
+follow_ups = Queue("follow-ups", partitions=2, retry=NO_RETRY)
 
 
 class Unlucky(Exception):

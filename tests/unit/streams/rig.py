@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic, time
@@ -105,15 +105,15 @@ class Rig:
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: Committed | None = None) -> None:
         """Assign partitions as the group would, and start them."""
-        for tp in self.intake.keep(tps, generation):
-            self.add(tp, committed or Committed(None, "", 0, 1_000_000))
+        self.add(self.intake.keep(tps, generation), committed or Committed(None, "", 0, 1_000_000))
         self.intake.resume()
 
-    def add(self, tp: TopicPartition, committed: Committed) -> None:
-        """Open a partition whose retry log is empty."""
-        partition = self.intake.prepare(tp, committed, Committed(None, "", 0, 0))
-        partition.start(1_000_000)
-        self.intake.add({tp: partition})
+    def add(self, tps: Iterable[TopicPartition], committed: Committed) -> None:
+        """Open partitions whose retry logs are empty."""
+        partitions = {tp: self.intake.prepare(tp, committed, Committed(None, "", 0, 0)) for tp in tps}
+        for partition in partitions.values():
+            partition.start(1_000_000)
+        self.intake.add(partitions)
 
     def take(self, batch: Sequence[Fetched], tp: TopicPartition = P0, epoch: int | None = None) -> None:
         self.intake.take(Batch(tp, self.intake.epoch if epoch is None else epoch, batch))

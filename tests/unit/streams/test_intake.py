@@ -97,6 +97,9 @@ async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
         await it.idle()
         old = it.intake.due()
         it.take(records(0, 2))
+        assert it.restarted == [(P0, 0)], "the transport opens it again, and fetches from there"
+        it.add([P0], Committed(0, "", 0, 200))
+        it.take(records(0, 2))
         await it.idle()
         assert handler.ran == Counter(["100", "101", "102", "0", "1"])
         it.intake.committed(old)
