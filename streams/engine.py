@@ -9,7 +9,7 @@ from time import time
 
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, UnknownSchema
-from streams.executor import Executor
+from streams.executor import Executor, Hold
 from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
@@ -20,6 +20,7 @@ from streams.retrying import Retries
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
+from streams.trials import Trials
 from streams.turn import Turn
 from streams.work import Record
 
@@ -44,9 +45,13 @@ class Engine:
         self._threads = Threads()
         self._processes = Processes(settings.processes)
         self._sender = Sender(settings.cluster)
+        self.trials = Trials()
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
         self.intake = Intake(self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
+        self.intake.on_committed = self.trials.committed
+        self.trials.hold = lambda: self._each(lambda executor: executor.hold(Hold.TRIAL))
+        self.trials.release = lambda: self._each(lambda executor: executor.release(Hold.TRIAL))
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -55,11 +60,16 @@ class Engine:
             Handling(queue, self.codec, self._threads, self._processes),
             outcomes,
             Retries(self._sender),
+            self.trials,
             concurrency=_concurrency(queue, self.settings),
             report_all=self.settings.log_jobs,
             turn=self._turn,
             lease=self.lease,
         )
+
+    def _each(self, do: Callable[[Executor], None]) -> None:
+        for executor in self._executors.values():
+            do(executor)
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""

@@ -62,6 +62,10 @@ class JobExpired(JobError):
     """The job's expiry passed before it ran."""
 
 
+class KilledItsWorkers(Exception):
+    """The job's worker died every time that it ran: it is a dead letter without another try."""
+
+
 class JobTimeout(JobError):
     """The handler ran longer than its timeout."""
 

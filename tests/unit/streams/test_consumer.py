@@ -138,7 +138,7 @@ async def stage(
     values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
     async with rig(handler) as it:
         app = JobsApp(values, Engine(values, [], CODEC))
-        wiring = Wiring(values, it.intake, NoRetries(), it.lease, it.executor.stop)
+        wiring = Wiring(values, it.intake, NoRetries(), it.trials, it.lease, it.executor.stop)
         link = Transport(app.conf.broker_consumer, app, wiring)
         group = Group()
         group.answers.set()
