@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from time import time
+from time import monotonic, time
 
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, UnknownSchema
@@ -31,6 +31,9 @@ _RETRY_AFTER = 1.0
 
 #: How late a retry may start on an idle machine. Seconds.
 _TICK = 0.025
+
+#: How often unchanged commits are made again. A broker may be set to forget them after a day. Seconds.
+_REFRESH = 3600.0
 
 
 class Engine:
@@ -80,9 +83,13 @@ class Engine:
 
     async def _tell_time(self) -> None:
         """Start retries when they are due."""
+        fresh_until = monotonic() + _REFRESH
         while True:
             await asyncio.sleep(_TICK)
             self.intake.tick(int(time() * 1000))
+            if monotonic() > fresh_until:
+                fresh_until = monotonic() + _REFRESH
+                self.intake.refresh()
 
     def take(self, batch: Batch) -> None:
         """Take a fetched batch in, as soon as the schemas of its records are at hand.

@@ -244,6 +244,16 @@ class Intake:
             if due is not None and due <= now_ms:
                 self._executors[tp.topic].stir(partition)
 
+    def refresh(self) -> None:
+        """Commit everything again.
+
+        A broker forgets what was committed long ago (`offsets.retention.minutes`) of topics that no member of the group
+        subscribes to, as of retry topics.
+        """
+        for partition in self._partitions.values():
+            partition.refresh()
+        self.on_finish()
+
     # -- commits ----------------------------------------------------------------------------------------------------
 
     def due(self) -> list[Due]:

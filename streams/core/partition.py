@@ -177,6 +177,11 @@ class Partition(Generic[R]):
         """Note in the next commit that nothing of it runs any more."""
         self._note(held=False)
 
+    def refresh(self) -> None:
+        """Have a commit due although nothing has changed."""
+        for offsets in self._trackers:
+            offsets.touch()
+
     def _note(self, *, held: bool) -> None:
         for offsets in self._trackers:
             if offsets.custody.open is not held:
