@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -14,6 +15,9 @@ from time import monotonic
 from aiohttp import web
 
 from streams.jobs.support.signature import secret_key, sign
+
+#: At which try the flaky path takes a delivery.
+TRIES = 3
 
 
 class Endpoint:
@@ -25,6 +29,8 @@ class Endpoint:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         #: When the first delivery of each job began and ended, by job id.
         self.deliveries: dict[str, tuple[float, float]] = {}
+        #: How often the flaky path was tried, by job id.
+        self.tries: Counter[str] = Counter()
 
     async def deliver(self, request: web.Request) -> web.Response:
         """Take a delivery; the body may ask for it to be slow."""
@@ -38,6 +44,14 @@ class Endpoint:
     def by_beginning(self) -> list[str]:
         """The ids of the jobs delivered, in the order their deliveries began."""
         return sorted(self.deliveries, key=self.deliveries.__getitem__)
+
+    async def flaky(self, request: web.Request) -> web.Response:
+        """Take a delivery at the third try."""
+        job_id = request.headers["webhook-id"]
+        self.tries[job_id] += 1
+        if self.tries[job_id] < TRIES:
+            return web.Response(status=503, text="come again later")
+        return await self.deliver(request)
 
     async def gone(self, _request: web.Request) -> web.Response:
         """Refuse a delivery."""
@@ -53,7 +67,8 @@ class Endpoint:
 async def endpoint() -> AsyncIterator[Endpoint]:
     """Serve HTTP on a free port of this machine."""
     receiver, app = Endpoint(), web.Application()
-    app.add_routes([web.post("/orders", receiver.deliver), web.post("/gone", receiver.gone)])
+    routes = {"/orders": receiver.deliver, "/flaky": receiver.flaky, "/gone": receiver.gone}
+    app.add_routes([web.post(path, handler) for path, handler in routes.items()])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -15,6 +15,8 @@ from schemas.models.webhook import DeliverWebhook
 
 #: The key whose jobs run one after another.
 ORDERED_KEY = "customer-7"
+#: The key whose first job fails twice.
+RETRIED_KEY = "customer-10"
 SLOW_SECONDS = 1.5
 SIGNED_BY = "demo"
 PICTURE, SMALL_PICTURE = "photo.jpg", "small.webp"
@@ -42,6 +44,17 @@ def ordered(url: str) -> list[Example]:
         Example(f"1 of 3, takes {SLOW_SECONDS:g} s", ORDERED_KEY, order(url, ORDERED_KEY, 1, SLOW_SECONDS)),
         Example("2 of 3", ORDERED_KEY, order(url, ORDERED_KEY, 2)),
         Example("3 of 3", ORDERED_KEY, order(url, ORDERED_KEY, 3)),
+    ]
+
+
+def retried(url: str) -> list[Example]:
+    """A job that fails twice, and two of the same key that wait for it."""
+    body = json.dumps({"customer": RETRIED_KEY, "order": 1})
+    flaky = DeliverWebhook(url=f"{url}/flaky", event="order.paid", body=body, secret_name=SIGNED_BY)
+    return [
+        Example("fails twice", RETRIED_KEY, flaky),
+        Example("waits for it", RETRIED_KEY, order(url, RETRIED_KEY, 2)),
+        Example("waits, too", RETRIED_KEY, order(url, RETRIED_KEY, 3)),
     ]
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from streams.demo.endpoint import Endpoint
+from streams.demo.endpoint import TRIES, Endpoint
 from streams.demo.errors import DemoFailed
-from streams.demo.examples import ORDERED_KEY, PICTURE, SMALL_PICTURE
+from streams.demo.examples import ORDERED_KEY, PICTURE, RETRIED_KEY, SMALL_PICTURE
 from streams.demo.mailbox import Mailbox
 from streams.demo.outcomes import Outcomes
 from streams.demo.publishing import Published
@@ -31,6 +31,19 @@ def order_kept(ordered: list[Published], everybody: list[Published], endpoint: E
         raise DemoFailed(f"nothing overtook the slow job of {ORDERED_KEY}")
     shown = ", ".join(str(number) for number in arrived)
     return f"order kept for key {ORDERED_KEY}: {shown}; overtaken by {', '.join(overtook)}"
+
+
+def order_kept_through_failures(jobs: list[Published], endpoint: Endpoint) -> str:
+    """Say that jobs waited for one of their key that failed twice. Raises DemoFailed if they did not."""
+    first = jobs[0].id
+    if endpoint.tries[first] != TRIES:
+        raise DemoFailed(f"the first job of {RETRIED_KEY} was tried {endpoint.tries[first]} times instead of {TRIES}")
+    ids = [job.id for job in jobs]
+    arrived = [ids.index(job_id) + 1 for job_id in endpoint.by_beginning() if job_id in ids]
+    if arrived != sorted(arrived) or len(arrived) != len(ids):
+        raise DemoFailed(f"the jobs of {RETRIED_KEY} arrived in the order {arrived}")
+    shown = ", ".join(str(number) for number in arrived)
+    return f"the first job of key {RETRIED_KEY} failed twice, the others waited for it: {shown}"
 
 
 def mail_received(job: Published, mailbox: Mailbox) -> str:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 #: As streams.reporting writes it.
 _LINE = re.compile(
-    r"\b(?P<state>done|dead)  (?P<queue>\S+) (?P<id>\S+) key=(?P<key>.*?) (?P<ms>\d+) ms(?:: (?P<reason>.*))?\Z"
+    r"\b(?P<state>done |dead |retry) (?P<queue>\S+) (?P<id>\S+) key=(?P<key>.*?) (?P<ms>\d+) ms(?:: (?P<reason>.*))?\Z"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended."""
+    """How a job ended, or that it comes back (`retry`)."""
 
     state: str
     queue: str
@@ -31,7 +31,7 @@ class Outcome:
         found = _LINE.search(line)
         if found is None:
             return None
-        return cls(found["state"], found["queue"], found["id"], found["key"], int(found["ms"]), found["reason"])
+        return cls(found["state"].strip(), found["queue"], found["id"], found["key"], int(found["ms"]), found["reason"])
 
 
 class Outcomes:
@@ -41,10 +41,15 @@ class Outcomes:
         self.order: list[str] = []
         #: Called with each outcome as it comes.
         self.listener: Callable[[Outcome], None] | None = None
+        #: Called with each job that comes back.
+        self.on_retry: Callable[[Outcome], None] = lambda outcome: None
         self._known: dict[str, asyncio.Future[Outcome]] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome; of a repeated job the first counts."""
+        if outcome.state == "retry":
+            self.on_retry(outcome)
+            return
         future = self._future(outcome.id)
         if not future.done():
             self.order.append(outcome.id)

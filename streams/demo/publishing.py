@@ -34,6 +34,7 @@ class Publisher:
         self._screen = screen
         self._producer = producer
         self._outcomes = outcomes
+        outcomes.on_retry = self._tell
         self._ours: set[str] = set()
         self._open: list[tuple[Published, asyncio.Task[Outcome]]] = []
 

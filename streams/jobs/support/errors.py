@@ -5,11 +5,16 @@ ShippedJobError
 ├── Refused               the job asks for something that cannot or must not be done
 ├── RecipientsRefused     the mail server took the mail for some of its recipients only
 └── DeliveryRejected      the receiver of a webhook did not accept it
+    └── DeliveryUnwanted  and never will
+
+Refused, RecipientsRefused and DeliveryUnwanted are permanent: their jobs are not tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from streams.errors import PermanentError
 
 
 class ShippedJobError(Exception):
@@ -20,12 +25,12 @@ class NotConfigured(ShippedJobError):
     """A setting that the job needs is missing; the message names it."""
 
 
-class Refused(ShippedJobError, ValueError):
-    """The job asks for something that cannot or must not be done; a second attempt would not help."""
+class Refused(ShippedJobError, PermanentError, ValueError):
+    """The job asks for something that cannot or must not be done."""
 
 
-class RecipientsRefused(ShippedJobError):
-    """The mail server took the mail for some of its recipients only."""
+class RecipientsRefused(ShippedJobError, PermanentError):
+    """The mail server took the mail for some of its recipients only: another try would send it to them again."""
 
     def __init__(self, refused: Mapping[str, str]) -> None:
         self.refused = dict(refused)
@@ -35,3 +40,7 @@ class RecipientsRefused(ShippedJobError):
 
 class DeliveryRejected(ShippedJobError):
     """The receiver of a webhook did not accept it."""
+
+
+class DeliveryUnwanted(DeliveryRejected, PermanentError):
+    """The receiver of a webhook will not accept it, however often it is sent."""

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 import aiohttp
 from yarl import URL
 
-from streams.jobs.support.errors import DeliveryRejected, Refused
+from streams.jobs.support.errors import DeliveryRejected, DeliveryUnwanted, Refused
 from streams.jobs.support.guard import AddressNotPublic, connector
 
 _SHOWN = 200
 #: A character of UTF-8 has four bytes at most.
 _READ = _SHOWN * 4
+
+#: Answers that blame the request and yet may change: timeouts, conflicts, locks, too early, too many.
+_PASSING = frozenset({408, 409, 423, 425, 429})
 
 
 def checked_url(text: str) -> URL:
@@ -45,7 +48,8 @@ async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: fl
         ):
             if not 200 <= response.status < 300:
                 beginning = await _beginning(response.content)
-                raise DeliveryRejected(f"{_shown(url)} answered {response.status} {response.reason}: {beginning}")
+                rejected = DeliveryUnwanted if _is_final(response.status) else DeliveryRejected
+                raise rejected(f"{_shown(url)} answered {response.status} {response.reason}: {beginning}")
             return response.status
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, AddressNotPublic):
@@ -66,6 +70,11 @@ async def _beginning(content: aiohttp.StreamReader) -> str:
         read += piece
     text = read.decode("utf-8", "replace")[:_SHOWN]
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _is_final(status: int) -> bool:
+    """Whether the receiver's answer will stay the same: it blames the request, and not the moment (RFC 9110)."""
+    return 400 <= status < 500 and status not in _PASSING
 
 
 def _shown(url: URL) -> str:

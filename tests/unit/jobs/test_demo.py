@@ -10,7 +10,7 @@ import pytest
 from streams.core.outcome import SUCCEEDED, Failed, Succeeded
 from streams.demo.outcomes import Outcome, Outcomes
 from streams.demo.screen import Screen
-from streams.reporting import report
+from streams.reporting import report, report_retry
 
 
 def reported(caplog: pytest.LogCaptureFixture, outcome: Succeeded | Failed, key: bytes | None) -> Outcome | None:
@@ -28,6 +28,20 @@ def test_done(caplog: pytest.LogCaptureFixture) -> None:
 def test_dead(caplog: pytest.LogCaptureFixture) -> None:
     failed = Failed("shop.Gone", "410: gone\nfor good", "stack")
     assert reported(caplog, failed, b"k") == Outcome("dead", "email", "job-1", "k", 12, "shop.Gone: 410: gone")
+
+
+async def test_a_job_that_comes_back_has_not_ended(caplog: pytest.LogCaptureFixture) -> None:
+    failed = Failed("shop.Away", "503: later", "stack")
+    with caplog.at_level(logging.INFO, "streams.outcome"):
+        report_retry("email", b"k", "job-1", failed, 0.0123, wait=1.26, made=2)
+    outcome = Outcome.parse(caplog.messages[-1])
+    reason = "shop.Away: 503: later; again in 1.3 s, attempts made: 2"
+    assert outcome == Outcome("retry", "email", "job-1", "k", 12, reason)
+    told: list[Outcome] = []
+    outcomes = Outcomes()
+    outcomes.on_retry = told.append
+    outcomes.add(outcome)
+    assert (told, outcomes.order) == ([outcome], [])
 
 
 @pytest.mark.parametrize("line", ["", "[^Worker]: Ready", "done with it", "dead  letters everywhere"])
