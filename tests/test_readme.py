@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -17,7 +18,8 @@ from pydantic_settings import BaseSettings
 from producers.settings import ProducerSettings
 from schemas import headers
 from schemas.registry import RegistrySettings
-from streams import JobContext
+from streams import DEFAULT_RETRY, JobContext, RetryPolicy
+from streams.core.retry import timetable
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
 from streams.jobs.webhook import WebhookSettings
@@ -36,7 +38,7 @@ TESTED_COMMANDS = (
     ".venv/bin/python -m schemas.generate",
     "kafka-console-consumer.sh",
 )
-TESTED_FILES = {"newsletter.py", "publish.py", "shop/schemas/orders/PlaceOrder.v1.avsc", "orders.py"}
+TESTED_FILES = {"newsletter.py", "publish.py", "shop/schemas/orders/PlaceOrder.v1.avsc", "orders.py", "billing.py"}
 
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     Settings,
@@ -64,9 +66,12 @@ WORDS: dict[str, list[object]] = {
 
 
 def test_every_block_is_tested() -> None:
-    assert {block.language for block in BLOCKS} == {"console", "json", "python"}, "a language that no test knows"
+    languages = {block.language for block in BLOCKS}
+    assert languages == {"console", "json", "mermaid", "python"}, "a language that no test knows"
     assert FILES.keys() == TESTED_FILES, "files that no test writes and runs"
-    assert all(block.file for block in BLOCKS if block.language != "console"), "a file without its name"
+    assert all(block.file for block in BLOCKS if block.language not in {"console", "mermaid"}), (
+        "a file without its name"
+    )
     assert sorted(map(command, TESTED_COMMANDS)) == sorted(COMMANDS), "commands that no test runs"
 
 
@@ -195,6 +200,24 @@ def test_every_variable_that_is_mentioned_is_one() -> None:
 def test_the_shipped_jobs() -> None:
     declared = {(f"`{queue.name}`", f"`{job.job_type}`") for queue in load_queues(["streams.jobs"]) for job in queue}
     assert {(queue, job) for queue, job, _ in tables("queue")} == declared
+
+
+def test_the_timetable_is_that_of_the_default_policy() -> None:
+    waits = timetable(DEFAULT_RETRY)
+    rows = {cells[0]: cells[1:] for cells in (_cells(line) for line in TEXT.splitlines() if line.startswith("| a"))}
+    assert rows["after attempt"] == [str(wait.attempt) for wait in waits]
+    assert rows["at least"] == [f"{wait.earliest:g} s" for wait in waits]
+    assert rows["at most"] == [f"{wait.latest:g} s" for wait in waits]
+
+
+def test_the_fields_of_a_policy_are_documented() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", TEXT.partition("of a `RetryPolicy`")[2], re.MULTILINE)
+    fields = [field.name for field in dataclasses.fields(RetryPolicy) if field.init]
+    assert listed[: len(fields)] == fields
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_headers_that_are_mentioned_exist() -> None:

@@ -24,9 +24,9 @@ from aiosmtpd.handlers import Message
 
 from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
-from streams import JobContext
+from streams import JobContext, PermanentError
 from streams.jobs.email import send_email
-from streams.jobs.support.errors import DeliveryRejected, NotConfigured, RecipientsRefused, Refused
+from streams.jobs.support.errors import DeliveryRejected, DeliveryUnwanted, NotConfigured, RecipientsRefused, Refused
 from streams.jobs.support.smtp import smtp_settings
 from streams.jobs.webhook import deliver_webhook, webhook_settings
 
@@ -280,9 +280,22 @@ async def test_a_status_that_is_no_success(endpoint: Endpoint, ctx: JobContext) 
         return web.Response(status=410, text="no such\nhook é" + "x" * 5_000_000)
 
     endpoint.answer = gone
-    with pytest.raises(DeliveryRejected) as rejection:
+    with pytest.raises(DeliveryUnwanted) as rejection:
         await deliver_webhook(webhook(f"{endpoint.url}/hook?token=secret"), ctx)
     assert str(rejection.value) == f"{endpoint.url}/hook answered 410 Gone: no such hook é" + "x" * 186
+
+
+@pytest.mark.parametrize(("status", "final"), [(400, True), (404, True), (408, False), (429, False), (503, False)])
+async def test_what_the_receiver_will_not_change_its_mind_about_is_permanent(
+    endpoint: Endpoint, ctx: JobContext, status: int, final: bool
+) -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    endpoint.answer = answer
+    with pytest.raises(DeliveryRejected) as rejection:
+        await deliver_webhook(webhook(f"{endpoint.url}/hook"), ctx)
+    assert isinstance(rejection.value, PermanentError) is final
 
 
 async def test_redirects_are_not_followed(endpoint: Endpoint, ctx: JobContext) -> None:

@@ -131,6 +131,29 @@ def test_models_of_ones_own(home: Path, with_broker: Environment) -> None:
         _run(generate, home, with_broker)
 
 
+def test_failures_as_a_handler_wants_them(home: Path, with_broker: Environment) -> None:
+    _run(command(".venv/bin/python -m schemas.generate"), home, with_broker)
+    (home / "use.py").write_text(
+        textwrap.dedent(
+            """
+            from producers import JobProducer
+            from shop.models.orders import PlaceOrder
+
+            with JobProducer() as producer:
+                for order in (PlaceOrder(sku="x", count=0), PlaceOrder(sku="busy"), PlaceOrder(sku="later")):
+                    producer.publish(order, queue="bills")
+            """
+        )
+    )
+    with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=billing"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        _run(".venv/bin/python use.py", home, with_broker)
+        output = _await(log, "dead  bills", "retry bills", "later bills")
+    assert re.search(r"dead  bills .* streams\.errors\.PermanentError: there is nothing to charge", output)
+    assert re.search(r"retry bills .* the bank wants two minutes; again in 120\.0 s, attempts made: 1", output)
+    assert re.search(r"later bills .*; again in 3600\.0 s, attempts made: 0", output)
+
+
 @pytest.fixture
 def kafkas_tools(tmp_path: Path) -> Path:
     """A directory with Kafka's console consumer, as Kafka's distribution has it."""
