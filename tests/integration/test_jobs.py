@@ -26,7 +26,14 @@ from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
 from streams import JobContext, PermanentError
 from streams.jobs.email import send_email
-from streams.jobs.support.errors import DeliveryRejected, DeliveryUnwanted, NotConfigured, RecipientsRefused, Refused
+from streams.jobs.support.errors import (
+    DeliveryRejected,
+    MailRefused,
+    NotConfigured,
+    ReceiverGone,
+    RecipientsRefused,
+    Refused,
+)
 from streams.jobs.support.smtp import smtp_settings
 from streams.jobs.webhook import deliver_webhook, webhook_settings
 
@@ -67,7 +74,7 @@ def server_tls(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 class Mailbox(Message):
-    """Keeps what it receives; refuses recipients named `full`."""
+    """Keeps what it receives; refuses recipients named `full` for good, and those named `grey` for now."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,6 +88,8 @@ class Mailbox(Message):
     ) -> str:
         if address.startswith("full@"):
             return "552 mailbox full"
+        if address.startswith("grey@"):
+            return "450 not yet"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -130,8 +139,15 @@ async def test_refused_recipients_are_named(smtp: Mailbox, ctx: JobContext) -> N
         await send_email(email(to=["full@example.com", "ada@example.com"]), ctx)
     assert list(refusal.value.refused) == ["full@example.com"]
     assert [message["X-RcptTo"] for message in smtp.received] == ["ada@example.com"]
-    with pytest.raises(aiosmtplib.SMTPRecipientsRefused):
-        await send_email(email(to=["full@example.com"]), ctx)
+
+
+@pytest.mark.parametrize(("to", "permanent"), [("full", True), ("grey", False)])
+async def test_a_mail_that_is_refused_for_good_is_not_tried_again(
+    smtp: Mailbox, ctx: JobContext, to: str, permanent: bool
+) -> None:
+    with pytest.raises((MailRefused, aiosmtplib.SMTPRecipientsRefused)) as refusal:
+        await send_email(email(to=[f"{to}@example.com"]), ctx)
+    assert isinstance(refusal.value, PermanentError) is permanent
 
 
 async def test_nothing_is_sent_for_a_wrong_address(smtp: Mailbox, ctx: JobContext) -> None:
@@ -280,22 +296,22 @@ async def test_a_status_that_is_no_success(endpoint: Endpoint, ctx: JobContext) 
         return web.Response(status=410, text="no such\nhook é" + "x" * 5_000_000)
 
     endpoint.answer = gone
-    with pytest.raises(DeliveryUnwanted) as rejection:
+    with pytest.raises(ReceiverGone) as rejection:
         await deliver_webhook(webhook(f"{endpoint.url}/hook?token=secret"), ctx)
     assert str(rejection.value) == f"{endpoint.url}/hook answered 410 Gone: no such hook é" + "x" * 186
 
 
-@pytest.mark.parametrize(("status", "final"), [(400, True), (404, True), (408, False), (429, False), (503, False)])
-async def test_what_the_receiver_will_not_change_its_mind_about_is_permanent(
-    endpoint: Endpoint, ctx: JobContext, status: int, final: bool
+@pytest.mark.parametrize(("status", "permanent"), [(410, True), (404, False), (429, False), (503, False)])
+async def test_only_a_receiver_that_is_gone_is_not_tried_again(
+    endpoint: Endpoint, ctx: JobContext, status: int, permanent: bool
 ) -> None:
-    async def answer(_request: web.Request) -> web.StreamResponse:
+    async def refuse(_request: web.Request) -> web.StreamResponse:
         return web.Response(status=status)
 
-    endpoint.answer = answer
+    endpoint.answer = refuse
     with pytest.raises(DeliveryRejected) as rejection:
         await deliver_webhook(webhook(f"{endpoint.url}/hook"), ctx)
-    assert isinstance(rejection.value, PermanentError) is final
+    assert isinstance(rejection.value, PermanentError) is permanent
 
 
 async def test_redirects_are_not_followed(endpoint: Endpoint, ctx: JobContext) -> None:

@@ -1,13 +1,12 @@
-"""Why a shipped job cannot be done.
+"""Why a shipped job cannot be done. Those that are marked are PermanentErrors too, and never tried again.
 
 ShippedJobError
 ├── NotConfigured         a setting that the job needs is missing
-├── Refused               the job asks for something that cannot or must not be done
-├── RecipientsRefused     the mail server took the mail for some of its recipients only
+├── Refused *             the job asks for something that cannot or must not be done
+├── MailRefused *         the mail server will never take the mail
+├── RecipientsRefused *   the mail server took the mail for some of its recipients only
 └── DeliveryRejected      the receiver of a webhook did not accept it
-    └── DeliveryUnwanted  and never will
-
-Refused, RecipientsRefused and DeliveryUnwanted are permanent: their jobs are not tried again.
+    └── ReceiverGone *    and wants no more of them
 """
 
 from __future__ import annotations
@@ -26,11 +25,15 @@ class NotConfigured(ShippedJobError):
 
 
 class Refused(ShippedJobError, PermanentError, ValueError):
-    """The job asks for something that cannot or must not be done."""
+    """The job asks for something that cannot or must not be done; a second attempt would not help."""
+
+
+class MailRefused(ShippedJobError, PermanentError):
+    """The mail server will never take the mail: its sender, its recipients or its content."""
 
 
 class RecipientsRefused(ShippedJobError, PermanentError):
-    """The mail server took the mail for some of its recipients only: another try would send it to them again."""
+    """The mail server took the mail for some of its recipients only; another attempt would send it to them again."""
 
     def __init__(self, refused: Mapping[str, str]) -> None:
         self.refused = dict(refused)
@@ -42,5 +45,5 @@ class DeliveryRejected(ShippedJobError):
     """The receiver of a webhook did not accept it."""
 
 
-class DeliveryUnwanted(DeliveryRejected, PermanentError):
-    """The receiver of a webhook will not accept it, however often it is sent."""
+class ReceiverGone(DeliveryRejected, PermanentError):
+    """The receiver of a webhook wants no more of them: it answered 410, as Standard Webhooks has it."""

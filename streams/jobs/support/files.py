@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from streams.jobs.support.errors import Refused
+
+#: What no time will mend. The others are the disk's or its administrator's, such as a full disk, and may pass.
+_WRONG_PATH = frozenset({errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO})
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a named pipe would wait for its writer.
@@ -98,6 +102,8 @@ def _explained(path: str, field: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileNotFoundError(error.errno, f"{field} is not there below STREAMS_IMAGE_ROOT", path) from None
     except OSError as error:
+        if error.errno not in _WRONG_PATH:
+            raise
         raise Refused(
             f"{field} cannot be used: {path!r} ({error.strerror}); symbolic links are not followed"
         ) from error

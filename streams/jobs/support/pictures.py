@@ -47,8 +47,8 @@ def read(file: BinaryIO, max_pixels: int) -> Picture:
     except UnidentifiedImageError:
         raise Refused("the source is no JPEG, PNG or WebP picture") from None
     except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, Refused):
-            raise
+        if isinstance(error, Refused) or getattr(error, "errno", None) is not None:
+            raise  # The disk's fault, not the picture's.
         raise Refused(f"the source is damaged: {error}") from error
     # A profile describes the colours of its own mode; those of converted CMYK are plain sRGB.
     return Picture(_plain(upright), kind, profile if upright.mode in {"L", "LA", "RGB", "RGBA", "P"} else None)

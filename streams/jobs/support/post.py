@@ -8,15 +8,14 @@ from collections.abc import Mapping
 import aiohttp
 from yarl import URL
 
-from streams.jobs.support.errors import DeliveryRejected, DeliveryUnwanted, Refused
+from streams.jobs.support.errors import DeliveryRejected, ReceiverGone, Refused
 from streams.jobs.support.guard import AddressNotPublic, connector
 
 _SHOWN = 200
 #: A character of UTF-8 has four bytes at most.
 _READ = _SHOWN * 4
 
-#: Answers that blame the request and yet may change: timeouts, conflicts, locks, too early, too many.
-_PASSING = frozenset({408, 409, 423, 425, 429})
+_GONE = 410
 
 
 def checked_url(text: str) -> URL:
@@ -33,8 +32,9 @@ def checked_url(text: str) -> URL:
 async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: float, allow_private: bool) -> int:
     """Post a body and return the status, 200 to 299. Redirects are not followed, no proxy is used.
 
-    timeout is in seconds, for everything together. Raises DeliveryRejected for other statuses and when time is up,
-    Refused for an address that is not public, and aiohttp.ClientError when there is no connection.
+    timeout is in seconds, for everything together. Raises DeliveryRejected for other statuses and when time is up
+    (ReceiverGone for 410), Refused for an address that is not public, and aiohttp.ClientError when there is no
+    connection.
     """
     try:
         async with (
@@ -48,8 +48,8 @@ async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: fl
         ):
             if not 200 <= response.status < 300:
                 beginning = await _beginning(response.content)
-                rejected = DeliveryUnwanted if _is_final(response.status) else DeliveryRejected
-                raise rejected(f"{_shown(url)} answered {response.status} {response.reason}: {beginning}")
+                kind = ReceiverGone if response.status == _GONE else DeliveryRejected
+                raise kind(f"{_shown(url)} answered {response.status} {response.reason}: {beginning}")
             return response.status
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, AddressNotPublic):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from enum import Enum
 from functools import lru_cache
@@ -10,7 +12,10 @@ import aiosmtplib
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from streams.jobs.support.errors import RecipientsRefused
+from streams.jobs.support.errors import MailRefused, RecipientsRefused
+
+#: Replies from here on are for good (RFC 5321, 4.2.1).
+_PERMANENT = 500
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -59,20 +64,37 @@ def smtp_settings() -> SmtpSettings:
 async def deliver(message: EmailMessage, settings: SmtpSettings) -> str:
     """Hand a message to the mail server and return what it answered.
 
-    Raises aiosmtplib.SMTPException when the server cannot be reached or refuses, and RecipientsRefused when it refuses
-    some of the recipients.
+    Raises aiosmtplib.SMTPException when the server cannot be reached or refuses for now, MailRefused when it refuses
+    for good, and RecipientsRefused when it refuses some of the recipients.
     """
     password = settings.password
-    refused, answer = await aiosmtplib.send(
-        message,
-        hostname=settings.host,
-        port=settings.port,
-        username=settings.username,
-        password=password.get_secret_value() if password is not None else None,
-        use_tls=settings.tls is Tls.TLS,
-        start_tls=settings.tls is Tls.STARTTLS,
-        timeout=settings.timeout,
-    )
+    with _for_good():
+        refused, answer = await aiosmtplib.send(
+            message,
+            hostname=settings.host,
+            port=settings.port,
+            username=settings.username,
+            password=password.get_secret_value() if password is not None else None,
+            use_tls=settings.tls is Tls.TLS,
+            start_tls=settings.tls is Tls.STARTTLS,
+            timeout=settings.timeout,
+        )
     if refused:
         raise RecipientsRefused({address: f"{reason.code} {reason.message}" for address, reason in refused.items()})
     return answer
+
+
+@contextmanager
+def _for_good() -> Iterator[None]:
+    """Tell refusals of this mail for good from those that pass; a refused login is the worker's, not the mail's."""
+    try:
+        yield
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        if all(each.code >= _PERMANENT for each in error.recipients):
+            reasons = "; ".join(f"{each.recipient}: {each.code} {each.message}" for each in error.recipients)
+            raise MailRefused(f"the mail server refused all recipients: {reasons}") from error
+        raise
+    except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
+        if error.code >= _PERMANENT:
+            raise MailRefused(f"the mail server refused the mail: {error.code} {error.message}") from error
+        raise

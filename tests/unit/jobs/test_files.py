@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams import PermanentError
 from streams.jobs.support.errors import Refused
 from streams.jobs.support.files import open_below, path_parts, replace_below
 
@@ -105,6 +107,18 @@ def test_directories_are_made_and_files_replaced_whole(root: Path) -> None:
         assert before.read() == b"first"
     assert read(root, "b/c/d.bin") == b"second"
     assert [path.name for path in (root / "b" / "c").iterdir()] == ["d.bin"]
+
+
+def test_a_full_disk_is_not_the_jobs_fault(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for good: such a job is tried again, where one that is refused is not."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(OSError, match="No space left") as failure:
+        replace_below(root, "b.bin", "target", b"x")
+    assert not isinstance(failure.value, PermanentError)
 
 
 def test_a_failed_write_leaves_nothing_behind(root: Path) -> None:
