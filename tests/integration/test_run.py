@@ -71,7 +71,7 @@ def test_everything_on_an_embedded_broker(tmp_path: Path) -> None:
     assert "keys       order kept for key customer-7: 1, 2, 3; overtaken by customer-8, customer-9" in said
     assert 'received "Your order is on its way" for ada@example.com' in said
     assert re.search(r"photo\.jpg 1600x1200 \(\d+ KiB\) became small\.webp 400x300 \(\d+ KiB\)", said)
-    assert "job-error-type:    streams.jobs.support.errors.DeliveryUnwanted" in said
+    assert "job-error-type:    streams.jobs.support.errors.ReceiverGone" in said
     assert "retries    the first job of key customer-10 failed twice, the others waited for it: 1, 2, 3" in said
     assert len(re.findall(r"retry +webhook", said)) == 2
     assert "answered 410 Gone: nobody subscribes to this any more" in said

@@ -72,11 +72,6 @@ async def _beginning(content: aiohttp.StreamReader) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _is_final(status: int) -> bool:
-    """Whether the receiver's answer will stay the same: it blames the request, and not the moment (RFC 9110)."""
-    return 400 <= status < 500 and status not in _PASSING
-
-
 def _shown(url: URL) -> str:
     # User, password and query may hold secrets.
     return str(url.origin().with_path(url.path))
