@@ -257,11 +257,10 @@ class Consumer(driver.Consumer):
             await asyncio.shield(self._drained)
 
     async def _drain_for_rebalance(self) -> None:
-        if await self.intake.quiet(self.wiring.settings.handover_timeout):
-            self.intake.let_go()
-        else:
+        if not await self.intake.quiet(self.wiring.settings.handover_timeout):
             logger.info("jobs still run after %g s; they go on while the group rebalances, and are cancelled if their"
                         " partition goes to another worker", self.wiring.settings.handover_timeout)  # fmt: skip
+        self.intake.let_go()
         await self._commit_last()
 
     async def _drain_for_stop(self) -> None:

@@ -10,21 +10,23 @@ from streams.core.offsets import OffsetTracker
 from streams.errors import KilledItsWorkers
 from streams.work import WorkLane
 
-#: How long nothing else is started beside a job that runs alone. What kills its worker mostly does so at once, and a
-#: job of ten minutes must not stop the worker for as long. Seconds.
-_ALONE = 2.0
+#: How long nothing else is started beside a job that runs alone, and what has run for longer is no company. What kills
+#: its worker mostly does so at once, and a job of ten minutes must not stop the worker for as long. Seconds.
+_FRESH = 2.0
 
 
 class Trial:
     """One run of a suspected job."""
 
-    __slots__ = ("_log", "_offset", "_trials", "alone")
+    __slots__ = ("_log", "_offset", "_trials", "alone", "fresh")
 
     def __init__(self, trials: Trials, log: OffsetTracker, offset: int, *, alone: bool) -> None:
         self._trials = trials
         self._log = log
         self._offset = offset
         self.alone = alone
+        #: Whether it has only just begun.
+        self.fresh = True
 
     def end(self) -> None:
         """The run is over."""
@@ -42,9 +44,11 @@ class Trials:
         #: Called to start no other jobs, and to go on.
         self.hold: Callable[[], None] = lambda: None
         self.release: Callable[[], None] = lambda: None
-        self._running = 0
+        #: How many have only just begun.
+        self._fresh = 0
+        #: The one that runs alone: without another one of its kind, and while it is fresh without any other job.
         self._alone: Trial | None = None
-        #: Jobs that wait until they may run alone; nothing is started before them.
+        #: Jobs that wait until they may run alone.
         self._lonely = 0
         self._awaiting_change: list[asyncio.Future[None]] = []
         self._awaiting_commit: list[tuple[OffsetTracker, int, asyncio.Future[None]]] = []
@@ -78,7 +82,7 @@ class Trials:
     async def _turn(self, log: OffsetTracker, *, alone: bool) -> None:
         self._lonely += alone
         try:
-            while self._running if alone else self._alone or self._lonely or log.custody.crowded:
+            while self._alone or self._fresh if alone else self._must_wait(log):
                 change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._awaiting_change.append(change)
                 await change
@@ -87,26 +91,35 @@ class Trials:
             if alone:
                 self._tell_change()
 
+    def _must_wait(self, log: OffsetTracker) -> bool:
+        """Whether no job may start in company. Who is to run alone comes first, unless another one of them runs."""
+        busy = self._alone.fresh if self._alone else self._lonely > 0
+        return busy or log.custody.crowded
+
     def _start(self, log: OffsetTracker, offset: int, *, alone: bool) -> Trial:
         trial = Trial(self, log, offset, alone=alone)
-        self._running += 1
+        self._fresh += 1
         log.custody.start(offset)
         if alone:
             self._alone = trial
             self.hold()
-            asyncio.get_running_loop().call_later(_ALONE, self._let_others, trial)
+        asyncio.get_running_loop().call_later(_FRESH, self._let_others, trial)
         return trial
 
     def _let_others(self, trial: Trial) -> None:
-        if self._alone is trial:
-            self.release()
+        """A run is fresh no longer."""
+        if trial.fresh:
+            trial.fresh = False
+            self._fresh -= 1
+            if trial.alone:
+                self.release()
+            self._tell_change()
 
     def ended(self, trial: Trial) -> None:
         """A suspected job's run is over."""
-        self._running -= 1
         if trial.alone:
-            self._let_others(trial)
             self._alone = None
+        self._let_others(trial)
         self._tell_change()
 
     def _tell_change(self) -> None:

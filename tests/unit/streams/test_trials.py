@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import pytest
+
 from schemas.models.webhook import DeliverWebhook
+from streams import trials
 from streams.context import JobContext
 from streams.core.backoff import Fixed
 from streams.core.custody import COMPANY
@@ -145,3 +148,16 @@ async def test_a_job_that_fails_is_cleared() -> None:
         await it.idle()
         due = {each.tp: each.commit for each in it.intake.due()}
         assert due[P0].metadata == due[P0.retry].metadata == "~1"
+
+
+async def test_a_long_job_that_runs_alone_lets_others_start_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "_FRESH", 0.01)
+    gate = Gate()
+    async with after_a_death(gate, "~1,0!0,1!0") as it:
+        it.take(records(0, 4))
+        await until(lambda: len(gate.started) == 3)
+        await turns(200)
+        assert len({"0", "1"} & set(gate.started)) == 1, "no two that have a death to their account"
+        gate.go.set()
+        await it.idle()
+        assert len(gate.started) == 4
