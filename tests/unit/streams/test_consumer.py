@@ -284,7 +284,7 @@ class DropsAcksOnRevocation(Consumer):
     """Faust throws the acks away before the app waits and commits."""
 
     async def wait_empty(self) -> None:
-        self.intake.committed(self.intake.due())
+        self.intake.due = list  # type: ignore[method-assign]
         await super().wait_empty()
 
 
