@@ -1,4 +1,4 @@
-"""A local receiver of webhooks: it checks signatures, may take its time, and knows a path that is gone."""
+"""A local receiver of webhooks: it checks signatures, may take its time or fail, and knows a path that is gone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -17,7 +18,7 @@ from streams.jobs.support.signature import secret_key, sign
 
 
 class Endpoint:
-    """Answers webhooks and keeps when each delivery began and ended."""
+    """Answers webhooks and keeps when each delivery began and ended, and which it has failed."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -25,14 +26,20 @@ class Endpoint:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         #: When the first delivery of each job began and ended, by job id.
         self.deliveries: dict[str, tuple[float, float]] = {}
+        #: How many deliveries of a job were answered with a failure.
+        self.failures: Counter[str] = Counter()
 
     async def deliver(self, request: web.Request) -> web.Response:
-        """Take a delivery; the body may ask for it to be slow."""
+        """Take a delivery; the body may ask for it to be slow, or to fail some times before."""
         began, body = monotonic(), await request.read()
         if not self._signed(request, body):
             return web.Response(status=401, text="the signature is wrong")
-        await asyncio.sleep(float(json.loads(body).get("takes_seconds", 0)))
-        self.deliveries.setdefault(request.headers["webhook-id"], (began, monotonic()))
+        asked, job_id = json.loads(body), request.headers["webhook-id"]
+        if self.failures[job_id] < asked.get("failures", 0):
+            self.failures[job_id] += 1
+            return web.Response(status=503, text="not now")
+        await asyncio.sleep(float(asked.get("takes_seconds", 0)))
+        self.deliveries.setdefault(job_id, (began, monotonic()))
         return web.Response(status=204)
 
     def by_beginning(self) -> list[str]:

@@ -79,11 +79,13 @@ async def _examples(screen: Screen, running: Stage, publisher: Publisher) -> Non
     mail = await publisher.publish(examples.email())
     await publisher.publish(examples.picture())
     failing = await publisher.publish(examples.failing(url))
+    retried = [await publisher.publish(example) for example in examples.retried(url)]
     await publisher.settle()
 
     screen.title("What this has shown")
     outcomes = running.worker.outcomes
     screen.fact("keys", facts.order_kept(ordered, [*others, mail, failing], running.endpoint, outcomes))
+    screen.fact("retries", facts.order_kept_through_failures(retried, running.endpoint, outcomes))
     screen.fact("e-mail", facts.mail_received(mail, running.mailbox))
     screen.fact("image", facts.picture_resized(running.images))
     await _dead_letter(screen, running, failing, began)

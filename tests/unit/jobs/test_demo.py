@@ -10,7 +10,7 @@ import pytest
 from streams.core.outcome import SUCCEEDED, Failed, Succeeded
 from streams.demo.outcomes import Outcome, Outcomes
 from streams.demo.screen import Screen
-from streams.reporting import report
+from streams.reporting import report, report_retry
 
 
 def reported(caplog: pytest.LogCaptureFixture, outcome: Succeeded | Failed, key: bytes | None) -> Outcome | None:
@@ -30,7 +30,28 @@ def test_dead(caplog: pytest.LogCaptureFixture) -> None:
     assert reported(caplog, failed, b"k") == Outcome("dead", "email", "job-1", "k", 12, "shop.Gone: 410: gone")
 
 
-@pytest.mark.parametrize("line", ["", "[^Worker]: Ready", "done with it", "dead  letters everywhere"])
+@pytest.mark.parametrize(("snooze", "state"), [(False, "retry"), (True, "later")])
+def test_a_run_after_which_a_job_comes_back(caplog: pytest.LogCaptureFixture, snooze: bool, state: str) -> None:
+    failed = Failed("shop.Busy", "503: not now", "stack", snooze=snooze)
+    report_retry("email", b"k", "job-1", failed, 0.0123, wait=1.5, made=1)
+    reason = "shop.Busy: 503: not now; again in 1.5 s, attempts made: 1"
+    outcome = Outcome.parse(caplog.messages[-1])
+    assert outcome == Outcome(state, "email", "job-1", "k", 12, reason)
+    assert not outcome.final
+
+
+async def test_a_job_that_comes_back_has_no_outcome_yet() -> None:
+    outcomes, told = Outcomes(), list[Outcome]()
+    outcomes.on_retry = told.append
+    retry, done = (Outcome(state, "email", "1", "k", 1, None) for state in ("retry", "done"))
+    outcomes.add(retry)
+    outcomes.add(done)
+    assert await outcomes.of("1") is done
+    assert told == [retry]
+    assert outcomes.order == ["1"]
+
+
+@pytest.mark.parametrize("line", ["", "[^Worker]: Ready", "done with it", "dead  letters everywhere", "retry later"])
 def test_other_lines(line: str) -> None:
     assert Outcome.parse(line) is None
 
