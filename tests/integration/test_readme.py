@@ -13,9 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from producers import JobProducer, ProducerSettings
+from schemas import Codec, shipped
 from schemas.models.email import SendEmail
+from schemas.models.image import ResizeImage
+from schemas.models.webhook import DeliverWebhook
 from tests.brokers.embedded import resolve_tools
 from tests.readme import FILES, command
 from tests.waiting import until
@@ -50,6 +54,12 @@ def shell() -> Environment:
 def with_broker(shell: Environment, kafka: str, namespace: str) -> Environment:
     """That shell, where a broker runs, with topics of this test's own."""
     return {**shell, "KAFKA_BOOTSTRAP_SERVERS": kafka, "STREAMS_NAMESPACE": namespace}
+
+
+@pytest.fixture
+def settings(kafka: str, namespace: str) -> ProducerSettings:
+    """A producer's settings for this test's topics."""
+    return ProducerSettings(bootstrap_servers=kafka, namespace=namespace)
 
 
 def _run(line: str, home: Path, environment: Environment) -> str:
@@ -97,6 +107,52 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
     handled = re.findall(r"\[newsletter (\S+)\] (.+) for \['ada@example\.org'\]", output)
     assert handled == list(zip([*published, enqueued], subjects, strict=True)), "in order, under their ids"
     assert re.fullmatch(rf"Position\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
+
+
+def test_failures_go_by_the_policy_of_their_queue(
+    home: Path, with_broker: Environment, settings: ProducerSettings
+) -> None:
+    with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=policies"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        with JobProducer(settings) as producer:
+            mail = SendEmail(to=["ada@example.org"], subject="Hi", text="Hello!")
+            job_id = producer.publish(mail, queue="shop", key="ada").id
+            hook = DeliverWebhook(url="https://example.org/", event="order.paid", body="{}")
+            producer.publish(hook, queue="shop", key="bob")
+            small = ResizeImage(source="a.png", target="b.png", width=1, height=1)
+            given_up = producer.publish(small, queue="shop", key="carl").id
+            _publish_with_header(settings, "shop", mail, b"job-max-attempts", b"1")
+        output = _await(log, "run 1 of order.paid", f"dead  shop {job_id}", f"dead  shop {given_up}", "dead  shop once")
+    assert re.findall(rf"retry shop {job_id} .*: (\w+): .*; again in 0\.2 s, attempts made: (\d)", output) == [
+        ("ConnectionError", "1"),
+        ("ConnectionError", "2"),
+    ]
+    assert re.search(rf"dead  shop {job_id} .*ConnectionError: .* \(gave up after 3 attempts\)", output)
+    assert f"retry shop {given_up}" not in output, "NO_RETRY"
+    assert "retry shop once" not in output, "job-max-attempts"
+
+
+def _publish_with_header(settings: ProducerSettings, queue: str, payload: object, name: bytes, value: bytes) -> None:
+    """Publish a job whose id is `once`, as a producer of any language can: with Kafka's client alone."""
+    producer = Producer(settings.client_config())
+    headers = [("ce_id", b"once"), (name.decode(), value)]
+    producer.produce(f"{settings.namespace}.{queue}", Codec(shipped()).encode(payload, queue), headers=headers)
+    assert producer.flush(SECONDS) == 0
+
+
+def test_a_handler_says_what_follows(home: Path, with_broker: Environment, settings: ProducerSettings) -> None:
+    with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=calls"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        with JobProducer(settings) as producer:
+            job, refused = (
+                producer.publish(DeliverWebhook(url=url, event="call", body="{}"), queue="calls", key="ada").id
+                for url in ("https://example.org/", "http://example.org/")
+            )
+        output = _await(log, f"later calls {job}", f"dead  calls {refused}")
+    assert re.search(rf"retry calls {job} .*half a second; again in 0\.5 s, attempts made: 1", output)
+    assert re.search(rf"later calls {job} .*is closed; again in 3600\.0 s, attempts made: 1", output)
+    assert f"retry calls {refused}" not in output
+    assert output.index(f"dead  calls {refused}") < output.index(f"later calls {job}"), "without an order, it overtakes"
 
 
 def test_models_of_ones_own(home: Path, with_broker: Environment) -> None:
