@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic.fields import FieldInfo
@@ -18,8 +19,10 @@ from pydantic_settings import BaseSettings
 from producers.settings import ProducerSettings
 from schemas import headers
 from schemas.registry import RegistrySettings
-from streams import DEFAULT_RETRY, JobContext, RetryPolicy
-from streams.core.retry import timetable
+from streams import DEFAULT_RETRY, NO_RETRY, JobContext, RetryPolicy
+from streams.core.outcome import Failed
+from streams.core.partition import LIMIT_RETRIES, LIMIT_RETRY_BYTES
+from streams.core.retry import Bury, decide, timetable
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
 from streams.jobs.webhook import WebhookSettings
@@ -38,7 +41,14 @@ TESTED_COMMANDS = (
     ".venv/bin/python -m schemas.generate",
     "kafka-console-consumer.sh",
 )
-TESTED_FILES = {"newsletter.py", "publish.py", "shop/schemas/orders/PlaceOrder.v1.avsc", "orders.py", "billing.py"}
+TESTED_FILES = {
+    "newsletter.py",
+    "publish.py",
+    "shop/schemas/orders/PlaceOrder.v1.avsc",
+    "orders.py",
+    "policies.py",
+    "calls.py",
+}
 
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     Settings,
@@ -66,12 +76,9 @@ WORDS: dict[str, list[object]] = {
 
 
 def test_every_block_is_tested() -> None:
-    languages = {block.language for block in BLOCKS}
-    assert languages == {"console", "json", "mermaid", "python"}, "a language that no test knows"
+    assert {block.language for block in BLOCKS} == {"console", "json", "mermaid", "python"}, "a language no test knows"
     assert FILES.keys() == TESTED_FILES, "files that no test writes and runs"
-    assert all(block.file for block in BLOCKS if block.language not in {"console", "mermaid"}), (
-        "a file without its name"
-    )
+    assert all(block.file for block in BLOCKS if block.language in {"json", "python"}), "a file without its name"
     assert sorted(map(command, TESTED_COMMANDS)) == sorted(COMMANDS), "commands that no test runs"
 
 
@@ -194,30 +201,81 @@ def test_every_variable_that_is_mentioned_is_one() -> None:
     assert mentioned <= _declared().keys()
 
 
+# --- Failures
+
+
+def test_the_timetable_is_that_of_the_default_policy() -> None:
+    waits = [[str(wait.attempt), f"{wait.earliest:g} to {wait.latest:g} s"] for wait in timetable(DEFAULT_RETRY)]
+    assert tables("after run") == waits
+    (said,) = re.findall(r"a job is run up to (\w+) times, within about an hour and a half", PROSE)
+    assert said == "eight"
+    assert DEFAULT_RETRY.max_attempts == 8
+    assert 4500 < sum(wait.latest for wait in timetable(DEFAULT_RETRY)) < 6300, "an hour and a half"
+
+
+@pytest.fixture
+def policies() -> dict[str, Any]:
+    """What the example of policies declares."""
+    names: dict[str, Any] = {"__name__": "policies"}
+    exec(compile(FILES["policies.py"], "policies.py", "exec"), names)
+    return names
+
+
+def test_the_policies_are_what_their_comments_say(policies: dict[str, Any]) -> None:
+    patient, by_hand = policies["patient"], policies["by_hand"]
+    assert [wait.latest for wait in timetable(patient)[:3]] == [2, 6, 18]
+    assert {wait.earliest for wait in timetable(patient)} == {0}
+    assert max(wait.latest for wait in timetable(patient)) == 900
+    assert patient.refuses(Failed.of(FileNotFoundError()))
+    assert patient.refuses(Failed.of(ValueError()))
+    assert not patient.refuses(Failed.of(ConnectionResetError()))
+    late = decide(patient, Failed.of(OSError()), attempt=0, now_ms=86_400_000, since_ms=0, luck=1.0)
+    assert isinstance(late, Bury)
+    assert [wait.latest for wait in timetable(by_hand)] == [60, 120, 180, 240]
+    assert [job.retry for job in policies["shop"]] == [policies["shop"].retry, patient, NO_RETRY]
+
+
+def test_every_field_of_a_policy_is_shown() -> None:
+    fields = {field.name for field in dataclasses.fields(RetryPolicy) if field.init}
+    assert fields == set(re.findall(r"^    (\w+)=", FILES["policies.py"], re.MULTILINE))
+
+
+def test_the_diagram_leads_every_job_to_an_end() -> None:
+    (diagram,) = (block.text for block in BLOCKS if block.language == "mermaid")
+    head, *lines = diagram.splitlines()
+    assert head == "stateDiagram-v2"
+    arrows = [re.fullmatch(r"    (\S+) --> (\S+?)(?:: [^:;]+)?", line) for line in lines]
+    assert all(arrows), "a line that is no arrow"
+    ways = {(arrow[1], arrow[2]) for arrow in arrows if arrow}
+    states = {state for way in ways for state in way} - {"[*]"}
+    assert states == {"waiting", "running", "parked", "done", "dead"}
+    for start in states:
+        reached = {start}
+        for _ in states:
+            reached |= {to for at, to in ways if at in reached}
+        assert {"[*]"} <= reached, f"no way out of {start}"
+    assert {at for at, to in ways if to == "[*]"} == {"done", "dead"}
+
+
+def test_the_bounds_of_what_is_parked() -> None:
+    (jobs, megabytes) = re.findall(r"At most\s([\d,]+) jobs or (\d+) MB are parked for a partition", PROSE)[0]
+    assert int(jobs.replace(",", "")) == LIMIT_RETRIES
+    assert int(megabytes) * 1024 * 1024 == LIMIT_RETRY_BYTES
+
+
+def test_the_topics() -> None:
+    names = {cells[0].strip("`") for cells in tables("topic")}
+    assert {name.replace("<queue>", "queue") for name in names} == {
+        Settings().topic("queue", suffix) for suffix in ("", "retry", "dead")
+    }
+
+
 # --- Names
 
 
 def test_the_shipped_jobs() -> None:
     declared = {(f"`{queue.name}`", f"`{job.job_type}`") for queue in load_queues(["streams.jobs"]) for job in queue}
     assert {(queue, job) for queue, job, _ in tables("queue")} == declared
-
-
-def test_the_timetable_is_that_of_the_default_policy() -> None:
-    waits = timetable(DEFAULT_RETRY)
-    rows = {cells[0]: cells[1:] for cells in (_cells(line) for line in TEXT.splitlines() if line.startswith("| a"))}
-    assert rows["after attempt"] == [str(wait.attempt) for wait in waits]
-    assert rows["at least"] == [f"{wait.earliest:g} s" for wait in waits]
-    assert rows["at most"] == [f"{wait.latest:g} s" for wait in waits]
-
-
-def test_the_fields_of_a_policy_are_documented() -> None:
-    listed = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", TEXT.partition("of a `RetryPolicy`")[2], re.MULTILINE)
-    fields = [field.name for field in dataclasses.fields(RetryPolicy) if field.init]
-    assert listed[: len(fields)] == fields
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_headers_that_are_mentioned_exist() -> None:

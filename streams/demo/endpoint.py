@@ -1,4 +1,4 @@
-"""A local receiver of webhooks: it checks signatures, may take its time, and knows a path that is gone."""
+"""A local receiver of webhooks: it checks signatures, may take its time or fail, and knows a path that is gone."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from aiohttp import web
 
 from streams.jobs.support.signature import secret_key, sign
 
-#: At which try the flaky path takes a delivery.
-TRIES = 3
-
 
 class Endpoint:
-    """Answers webhooks and keeps when each delivery began and ended."""
+    """Answers webhooks and keeps when each delivery began and ended, and which it has failed."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -29,29 +26,25 @@ class Endpoint:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         #: When the first delivery of each job began and ended, by job id.
         self.deliveries: dict[str, tuple[float, float]] = {}
-        #: How often the flaky path was tried, by job id.
-        self.tries: Counter[str] = Counter()
+        #: How many deliveries of a job were answered with a failure.
+        self.failures: Counter[str] = Counter()
 
     async def deliver(self, request: web.Request) -> web.Response:
-        """Take a delivery; the body may ask for it to be slow."""
+        """Take a delivery; the body may ask for it to be slow, or to fail some times before."""
         began, body = monotonic(), await request.read()
         if not self._signed(request, body):
             return web.Response(status=401, text="the signature is wrong")
-        await asyncio.sleep(float(json.loads(body).get("takes_seconds", 0)))
-        self.deliveries.setdefault(request.headers["webhook-id"], (began, monotonic()))
+        asked, job_id = json.loads(body), request.headers["webhook-id"]
+        if self.failures[job_id] < asked.get("failures", 0):
+            self.failures[job_id] += 1
+            return web.Response(status=503, text="not now")
+        await asyncio.sleep(float(asked.get("takes_seconds", 0)))
+        self.deliveries.setdefault(job_id, (began, monotonic()))
         return web.Response(status=204)
 
     def by_beginning(self) -> list[str]:
         """The ids of the jobs delivered, in the order their deliveries began."""
         return sorted(self.deliveries, key=self.deliveries.__getitem__)
-
-    async def flaky(self, request: web.Request) -> web.Response:
-        """Take a delivery at the third try."""
-        job_id = request.headers["webhook-id"]
-        self.tries[job_id] += 1
-        if self.tries[job_id] < TRIES:
-            return web.Response(status=503, text="come again later")
-        return await self.deliver(request)
 
     async def gone(self, _request: web.Request) -> web.Response:
         """Refuse a delivery."""
@@ -67,8 +60,7 @@ class Endpoint:
 async def endpoint() -> AsyncIterator[Endpoint]:
     """Serve HTTP on a free port of this machine."""
     receiver, app = Endpoint(), web.Application()
-    routes = {"/orders": receiver.deliver, "/flaky": receiver.flaky, "/gone": receiver.gone}
-    app.add_routes([web.post(path, handler) for path, handler in routes.items()])
+    app.add_routes([web.post("/orders", receiver.deliver), web.post("/gone", receiver.gone)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

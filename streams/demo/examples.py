@@ -15,10 +15,12 @@ from schemas.models.webhook import DeliverWebhook
 
 #: The key whose jobs run one after another.
 ORDERED_KEY = "customer-7"
-#: The key whose first job fails twice.
-RETRIED_KEY = "customer-10"
+#: The key whose first job fails before it succeeds, and one that has nothing to do with it.
+FAILING_KEY, STEADY_KEY = "customer-12", "customer-13"
+FAILURES = 2
 SLOW_SECONDS = 1.5
 SIGNED_BY = "demo"
+_UNSTEADY = "unsteady"
 PICTURE, SMALL_PICTURE = "photo.jpg", "small.webp"
 
 
@@ -30,11 +32,13 @@ class Example:
     key: str
     payload: Any
     ends: str = "done"
+    #: The queue, where it is not that of its type.
+    queue: str | None = None
 
 
-def order(url: str, customer: str, number: int, takes_seconds: float = 0) -> DeliverWebhook:
+def order(url: str, customer: str, number: int, takes_seconds: float = 0, failures: int = 0) -> DeliverWebhook:
     """A webhook about an order."""
-    body = json.dumps({"customer": customer, "order": number, "takes_seconds": takes_seconds})
+    body = json.dumps({"customer": customer, "order": number, "takes_seconds": takes_seconds, "failures": failures})
     return DeliverWebhook(url=f"{url}/orders", event="order.paid", body=body, secret_name=SIGNED_BY)
 
 
@@ -44,17 +48,6 @@ def ordered(url: str) -> list[Example]:
         Example(f"1 of 3, takes {SLOW_SECONDS:g} s", ORDERED_KEY, order(url, ORDERED_KEY, 1, SLOW_SECONDS)),
         Example("2 of 3", ORDERED_KEY, order(url, ORDERED_KEY, 2)),
         Example("3 of 3", ORDERED_KEY, order(url, ORDERED_KEY, 3)),
-    ]
-
-
-def retried(url: str) -> list[Example]:
-    """A job that fails twice, and two of the same key that wait for it."""
-    body = json.dumps({"customer": RETRIED_KEY, "order": 1})
-    flaky = DeliverWebhook(url=f"{url}/flaky", event="order.paid", body=body, secret_name=SIGNED_BY)
-    return [
-        Example("fails twice", RETRIED_KEY, flaky),
-        Example("waits for it", RETRIED_KEY, order(url, RETRIED_KEY, 2)),
-        Example("waits, too", RETRIED_KEY, order(url, RETRIED_KEY, 3)),
     ]
 
 
@@ -84,6 +77,16 @@ def failing(url: str) -> Example:
     """A webhook that its receiver refuses."""
     gone = DeliverWebhook(url=f"{url}/gone", event="order.paid", body="{}", secret_name=SIGNED_BY)
     return Example("its receiver is gone", "customer-11", gone, ends="dead")
+
+
+def retried(url: str) -> list[Example]:
+    """Jobs of one key, the first of which fails twice, and one of another key that need not wait."""
+    what = {1: f"1 of 4, fails {FAILURES} times", 2: "2 of 4, waits", 3: "3 of 4, waits", 4: "4 of 4, waits"}
+    waiting = [
+        Example(text, FAILING_KEY, order(url, FAILING_KEY, number, failures=FAILURES * (number == 1)), queue=_UNSTEADY)
+        for number, text in what.items()
+    ]
+    return [*waiting, Example("another key", STEADY_KEY, order(url, STEADY_KEY, 1), queue=_UNSTEADY)]
 
 
 def paint(root: Path) -> None:

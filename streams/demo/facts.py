@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from streams.demo.endpoint import TRIES, Endpoint
+from streams.demo.endpoint import Endpoint
 from streams.demo.errors import DemoFailed
-from streams.demo.examples import ORDERED_KEY, PICTURE, RETRIED_KEY, SMALL_PICTURE
+from streams.demo.examples import FAILING_KEY, FAILURES, ORDERED_KEY, PICTURE, SMALL_PICTURE
 from streams.demo.mailbox import Mailbox
 from streams.demo.outcomes import Outcomes
 from streams.demo.publishing import Published
@@ -17,33 +17,46 @@ from streams.demo.publishing import Published
 
 def order_kept(ordered: list[Published], everybody: list[Published], endpoint: Endpoint, outcomes: Outcomes) -> str:
     """Say that jobs of one key ran in order and others overtook them. Raises DemoFailed if not."""
-    numbers = {job.id: number for number, job in enumerate(ordered, 1)}
-    arrived = [numbers[job_id] for job_id in endpoint.by_beginning() if job_id in numbers]
-    if arrived != sorted(numbers.values()):
-        raise DemoFailed(f"the jobs of {ORDERED_KEY} began in the order {arrived}")
-    times = [endpoint.deliveries[job.id] for job in ordered]
-    if any(ended > began for (_, ended), (began, _) in pairwise(times)):
-        raise DemoFailed(f"jobs of {ORDERED_KEY} overlapped")
-    first = outcomes.order.index(ordered[0].id)
-    ahead = set(outcomes.order[:first])
-    overtook = [job.example.key for job in everybody if job.id in ahead]
+    shown = _one_after_another(ORDERED_KEY, ordered, endpoint)
+    overtook = _ahead_of(ordered[0], everybody, outcomes)
     if not overtook:
         raise DemoFailed(f"nothing overtook the slow job of {ORDERED_KEY}")
-    shown = ", ".join(str(number) for number in arrived)
     return f"order kept for key {ORDERED_KEY}: {shown}; overtaken by {', '.join(overtook)}"
 
 
-def order_kept_through_failures(jobs: list[Published], endpoint: Endpoint) -> str:
-    """Say that jobs waited for one of their key that failed twice. Raises DemoFailed if they did not."""
-    first = jobs[0].id
-    if endpoint.tries[first] != TRIES:
-        raise DemoFailed(f"the first job of {RETRIED_KEY} was tried {endpoint.tries[first]} times instead of {TRIES}")
-    ids = [job.id for job in jobs]
-    arrived = [ids.index(job_id) + 1 for job_id in endpoint.by_beginning() if job_id in ids]
-    if arrived != sorted(arrived) or len(arrived) != len(ids):
-        raise DemoFailed(f"the jobs of {RETRIED_KEY} arrived in the order {arrived}")
-    shown = ", ".join(str(number) for number in arrived)
-    return f"the first job of key {RETRIED_KEY} failed twice, the others waited for it: {shown}"
+def order_kept_through_failures(retried: list[Published], endpoint: Endpoint, outcomes: Outcomes) -> str:
+    """Say that a job failed, later ones of its key waited, and all then ran in order. Raises DemoFailed if not."""
+    waiting = [job for job in retried if job.example.key == FAILING_KEY]
+    others = [job for job in retried if job.example.key != FAILING_KEY]
+    failures = [endpoint.failures[job.id] for job in waiting]
+    if failures != [FAILURES, *(0 for _ in waiting[1:])]:
+        raise DemoFailed(f"the jobs of {FAILING_KEY} failed {failures} times")
+    shown = _one_after_another(FAILING_KEY, waiting, endpoint)
+    overtook = _ahead_of(waiting[0], others, outcomes)
+    if not overtook:
+        raise DemoFailed(f"other keys waited for the failing job of {FAILING_KEY}")
+    return (
+        f"job 1 of key {FAILING_KEY} failed {FAILURES} times, its later jobs waited, and all ran in order: {shown};"
+        f" {', '.join(overtook)} did not wait"
+    )
+
+
+def _one_after_another(key: str, jobs: list[Published], endpoint: Endpoint) -> str:
+    """The numbers of a key's jobs as they ran; raises DemoFailed unless that was in order and without overlap."""
+    numbers = {job.id: number for number, job in enumerate(jobs, 1)}
+    arrived = [numbers[job_id] for job_id in endpoint.by_beginning() if job_id in numbers]
+    if arrived != sorted(numbers.values()):
+        raise DemoFailed(f"the jobs of {key} began in the order {arrived}")
+    times = [endpoint.deliveries[job.id] for job in jobs]
+    if any(ended > began for (_, ended), (began, _) in pairwise(times)):
+        raise DemoFailed(f"jobs of {key} overlapped")
+    return ", ".join(str(number) for number in arrived)
+
+
+def _ahead_of(job: Published, others: list[Published], outcomes: Outcomes) -> list[str]:
+    """The keys of those that ended before a job did."""
+    ahead = set(outcomes.order[: outcomes.order.index(job.id)])
+    return [other.example.key for other in others if other.id in ahead]
 
 
 def mail_received(job: Published, mailbox: Mailbox) -> str:

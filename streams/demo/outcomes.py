@@ -1,4 +1,4 @@
-"""What became of each job, read from the worker's log (STREAMS_LOG_JOBS)."""
+"""What became of each job, and of each run that failed, read from the worker's log (STREAMS_LOG_JOBS)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from dataclasses import dataclass
 
 #: As streams.reporting writes it.
 _LINE = re.compile(
-    r"\b(?P<state>done |dead |retry) (?P<queue>\S+) (?P<id>\S+) key=(?P<key>.*?) (?P<ms>\d+) ms(?:: (?P<reason>.*))?\Z"
+    r"\b(?P<state>done |dead |retry|later) (?P<queue>\S+) (?P<id>\S+) key=(?P<key>.*?) (?P<ms>\d+) ms"
+    r"(?:: (?P<reason>.*))?\Z"
 )
+
+
+_FINAL = frozenset({"done", "dead"})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended, or that it comes back (`retry`)."""
+    """How a job ended, or how a run did after which it comes back."""
 
     state: str
     queue: str
@@ -25,13 +29,20 @@ class Outcome:
     milliseconds: int
     reason: str | None
 
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended."""
+        return self.state in _FINAL
+
     @classmethod
     def parse(cls, line: str) -> Outcome | None:
         """The outcome in a line of the worker's log, if there is one."""
         found = _LINE.search(line)
         if found is None:
             return None
-        return cls(found["state"].strip(), found["queue"], found["id"], found["key"], int(found["ms"]), found["reason"])
+        return cls(
+            found["state"].rstrip(), found["queue"], found["id"], found["key"], int(found["ms"]), found["reason"]
+        )
 
 
 class Outcomes:
@@ -41,13 +52,13 @@ class Outcomes:
         self.order: list[str] = []
         #: Called with each outcome as it comes.
         self.listener: Callable[[Outcome], None] | None = None
-        #: Called with each job that comes back.
+        #: Called with each run after which a job comes back.
         self.on_retry: Callable[[Outcome], None] = lambda outcome: None
         self._known: dict[str, asyncio.Future[Outcome]] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome; of a repeated job the first counts."""
-        if outcome.state == "retry":
+        if not outcome.final:
             self.on_retry(outcome)
             return
         future = self._future(outcome.id)

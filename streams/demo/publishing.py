@@ -13,6 +13,9 @@ from streams.demo.screen import Screen
 
 #: In which every job must have ended.
 BOUND_SECONDS = 30.0
+#: In which it must have begun: what an earlier run left behind would hold its key back until then, since the servers
+#: that it is meant for are gone.
+EXPIRY_SECONDS = 15.0
 _REMEDY = (
     "The worker's log may say why. If another worker serves the same namespace on this Kafka, it had the jobs: set"
     " STREAMS_NAMESPACE to a name of your own."
@@ -34,13 +37,15 @@ class Publisher:
         self._screen = screen
         self._producer = producer
         self._outcomes = outcomes
-        outcomes.on_retry = self._tell
         self._ours: set[str] = set()
         self._open: list[tuple[Published, asyncio.Task[Outcome]]] = []
+        outcomes.on_retry = self._tell_ours
 
     async def publish(self, example: Example) -> Published:
         """Publish a job through the public API."""
-        handle = await self._producer.publish(example.payload, key=example.key)
+        handle = await self._producer.publish(
+            example.payload, key=example.key, queue=example.queue, expires_in=EXPIRY_SECONDS
+        )
         queue = handle.topic.rpartition(".")[2]
         self._screen.event("published", queue, handle.id, example.key, example.what)
         published = Published(example, handle.id)
@@ -51,6 +56,7 @@ class Publisher:
     def show_others(self) -> None:
         """Show, from now on, what becomes of jobs that somebody else publishes."""
         self._outcomes.listener = lambda outcome: None if outcome.id in self._ours else self._tell(outcome)
+        self._outcomes.on_retry = self._tell
 
     async def settle(self) -> None:
         """Wait for the outcomes of everything published. Raises DemoFailed for each that is late or another."""
@@ -68,6 +74,10 @@ class Publisher:
         outcome = await self._outcomes.of(job.id)
         self._tell(outcome)
         return outcome
+
+    def _tell_ours(self, outcome: Outcome) -> None:
+        if outcome.id in self._ours:
+            self._tell(outcome)
 
     def _tell(self, outcome: Outcome) -> None:
         took = f"{outcome.milliseconds:>6} ms"

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TextIO
 
-_CODES = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "dim": "2", "bold": "1"}
-_COLOURS = {"published": "cyan", "done": "green", "retry": "yellow", "dead": "red", "error": "red"}
+_CODES = {"green": "32", "red": "31", "cyan": "36", "yellow": "33", "dim": "2", "bold": "1"}
+_COLOURS = {"published": "cyan", "done": "green", "retry": "yellow", "later": "yellow", "dead": "red", "error": "red"}
 
 
 class Screen:

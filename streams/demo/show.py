@@ -85,7 +85,7 @@ async def _examples(screen: Screen, running: Stage, publisher: Publisher) -> Non
     screen.title("What this has shown")
     outcomes = running.worker.outcomes
     screen.fact("keys", facts.order_kept(ordered, [*others, mail, failing], running.endpoint, outcomes))
-    screen.fact("retries", facts.order_kept_through_failures(retried, running.endpoint))
+    screen.fact("retries", facts.order_kept_through_failures(retried, running.endpoint, outcomes))
     screen.fact("e-mail", facts.mail_received(mail, running.mailbox))
     screen.fact("image", facts.picture_resized(running.images))
     await _dead_letter(screen, running, failing, began)

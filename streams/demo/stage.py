@@ -17,6 +17,9 @@ from streams.demo.mailbox import Mailbox, mailbox
 from streams.demo.screen import Screen
 from streams.demo.worker import Worker, worker
 
+#: The module with the demonstration's own queue.
+_JOBS = "streams.demo.unsteady"
+
 #: A broker that has just started makes librdkafka grumble on stderr; what fails for good is raised.
 _CALM = {"log_level": 3}
 
@@ -60,6 +63,7 @@ def _environment(settings: ProducerSettings, images: Path, mail: Mailbox, receiv
         "STREAMS_NAMESPACE": settings.namespace,
         "STREAMS_POOL": "default",
         "STREAMS_SHIPPED_JOBS": "true",
+        "STREAMS_JOBS": ",".join(filter(None, [_JOBS, inherited.get("STREAMS_JOBS")])),
         "STREAMS_LOG_JOBS": "true",
         "STREAMS_SMTP_HOST": "127.0.0.1",
         "STREAMS_SMTP_PORT": str(mail.port),

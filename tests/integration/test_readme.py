@@ -13,9 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from producers import JobProducer, ProducerSettings
+from schemas import Codec, shipped
 from schemas.models.email import SendEmail
+from schemas.models.image import ResizeImage
+from schemas.models.webhook import DeliverWebhook
 from tests.brokers.embedded import resolve_tools
 from tests.readme import FILES, command
 from tests.waiting import until
@@ -50,6 +54,12 @@ def shell() -> Environment:
 def with_broker(shell: Environment, kafka: str, namespace: str) -> Environment:
     """That shell, where a broker runs, with topics of this test's own."""
     return {**shell, "KAFKA_BOOTSTRAP_SERVERS": kafka, "STREAMS_NAMESPACE": namespace}
+
+
+@pytest.fixture
+def settings(kafka: str, namespace: str) -> ProducerSettings:
+    """A producer's settings for this test's topics."""
+    return ProducerSettings(bootstrap_servers=kafka, namespace=namespace)
 
 
 def _run(line: str, home: Path, environment: Environment) -> str:
@@ -99,6 +109,50 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
     assert re.fullmatch(rf"Position\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
 
 
+def test_failures_go_by_their_policy(home: Path, with_broker: Environment, settings: ProducerSettings) -> None:
+    with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=policies"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        with JobProducer(settings) as producer:
+            mail = SendEmail(to=["ada@example.org"], subject="Hi", text="Hello!")
+            job_id = producer.publish(mail, queue="shop", key="ada").id
+            hook = DeliverWebhook(url="https://example.org/", event="order.paid", body="{}")
+            producer.publish(hook, queue="shop", key="bob")
+            small = ResizeImage(source="a.png", target="b.png", width=1, height=1)
+            given_up = producer.publish(small, queue="shop", key="carl").id
+            _publish_with_header(settings, "shop", mail, "job-max-attempts", b"1")
+        output = _await(log, "run 1 of order.paid", f"dead  shop {job_id}", f"dead  shop {given_up}", "dead  shop once")
+    assert re.findall(rf"retry shop {job_id} .*: (\w+): .*; again in 0\.2 s, attempts made: (\d)", output) == [
+        ("ConnectionError", "1"),
+        ("ConnectionError", "2"),
+    ]
+    assert re.search(rf"dead  shop {job_id} .*ConnectionError: .* \(gave up after 3 attempts\)", output)
+    assert f"retry shop {given_up}" not in output, "NO_RETRY"
+    assert "retry shop once" not in output, "job-max-attempts"
+
+
+def _publish_with_header(settings: ProducerSettings, queue: str, payload: object, name: str, value: bytes) -> None:
+    """Publish a job whose id is `once`, as a producer of any language can: with Kafka's client alone."""
+    producer = Producer(settings.client_config())
+    headers: dict[str, str | bytes | None] = {"ce_id": b"once", name: value}
+    producer.produce(f"{settings.namespace}.{queue}", Codec(shipped()).encode(payload, queue), headers=headers)
+    assert producer.flush(SECONDS) == 0
+
+
+def test_a_handler_says_what_follows(home: Path, with_broker: Environment, settings: ProducerSettings) -> None:
+    with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=calls"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        with JobProducer(settings) as producer:
+            job, refused = (
+                producer.publish(DeliverWebhook(url=url, event="call", body="{}"), queue="calls", key="ada").id
+                for url in ("https://example.org/", "http://example.org/")
+            )
+        output = _await(log, f"later calls {job}", f"dead  calls {refused}")
+    assert re.search(rf"retry calls {job} .*half a second; again in 0\.5 s, attempts made: 1", output)
+    assert re.search(rf"later calls {job} .*is closed; again in 3600\.0 s, attempts made: 1", output)
+    assert f"retry calls {refused}" not in output
+    assert output.index(f"dead  calls {refused}") < output.index(f"later calls {job}"), "without an order, it overtakes"
+
+
 def test_models_of_ones_own(home: Path, with_broker: Environment) -> None:
     generate = command(".venv/bin/python -m schemas.generate")
     _run(generate, home, with_broker)
@@ -129,29 +183,6 @@ def test_models_of_ones_own(home: Path, with_broker: Environment) -> None:
     schema.with_name("PlaceOrder.v2.avsc").write_text(schema.read_text().replace('{"name": "sku"', another))
     with pytest.raises(AssertionError, match="v2 cannot read v1"):
         _run(generate, home, with_broker)
-
-
-def test_failures_as_a_handler_wants_them(home: Path, with_broker: Environment) -> None:
-    _run(command(".venv/bin/python -m schemas.generate"), home, with_broker)
-    (home / "use.py").write_text(
-        textwrap.dedent(
-            """
-            from producers import JobProducer
-            from shop.models.orders import PlaceOrder
-
-            with JobProducer() as producer:
-                for order in (PlaceOrder(sku="x", count=0), PlaceOrder(sku="busy"), PlaceOrder(sku="later")):
-                    producer.publish(order, queue="bills")
-            """
-        )
-    )
-    with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=billing"), home, with_broker) as log:
-        _await(log, "[^Worker]: Ready")
-        _run(".venv/bin/python use.py", home, with_broker)
-        output = _await(log, "dead  bills", "retry bills", "later bills")
-    assert re.search(r"dead  bills .* streams\.errors\.PermanentError: there is nothing to charge", output)
-    assert re.search(r"retry bills .* the bank wants two minutes; again in 120\.0 s, attempts made: 1", output)
-    assert re.search(r"later bills .*; again in 3600\.0 s, attempts made: 0", output)
 
 
 @pytest.fixture

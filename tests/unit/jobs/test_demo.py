@@ -30,21 +30,28 @@ def test_dead(caplog: pytest.LogCaptureFixture) -> None:
     assert reported(caplog, failed, b"k") == Outcome("dead", "email", "job-1", "k", 12, "shop.Gone: 410: gone")
 
 
-async def test_a_job_that_comes_back_has_not_ended(caplog: pytest.LogCaptureFixture) -> None:
-    failed = Failed("shop.Away", "503: later", "stack")
-    with caplog.at_level(logging.INFO, "streams.outcome"):
-        report_retry("email", b"k", "job-1", failed, 0.0123, wait=1.26, made=2)
+@pytest.mark.parametrize(("snooze", "state"), [(False, "retry"), (True, "later")])
+def test_a_run_after_which_a_job_comes_back(caplog: pytest.LogCaptureFixture, snooze: bool, state: str) -> None:
+    failed = Failed("shop.Busy", "503: not now", "stack", snooze=snooze)
+    report_retry("email", b"k", "job-1", failed, 0.0123, wait=1.5, made=1)
+    reason = "shop.Busy: 503: not now; again in 1.5 s, attempts made: 1"
     outcome = Outcome.parse(caplog.messages[-1])
-    reason = "shop.Away: 503: later; again in 1.3 s, attempts made: 2"
-    assert outcome == Outcome("retry", "email", "job-1", "k", 12, reason)
-    told: list[Outcome] = []
-    outcomes = Outcomes()
+    assert outcome == Outcome(state, "email", "job-1", "k", 12, reason)
+    assert not outcome.final
+
+
+async def test_a_job_that_comes_back_has_no_outcome_yet() -> None:
+    outcomes, told = Outcomes(), list[Outcome]()
     outcomes.on_retry = told.append
-    outcomes.add(outcome)
-    assert (told, outcomes.order) == ([outcome], [])
+    retry, done = (Outcome(state, "email", "1", "k", 1, None) for state in ("retry", "done"))
+    outcomes.add(retry)
+    outcomes.add(done)
+    assert await outcomes.of("1") is done
+    assert told == [retry]
+    assert outcomes.order == ["1"]
 
 
-@pytest.mark.parametrize("line", ["", "[^Worker]: Ready", "done with it", "dead  letters everywhere"])
+@pytest.mark.parametrize("line", ["", "[^Worker]: Ready", "done with it", "dead  letters everywhere", "retry later"])
 def test_other_lines(line: str) -> None:
     assert Outcome.parse(line) is None
 
