@@ -321,7 +321,7 @@ class Executor:
                 if isinstance(verdict.decision, Again):
                     self._postpone(lane, verdict.decision, failed, monotonic() - started)
                     return False
-                outcome = failed = _with_suffix(failed, verdict.decision.reason_suffix)
+                outcome = failed = _in_full(failed, error, verdict.decision.reason_suffix)
                 await self._outcomes.bury(lane, failed, verdict.made)
         except asyncio.CancelledError:
             if self._stopping or not partition.lost:
@@ -347,7 +347,10 @@ def _now_ms() -> int:
     return int(time() * 1000)
 
 
-def _with_suffix(failed: Failed, suffix: str) -> Failed:
+def _in_full(failed: Failed, error: BaseException, suffix: str) -> Failed:
+    """What a dead letter says of a failure: where it happened, and why there is no retry."""
+    if not failed.stack:
+        failed = failed.with_stack(error, stack_from=error.__traceback__.tb_next if error.__traceback__ else None)
     return replace(failed, message=f"{failed.message} {suffix}") if suffix else failed
 
 
@@ -369,19 +372,17 @@ def _runs(runner: Runner) -> bool:
 
 
 def _explain(runner: Runner, error: BaseException) -> Failed:
-    """Say in a dead letter's words why a run failed; re-raises what is no failure of the job."""
+    """Say why a run failed, but for the stack; re-raises what is no failure of the job."""
     if isinstance(error, GeneratorExit) and not _runs(runner):
         raise error
     if isinstance(error, RemoteFailure):
         return error.failure
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
     if isinstance(error, asyncio.CancelledError):
         if runner.cut is Cut.TIMEOUT:
             runner.restore()
-            told = Failed.of(error, stack_from=frames)
             message = "the handler ran longer than its timeout and was cancelled"
-            return Failed(name_of(JobTimeout), message, told.stack, kinds_of(JobTimeout))
+            return Failed(name_of(JobTimeout), message, kinds=kinds_of(JobTimeout))
         if runner.cut is Cut.LOST:
             raise error
         runner.restore()  # The handler has cancelled its own task, or something that it waited for.
-    return Failed.of(error, stack_from=frames)
+    return Failed.of(error)
