@@ -26,7 +26,7 @@ from streams.handling import Call, Handling
 from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
-from streams.reporting import report, report_retry
+from streams.reporting import RetryReports, report
 from streams.retrying import Retries
 from streams.turn import Turn
 from streams.work import WorkLane, WorkPartition, place_of
@@ -103,6 +103,7 @@ class Executor:
         self._open = handling.open
         self._outcomes = outcomes
         self._retries = retries
+        self._retry_reports = RetryReports(self.queue)
         retries.on_written = self._written
         self._concurrency = concurrency
         self._report_all = report_all
@@ -188,10 +189,11 @@ class Executor:
         self._retries.forget_lost()
 
     async def watch(self) -> None:
-        """Cancel runs that take too long; runs until it is cancelled."""
+        """Cancel runs that take too long, and tell of many retries; runs until it is cancelled."""
         while True:
             await asyncio.sleep(_WATCH_INTERVAL)
             now = monotonic()
+            self._retry_reports.sum_up(now)
             for runner in self._runners:
                 if runner.deadline is not None and runner.deadline <= now:
                     runner.cancel(Cut.TIMEOUT)
@@ -319,7 +321,7 @@ class Executor:
                 failed = _explain(runner, error)
                 verdict = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
                 if isinstance(verdict.decision, Again):
-                    self._postpone(lane, verdict.decision, failed, monotonic() - started)
+                    self._postpone(lane, verdict.decision, failed, started)
                     return False
                 outcome = failed = _in_full(failed, error, verdict.decision.reason_suffix)
                 await self._outcomes.bury(lane, failed, verdict.made)
@@ -334,13 +336,14 @@ class Executor:
             report(self.queue, lane.head.key, ctx.id if ctx else _name(lane), outcome, monotonic() - started)
         return True
 
-    def _postpone(self, lane: WorkLane, again: Again, failed: Failed, seconds: float) -> None:
+    def _postpone(self, lane: WorkLane, again: Again, failed: Failed, started: float) -> None:
         """Park a job until it runs again."""
         partition = lane.owner
         name, key = _name(lane), lane.head.key
         writes = partition.postpone(lane, again.attempt, again.due_ms)
         self._retries.write(partition, writes, None if failed.snooze else failed)
-        report_retry(self.queue, key, name, failed, seconds, wait=again.due_ms / 1000 - time(), made=again.attempt)
+        now, wait = monotonic(), again.due_ms / 1000 - time()
+        self._retry_reports.report(key, name, failed, now - started, wait=wait, made=again.attempt, now=now)
 
 
 def _now_ms() -> int:
