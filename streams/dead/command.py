@@ -170,7 +170,7 @@ def purge(letters: DeadLetters, given: Options) -> None:
     """
     filters = _filters(given)
     plan = letters.plan_purge(filters, limit=given["limit"])
-    if not plan.count:
+    if not plan.parts:
         _stop(_nothing(letters, filters))
     if given["dry_run"]:
         _tell(letters, plan, "would be purged")

@@ -120,8 +120,12 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         return Redrive(plan, self._log, self._notes, publisher, pace=pace or Pace(rate), chunk=chunk).run()
 
     def plan_purge(self, filters: Filters | None = None, *, limit: int | None = None) -> Plan:
-        """What a purge would mark as dealt with; changes nothing."""
-        return self._plan(filters or Filters(), limit, lambda letter: None, None)
+        """What a purge would mark as dealt with; changes nothing.
+
+        Without filters and limit it also has the partitions in which all letters are dealt with, for their disk space.
+        """
+        filters = filters or Filters()
+        return self._plan(filters, limit, lambda letter: None, None, sweep=not filters.any and limit is None)
 
     def purge(self, plan: Plan) -> Purged:
         """Mark the letters of a plan as dealt with, and have the broker delete what nobody needs any more.
@@ -178,7 +182,9 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
             if filters.match(letter):
                 yield letter
 
-    def _plan(self, filters: Filters, limit: int | None, objection: _Objection, reviving: int | None) -> Plan:
+    def _plan(
+        self, filters: Filters, limit: int | None, objection: _Objection, reviving: int | None, *, sweep: bool = False
+    ) -> Plan:
         parts: list[Part] = []
         skipped: list[Skipped] = []
         left = limit
@@ -195,7 +201,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
                     skipped.append(Skipped(letter.place, letter.id, reason))
             offsets = in_publication_order(chosen)[:left]
             left = None if left is None else left - len(offsets)
-            if offsets:
-                dealt = region.dealt.and_also(gaps)
+            dealt = region.dealt.and_also(gaps)
+            if offsets or (sweep and dealt.watermark > region.start):
                 parts.append(Part(region.partition, tuple(offsets), region.place, dealt, region.start))
         return Plan(tuple(parts), tuple(skipped), reviving=reviving)
