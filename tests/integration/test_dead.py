@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -396,8 +396,7 @@ def test_a_second_redrive_stops_one_of_them(morgue: Morgue) -> None:
     assert Counter(morgue.returned_ids()) == Counter(ids), "each once"
 
 
-def test_two_redrives_that_start_at_the_same_moment_are_told_apart(morgue: Morgue) -> None:
-    """Before anything is dealt with, notes are equal but for the claim."""
+def test_a_redrive_that_is_overtaken_repeats_one_chunk_at_the_most(morgue: Morgue) -> None:
     ids = buried(morgue, 30)
     with morgue.open() as first, morgue.open() as second:
         others: list[int] = []
@@ -417,6 +416,29 @@ def test_two_redrives_that_start_at_the_same_moment_are_told_apart(morgue: Morgu
     returned = Counter(morgue.returned_ids())
     assert set(returned) == set(ids)
     assert sum(returned.values()) == 40, "one chunk is repeated, which was under way"
+
+
+def test_redrives_that_have_not_noted_anything_yet_are_told_apart(morgue: Morgue) -> None:
+    """What both have noted is the same, nothing; only the claim differs."""
+    buried(morgue, 6)
+    with morgue.open() as first, morgue.open() as second:
+
+        class Stopping(Pace):
+            """Ends its redrive when that has claimed the letters, and sent none."""
+
+            def wait(self) -> None:
+                raise KeyboardInterrupt
+
+        class Barging(Pace):
+            """Another one claims the letters while this one publishes."""
+
+            def wait(self) -> None:
+                with suppress(KeyboardInterrupt):
+                    next(second.redrive(second.plan_redrive(), pace=Stopping(None)))
+
+        with pytest.raises(SomebodyElse):
+            list(first.redrive(first.plan_redrive(), chunk=1, pace=Barging(None)))
+    assert len(morgue.returned()) == 1
 
 
 def test_a_purge_stops_a_redrive(morgue: Morgue) -> None:
