@@ -50,6 +50,8 @@ class Node:
     log: Path
     port: int
     controller_port: int
+    listeners: tuple[str, ...] = ()  # beside the usual one
+    extra: Path | None = None  # more properties
 
     @property
     def bootstrap(self) -> str:
@@ -69,14 +71,16 @@ class Node:
         return next(line.partition("=")[2] for line in lines if line.startswith("cluster.id="))
 
     def write_properties(self) -> Path:
-        """Write server.properties for this run: the shared settings, then the ports and directories."""
+        """Write server.properties for this run: the shared settings, the ports and directories, what else is wanted."""
+        clients = ",".join((f"PLAINTEXT://{self.bootstrap}", *self.listeners))
         path = self.data / "server.properties"
         path.write_text(
             (CONFIG / "server.properties").read_text()
-            + f"\nlisteners=PLAINTEXT://{self.bootstrap},CONTROLLER://{HOST}:{self.controller_port}\n"
-            + f"advertised.listeners=PLAINTEXT://{self.bootstrap}\n"
+            + f"\nlisteners={clients},CONTROLLER://{HOST}:{self.controller_port}\n"
+            + f"advertised.listeners={clients}\n"
             + f"controller.quorum.voters=1@{HOST}:{self.controller_port}\n"
             + f"log.dirs={self.data / 'log'}\n"
+            + (self.extra.read_text() if self.extra else "")
         )
         return path
 
@@ -200,6 +204,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=9092, help="0 or a taken one: a free port (%(default)s)")
     parser.add_argument("--log", type=Path, help="Kafka's log file (kafka.log in the data directory)")
     parser.add_argument("--ephemeral", action="store_true", help="data in a directory that is removed at the end")
+    parser.add_argument("--properties", type=Path, help="a file of more properties for Kafka, which win")
+    parser.add_argument("--listener", action="append", default=[], help="one more, as in SECURE://127.0.0.1:9094")
     return parser.parse_args(arguments)
 
 
@@ -209,7 +215,8 @@ def node_of(options: argparse.Namespace) -> Node:
     lock = claim(data)
     log = (options.log or data / "kafka.log").resolve()
     log.parent.mkdir(parents=True, exist_ok=True)
-    return Node(data, lock, log, choose_port(options.port), free_port())
+    port = choose_port(options.port)
+    return Node(data, lock, log, port, free_port(), tuple(options.listener), options.properties)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from producers.chatter import is_worth_reading
 from producers.cluster import ClientConfig
 from producers.errors import DeliveryPending, OptionInvalid, PayloadTooLarge, ProducerBroken, ProducerClosed
 from producers.failures import Failures
@@ -17,6 +18,8 @@ from producers.handle import Handle
 from producers.record import JobRecord
 
 _LOGGER = logging.getLogger("producers")
+_LIBRDKAFKA = _LOGGER.getChild("librdkafka")
+_LIBRDKAFKA.addFilter(is_worth_reading)
 _POLL_EVERY = 64  # jobs: rarely enough to cost nothing, often enough that reports do not pile up
 _SECONDS_AT_EXIT = 10.0
 
@@ -111,7 +114,7 @@ class Client:
 
     def _start(self) -> None:
         try:
-            self._producer = Producer(self._config, logger=_LOGGER.getChild("librdkafka"))
+            self._producer = Producer(self._config, logger=_LIBRDKAFKA)
         except KafkaException as raised:
             raise OptionInvalid("the Kafka client", f"usable settings ({raised.args[0].str()})", "these") from raised
         self._produce = self._producer.produce

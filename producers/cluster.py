@@ -1,8 +1,9 @@
 """Where the Kafka cluster is and how to log in to it."""
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ClientConfig = dict[str, str | int | float | bool]
@@ -27,6 +28,16 @@ class Cluster(BaseSettings):
     ssl_certificate_location: str | None = None
     ssl_key_location: str | None = None
     ssl_key_password: SecretStr | None = None
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _servers_are_addresses(cls, servers: str) -> str:
+        for server in servers.split(","):
+            if not _is_address(server.strip()):
+                raise ValueError(
+                    f"KAFKA_BOOTSTRAP_SERVERS={servers!r}: expected host:port, several separated by commas"
+                )
+        return servers
 
     @property
     def uses_sasl(self) -> bool:
@@ -72,6 +83,14 @@ class Cluster(BaseSettings):
         }
         config.update((name, value) for name, value in optional.items() if value is not None)
         return config
+
+
+def _is_address(server: str) -> bool:
+    try:
+        parts = urlsplit(f"//{server}")
+        return bool(parts.hostname) and parts.port != 0 and parts.netloc == server and " " not in server
+    except ValueError:
+        return False
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

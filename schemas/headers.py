@@ -48,6 +48,7 @@ STACK_LIMIT = 16 * 1024
 Headers = Sequence[tuple[str, bytes | None]]
 
 _MILLIS = "a whole number of milliseconds of at most 18 digits"
+_TIMEOUT = "a whole number of milliseconds greater than 0, of at most 18 digits"
 _EPOCH = "epoch milliseconds, a whole number of at most 18 digits"
 _COUNT = "a whole number of at most 9 digits"
 _TEXT = f"1 to {TEXT_LIMIT} bytes of UTF-8 text"
@@ -137,7 +138,7 @@ def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> M
         attempt=_number(found, ATTEMPT, 9, _COUNT) or 0,
         not_before=_number(found, NOT_BEFORE, 18, _EPOCH),
         expires_at=_number(found, EXPIRES_AT, 18, _EPOCH),
-        timeout_ms=_number(found, TIMEOUT_MS, 18, _MILLIS),
+        timeout_ms=_timeout(found),
         max_attempts=_number(found, MAX_ATTEMPTS, 9, _COUNT),
         parent=_optional_text(found, PARENT),
         origin=parse_origin(found[ORIGIN]) if ORIGIN in found else None,
@@ -298,6 +299,13 @@ def _number(found: Mapping[str, bytes | None], name: str, digits: int, expected:
     if value is None or not value.isdigit() or len(value) > digits:
         raise HeaderInvalid(name, value, expected)
     return int(value)
+
+
+def _timeout(found: Mapping[str, bytes | None]) -> int | None:
+    timeout = _number(found, TIMEOUT_MS, 18, _TIMEOUT)
+    if timeout == 0:
+        raise HeaderInvalid(TIMEOUT_MS, found[TIMEOUT_MS], _TIMEOUT)
+    return timeout
 
 
 def _flag(found: Mapping[str, bytes | None], name: str) -> bool:

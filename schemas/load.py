@@ -128,13 +128,19 @@ def _record_loader(model: type, steps: list[tuple[str, Convert]], renamed: list[
     return load
 
 
+def keeps_fields_in_dict(model: type) -> bool:
+    """Whether an instance is nothing but its `__dict__`, as those of generated models are."""
+    plain = hasattr(model, "__dataclass_fields__") and "__slots__" not in model.__dict__
+    return plain and not hasattr(model, "__post_init__")
+
+
 def _maker(model: type) -> Convert:
     """The quickest way from a dict of all fields to an instance.
 
     A generated model keeps its fields in `__dict__`, so the dict that fastavro has made becomes the instance, in a
     quarter of the time of a frozen dataclass's constructor. A model that does more than that is constructed.
     """
-    if not hasattr(model, "__dataclass_fields__") or hasattr(model, "__post_init__") or "__slots__" in model.__dict__:
+    if not keeps_fields_in_dict(model):
         return lambda datum: model(**datum)
     new, assign = object.__new__, object.__setattr__
 

@@ -12,6 +12,7 @@ from fastavro.schema import SchemaParseException, parse_schema
 from fastavro.types import Schema
 
 from schemas.binding import Binding
+from schemas.decode import Decode, compile_decoder
 from schemas.errors import CorruptPayload, SchemaMismatch, TrailingBytes, TruncatedPayload, Undecodable
 from schemas.guard import DepthCheck, is_recursive, walk
 from schemas.load import MISSING, LoaderCompiler
@@ -27,11 +28,26 @@ def compile_reader(writer: dict[str, Any], binding: Binding, start: int) -> Read
     same = writer is binding.schema
     guard = DepthCheck(writer) if is_recursive(writer) else None
     if same:
-        return _reader(binding, start, guard, writer)
+        decode = compile_decoder(binding, start)
+        read = _reader(binding, start, guard, writer)
+        return read if decode is None else _quick_reader(binding, decode, read)
     try:
         return _reader(binding, start, guard, _without_logical_types(writer), _with_missing(binding.schema))
     except (SchemaParseException, LookupError, ValueError, TypeError) as error:
         raise SchemaMismatch(f"{binding.name()}: the writer's schema cannot be used: {error}") from error
+
+
+def _quick_reader(binding: Binding, decode: Decode, otherwise: Read) -> Read:
+    """Reads what is beyond doubt by itself, and leaves the rest, and every error, to fastavro."""
+    name = binding.name()
+
+    def read(value: bytes) -> tuple[str, Any]:
+        try:
+            return name, decode(value)
+        except Exception:
+            return otherwise(value)
+
+    return read
 
 
 def _reader(

@@ -7,13 +7,14 @@ from typing import Any
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema
 
-_NO_SUCH_SCHEMA = frozenset({40403})
-_NO_SUCH_SUBJECT_OR_SCHEMA = frozenset({40401, 40402, 40403})
+#: No such subject, version or schema. Which of them is told for an unknown id differs: Confluent and Karapace say the
+#: last, Apicurio any, by its version.
+_NOT_FOUND = frozenset({40401, 40402, 40403})
 
 
 class SubjectStrategy(str, Enum):
@@ -33,14 +34,14 @@ class SubjectStrategy(str, Enum):
 class RegistrySettings(BaseSettings):
     """Where the schema registry is, from SCHEMA_REGISTRY_* in the environment; without a URL there is none."""
 
-    model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True, env_ignore_empty=True)
 
     url: str | None = None  # several, separated by commas, are tried in turn
     basic_auth_user_info: SecretStr | None = None  # user:password
     ssl_ca_location: str | None = None
     auto_register: bool = True  # False: only schemas registered already may be published with
     subject_strategy: SubjectStrategy = SubjectStrategy.RECORD
-    timeout: float = 5.0  # of a request, in seconds
+    timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)  # of a request, in seconds
 
     def client_config(self) -> dict[str, Any]:
         """The settings as confluent-kafka's client wants them."""
@@ -88,7 +89,7 @@ class Registry:
         try:
             schema = self._client.get_schema(schema_id)
         except SchemaRegistryError as error:
-            if error.error_code in _NO_SUCH_SCHEMA:
+            if self._is_permanent(error):
                 raise UnknownSchema(f"schema id {schema_id} is not known to the schema registry") from error
             raise self._unavailable(error) from error
         except Exception as error:
@@ -100,6 +101,22 @@ class Registry:
         if schema.references:
             raise UnknownSchema(f"schema id {schema_id} of the registry refers to other schemas; write it in one piece")
         return schema.schema_str
+
+    def _is_permanent(self, error: SchemaRegistryError) -> bool:
+        """Whether a registry has said that it has no such schema.
+
+        The plain 404 of other registries, as of Apicurio's before 2.1, is also what a wrong URL gets: it counts where
+        the registry answers otherwise.
+        """
+        if error.error_code in _NOT_FOUND:
+            return True
+        return error.http_status_code == error.error_code == 404 and self._answers()
+
+    def _answers(self) -> bool:
+        try:
+            return isinstance(self._client.get_subjects(), list)
+        except Exception:
+            return False
 
     def close(self) -> None:
         """Closes the connections."""
@@ -119,7 +136,7 @@ class Registry:
         return found
 
     def _refused(self, subject: str, error: SchemaRegistryError) -> RegistryUnavailable | RegistryRefused:
-        if error.error_code in _NO_SUCH_SUBJECT_OR_SCHEMA and not self._settings.auto_register:
+        if error.error_code in _NOT_FOUND and not self._settings.auto_register:
             return RegistryRefused(
                 f"subject {subject!r} does not have this schema; register it, or set SCHEMA_REGISTRY_AUTO_REGISTER=true"
             )

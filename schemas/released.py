@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from schemas.catalog import SHIPPED_SCHEMAS
 from schemas.job_schema import JobSchema, read_schema, schema_files
@@ -21,11 +22,21 @@ _RESTORE = "restore the file as it was and write the change as the next version,
 def released_line(schema: JobSchema) -> str:
     """A line of the list: full name, version, fingerprint as the single-object encoding has it, digest of the JSON.
 
-    The fingerprint finds the schema of a job; it ignores defaults and logical types, so the digest tells an edit.
+    The fingerprint finds the schema of a job; it ignores defaults and logical types, so the digest tells an edit. Docs
+    change nothing of what is read and written, and may be corrected.
     """
-    content = json.dumps(json.loads(schema.text), sort_keys=True)
+    content = json.dumps(_without_docs(json.loads(schema.text)), sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"{schema.name} v{schema.version} {schema.fingerprint.hex()} {digest}"
+
+
+def _without_docs(node: Any) -> Any:
+    """A schema's JSON without its docs. Defaults stay whole: they are data, of which a key may be called doc."""
+    if isinstance(node, list):
+        return [_without_docs(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: part if name == "default" else _without_docs(part) for name, part in node.items() if name != "doc"}
 
 
 def problems(schemas: Path = SHIPPED_SCHEMAS, releases: Path = SHIPPED_RELEASES) -> list[str]:

@@ -10,6 +10,7 @@ from fastavro import schemaless_writer
 
 from schemas.binding import Binding
 from schemas.dump import DumperCompiler, Unfit
+from schemas.encode import Encode, compile_encoder
 from schemas.errors import CorruptPayload, PayloadInvalid
 from schemas.guard import DepthCheck
 from schemas.load import Convert
@@ -19,9 +20,26 @@ Write = Callable[[Any], bytes]
 
 def compile_writer(binding: Binding, prefix: bytes) -> Write:
     """Compiles the function from an instance of the model to a value; the function raises PayloadInvalid."""
+    strict = DumperCompiler(binding, strict=True).compile()
+    encode = compile_encoder(binding, prefix)
+    if encode is not None:
+        return _plain_writer(binding, encode, strict)
+    return _fastavro_writer(binding, prefix, strict)
+
+
+def _plain_writer(binding: Binding, encode: Encode, strict: Convert) -> Write:
+    def write(payload: Any) -> bytes:
+        try:
+            return encode(payload)
+        except Exception as error:
+            raise _invalid(binding, strict, payload, error) from error
+
+    return write
+
+
+def _fastavro_writer(binding: Binding, prefix: bytes, strict: Convert) -> Write:
     schema = binding.schema
     dump = DumperCompiler(binding, strict=False).compile()
-    strict = DumperCompiler(binding, strict=True).compile()
     guard = DepthCheck(schema) if binding.recursive else None
 
     def write(payload: Any) -> bytes:

@@ -42,6 +42,6 @@ def __getattr__(name: str) -> Any:
         app = build_app()
     except (SetupError, ValidationError) as error:
         # Only the command line asks for `app`, and a traceback would bury the sentence.
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit("\n".join(f"error: {line}" for line in str(error).splitlines())) from error
     globals()["app"] = app
     return app

@@ -18,7 +18,10 @@ from faust.app.base import BootStrategy
 from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.registry import Registry
+from streams.admin import abandonable
+from streams.chatter import tells_something
 from streams.engine import Engine
+from streams.environment import read_settings, warn_of_unknown
 from streams.errors import SetupError
 from streams.health import add_health
 from streams.modules import load_queues
@@ -45,6 +48,19 @@ class _Boot(BootStrategy):
         return app.settings.web_port is not None
 
 
+class Worker(faust.Worker):
+    """Faust's process around the application; above the level of debug its log leaves the libraries' steps out.
+
+    Its name stands in the log: [^Worker].
+    """
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        super().on_setup_root_logger(logger, level)
+        if level > logging.DEBUG:
+            for handler in logger.handlers:
+                handler.addFilter(tells_something)
+
+
 class JobsApp(faust.App):
     """Faust's App with the engine's life tied to its own."""
 
@@ -56,6 +72,7 @@ class JobsApp(faust.App):
         super().__init__(
             settings.group,
             broker=[f"kafka://{server.strip()}" for server in settings.cluster.bootstrap_servers.split(",")],
+            Worker=Worker,
             autodiscover=False,
             topic_allow_declare=False,
             topic_disable_leader=True,
@@ -77,7 +94,7 @@ class JobsApp(faust.App):
 
     async def on_start(self) -> None:
         """Make sure of the topics before anything subscribes to them."""
-        await asyncio.to_thread(ensure_topics, self.settings, self.engine.queues)
+        await abandonable(ensure_topics, self.settings, self.engine.queues)
         _spare_the_collector()
         self.engine.start(self.fail)
         await super().on_start()
@@ -113,15 +130,19 @@ def _spare_the_collector() -> None:
 
 def build_app(settings: Settings | None = None) -> JobsApp:
     """Build the worker's application from the environment; raises SetupError and whatever a job module raises."""
-    settings = settings or Settings()
+    settings = settings or read_settings()
     if (here := str(Path.cwd())) not in sys.path:
         # Job modules are looked for where the worker was started, as `faust -A` itself does.
         sys.path.insert(0, here)
-    queues = load_queues(settings.job_packages)
-    served = _served(queues, settings.pool)
+    try:
+        queues = load_queues(settings.job_packages)
+        served = _served(queues, settings.pool)
+    finally:
+        warn_of_unknown(os.environ, settings)
     engine = Engine(settings, served, _codec(queues))
     app = JobsApp(settings, engine)
-    app.transport = Transport(app.conf.broker_consumer, app, Wiring(settings, engine.intake, engine.cancel_running))
+    wiring = Wiring(settings, engine.intake, engine.lease, engine.cancel_running)
+    app.transport = Transport(app.conf.broker_consumer, app, wiring)
     for queue in served:
         _add_agent(app, queue)
     if settings.web_port is not None:
@@ -145,7 +166,12 @@ def _codec(queues: list[Queue]) -> Codec:
     for queue in queues:
         for job in queue:
             catalog.add_model(job.model)
-    return Codec(catalog, Registry.from_environment())
+    try:
+        return Codec(catalog, Registry.from_environment())
+    except ValueError as error:
+        raise SetupError(
+            f"no schema registry can be reached with these SCHEMA_REGISTRY_* variables: {error}"
+        ) from error
 
 
 def _add_agent(app: JobsApp, queue: Queue) -> None:

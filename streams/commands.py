@@ -9,18 +9,39 @@ from typing import Any, NoReturn
 
 import click
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from faust.cli.base import AppCommand, argument, cli, find_app, option
+from faust.cli.worker import worker as FaustWorker  # noqa: N812 - a class
+from faust.utils.terminal.tables import TableDataT
 
 from producers import JobProducer, ProducersError
 from schemas.codec import Codec
 from schemas.errors import SchemasError
+from streams.admin import Admin
 from streams.application import JobsApp
 from streams.dead.command import dead_group
+from streams.errors import SetupError
 from streams.settings import Settings
 
 #: Seconds to wait for a broker.
-_PATIENCE = 10.0
+_PATIENCE = 3.0
+
+
+#: What Faust's banner tells of parts that are not used here.
+_UNUSED = frozenset({"store", "web", "  web", "datadir", "appdir"})
+
+
+class worker(FaustWorker):  # noqa: N801 - its name is the command's
+    """Start a worker: it runs the jobs of its pool's queues until Ctrl-C or SIGTERM."""
+
+    app: JobsApp
+
+    def _banner_data(self, worker: Any) -> TableDataT:
+        """What the banner at the start tells."""
+        rows = [row for row in super()._banner_data(worker) if row[0] not in _UNUSED]
+        settings = self.app.settings
+        if settings.web_port is not None:
+            rows.insert(2, ("health", f"http://{settings.web_host}:{settings.web_port}/health"))
+        return rows
 
 
 class enqueue(AppCommand):  # noqa: N801 - its name is the command's
@@ -40,7 +61,7 @@ class enqueue(AppCommand):  # noqa: N801 - its name is the command's
         """Publish the job and say where it is; exits with 2 and the reason when it cannot be published."""
         try:
             click.echo(_publish(self.app, **self.kwargs))
-        except (ProducersError, SchemasError, _Unusable) as error:
+        except (ProducersError, SchemasError, SetupError, _Unusable) as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
         sys.exit(0)
@@ -68,14 +89,11 @@ def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str 
 
 def _check_topic(settings: Settings, queue: str) -> None:
     """Say within seconds, not when delivery has timed out, that there is no broker or no such queue."""
-    admin = AdminClient(dict(settings.cluster.client_config()), logger=logging.getLogger("streams.commands"))
+    admin = Admin(settings.cluster)
     try:
-        topics = admin.list_topics(timeout=_PATIENCE).topics
+        topics = admin.ask(_PATIENCE).topics
     except KafkaException as error:
-        raise _Unusable(
-            f"no Kafka broker answers at {settings.cluster.bootstrap_servers}: check KAFKA_BOOTSTRAP_SERVERS and the"
-            " KAFKA_* login settings, or start a broker with `make broker`"
-        ) from error
+        raise _Unusable(admin.nobody(error)) from error
     if settings.topic(queue) not in topics:
         prefix = f"{settings.namespace}."
         queues = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))

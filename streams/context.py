@@ -11,6 +11,7 @@ from typing import Any
 import uuid_utils
 
 from schemas.headers import Headers
+from streams.showing import shown_id
 
 logger = logging.getLogger("streams.job")
 
@@ -32,9 +33,11 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger whose lines carry the job's id, queue, key and attempt."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        job = self.extra or {}
+        job: Mapping[str, Any] = self.extra or {}
         kwargs["extra"] = {**job, **(kwargs.get("extra") or {})}
-        return f"[{job['job_queue']} {job['job_id']}] {msg}", kwargs
+        # The line goes through %-formatting with the handler's arguments.
+        shown = shown_id(job["job_id"]).replace("%", "\\x25")
+        return f"[{job['job_queue']} {shown}] {msg}", kwargs
 
 
 class JobContext:

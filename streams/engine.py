@@ -11,6 +11,7 @@ from schemas.errors import RegistryUnavailable, UnknownSchema
 from streams.executor import Executor
 from streams.handling import Handling, Record
 from streams.intake import Batch, Intake
+from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import Processes
 from streams.queues import Queue
@@ -33,6 +34,7 @@ class Engine:
         self.queues = list(queues)
         self.codec = codec
         self._turn = Turn()
+        self.lease = Lease(settings.session_timeout)
         self._threads = Threads()
         self._processes = Processes(settings.processes)
         self._sender = Sender(settings.cluster)
@@ -49,6 +51,7 @@ class Engine:
             concurrency=_concurrency(queue, self.settings),
             report_all=self.settings.log_jobs,
             turn=self._turn,
+            lease=self.lease,
         )
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:

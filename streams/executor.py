@@ -21,6 +21,7 @@ from streams.core.outcome import SUCCEEDED, Failed, Succeeded, name_of
 from streams.core.partition import Partition
 from streams.errors import JobTimeout
 from streams.handling import Handling, Record
+from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
 from streams.reporting import report
@@ -92,6 +93,7 @@ class Executor:
         concurrency: int,
         report_all: bool,
         turn: Turn,
+        lease: Lease,
     ) -> None:
         self.queue = handling.queue.name
         self._open = handling.open
@@ -114,6 +116,7 @@ class Executor:
         self._waking = 0
         self._held = False
         self._turn = turn
+        self._lease = lease
         self._stopping = False
         #: Jobs that run now.
         self.active = 0
@@ -196,12 +199,18 @@ class Executor:
     async def _run(self, runner: Runner) -> None:
         """Run lane heads until the task is cancelled, each to a durable outcome, and put the lanes back."""
         self._waking -= 1
-        turn = self._turn
+        turn, lease = self._turn, self._lease
+        now = monotonic()
         # A handler may have swallowed the cancellation that `stop` sent it.
         while not self._stopping:
             ready = self._ready
             if not ready or self._held:
                 await self._rest()
+                now = monotonic()
+                continue
+            if now > lease.until:
+                await lease.renewed()
+                now = monotonic()
                 continue
             lane = ready.popleft()
             if self._tell_hungry and len(ready) < self._enough:
@@ -215,7 +224,7 @@ class Executor:
             runner.lane = lane
             self.active += 1
             try:
-                settled = await self._settle(runner, lane.head, partition)
+                settled = await self._settle(runner, lane.head, partition, now)
             finally:
                 runner.lane = None
                 self.active -= 1
@@ -225,7 +234,7 @@ class Executor:
                 self._ready.append(lane)
             self.on_progress(partition)
             # Jobs that never wait must let the loop turn now and then.
-            while turn.over(monotonic()):  # noqa: ASYNC110 - the loop's next turn is what is awaited
+            while turn.over(now := monotonic()):  # noqa: ASYNC110 - the loop's next turn is what is awaited
                 await asyncio.sleep(0)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -248,9 +257,8 @@ class Executor:
             if not future.done():
                 future.set_result(None)
 
-    async def _settle(self, runner: Runner, record: Record, partition: WorkPartition) -> bool:
+    async def _settle(self, runner: Runner, record: Record, partition: WorkPartition, started: float) -> bool:
         """Run a job until its outcome is durable; False if its partition was lost before that."""
-        started = monotonic()
         ctx: JobContext | None = None
         outcome: Succeeded | Failed = SUCCEEDED
         try:

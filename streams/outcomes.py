@@ -15,6 +15,7 @@ from streams.core.outcome import Failed
 from streams.handling import Record
 from streams.sender import Outgoing, Sender
 from streams.settings import Settings
+from streams.showing import shown_id
 
 logger = logging.getLogger("streams.outcomes")
 
@@ -55,7 +56,8 @@ class Outcomes:
             try:
                 return await asyncio.to_thread(self._compose, follow_up, parent)
             except RegistryUnavailable as error:
-                logger.error("job %s waits for the schema registry to publish a follow-up: %s", parent.id, error)
+                waiting = shown_id(parent.id)
+                logger.error("job %s waits for the schema registry to publish a follow-up: %s", waiting, error)
                 await asyncio.sleep(_RETRY_AFTER)
 
     def _compose(self, follow_up: FollowUp, parent: JobContext) -> JobRecord:

@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.cluster import Cluster
 from producers.options import PROMISES
-from streams.errors import FollowUpRefused
+from streams.errors import FollowUpRefused, SetupError
+from streams.topics import add_partitions
 
 logger = logging.getLogger("streams.sender")
 
@@ -27,6 +28,9 @@ _LASTING = frozenset(
         KafkaError.INVALID_RECORD,
     }
 )
+
+#: Seconds that a question about a topic may take.
+_METADATA_TIMEOUT = 10.0
 
 #: Seconds before a refused record is sent again.
 _RETRY_AFTER = 1.0
@@ -47,10 +51,11 @@ class Sender:
     """A producer whose `send` returns only when the broker has acknowledged the record.
 
     A record that is refused is logged and sent again for as long as the caller waits: what it stands for is not
-    finished before. Opened and closed on the worker's event loop.
+    finished before. A topic that lacks a record's partition is given it. Opened and closed on the worker's event loop.
     """
 
     def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
         self._config: dict[str, Any] = {
             **PROMISES,
             **cluster.client_config(),
@@ -65,6 +70,7 @@ class Sender:
         self._producer: Producer | None = None
         self._closing = threading.Event()
         self._poller: threading.Thread | None = None
+        self._growing = asyncio.Lock()
 
     async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
         """Write a record; returns when the broker has it.
@@ -78,9 +84,9 @@ class Sender:
             if isinstance(error, KafkaError):
                 if give_up and error.code() in _LASTING:
                     raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
-                if error.code() == KafkaError._UNKNOWN_PARTITION:
-                    # The queue's topic has grown and this one has not: any partition is better than none.
-                    record = replace(record, partition=None)
+                if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
+                    # The queue's topic has grown and this one has not.
+                    record = await self._make_room(record, record.partition)
             if isinstance(error, KafkaError) and error.fatal():
                 # An idempotent client that has lost its place sends nothing more; a new one starts over.
                 self._producer = None
@@ -89,6 +95,28 @@ class Sender:
                 record.topic, error, _RETRY_AFTER,
             )  # fmt: skip
             await asyncio.sleep(_RETRY_AFTER)
+
+    async def _make_room(self, record: Outgoing, partition: int) -> Outgoing:
+        """Give a topic the partition that a record is for; the record, as it is to be sent now."""
+        try:
+            async with self._growing:
+                await asyncio.to_thread(self._add_partition, record.topic, partition)
+        except KafkaException as error:
+            logger.error("%s lacks partition %d, and cannot be given it: %s", record.topic, partition, error)
+            if _refused(error):
+                # Any partition is better than none.
+                return replace(record, partition=None)
+        except SetupError as error:
+            logger.error("%s", error)
+        return record
+
+    def _add_partition(self, topic: str, partition: int) -> None:
+        if not self._knows(topic, partition):
+            add_partitions(self._cluster, topic, partition + 1)
+
+    def _knows(self, topic: str, partition: int) -> bool:
+        """Whether a topic has a partition; to ask also tells the producer."""
+        return partition in self._open().list_topics(topic, timeout=_METADATA_TIMEOUT).topics[topic].partitions
 
     async def _try(self, record: Outgoing) -> KafkaError | BufferError | None:
         loop = asyncio.get_running_loop()
@@ -139,6 +167,11 @@ class Sender:
         self._closing.set()
         if self._poller is not None:
             await asyncio.to_thread(self._poller.join)
+
+
+def _refused(error: KafkaException) -> bool:
+    """Whether a broker has said no, rather than nothing."""
+    return isinstance(error.args[0], KafkaError) and error.args[0].code() > 0
 
 
 def _log_client_error(error: KafkaError) -> None:

@@ -6,7 +6,7 @@ import os
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from producers.cluster import Cluster
 from producers.settings import ProducerSettings
@@ -21,7 +21,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, env_ignore_empty=True)
 
-    producer: ProducerSettings = Field(default_factory=ProducerSettings)
+    # Settings of their own: no variable is meant for the whole.
+    producer: Annotated[ProducerSettings, NoDecode] = Field(default_factory=ProducerSettings)
     #: First part of every topic's name.
     namespace: str = Field(default="jobs", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     #: The pool this worker serves; its consumer group is `<namespace>.<pool>`.
@@ -36,7 +37,7 @@ class Settings(BaseSettings):
     processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
     #: Jobs of one queue held in memory, running or waiting.
     buffer_jobs: int = Field(default=10_000, ge=1)
-    #: Bytes of payload of one queue held in memory.
+    #: Bytes of one queue held in memory: values, keys and headers.
     buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     #: Seconds between two commits, at the least. A crash repeats what finished since the last.
     commit_interval: float = Field(default=0.02, gt=0, le=60)

@@ -6,20 +6,24 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from streams.context import JobContext
 from streams.errors import DefinitionError
+from streams.showing import shown_id
+
+logger = logging.getLogger("streams.threads")
 
 
 class Threads:
     """Runs plain functions without blocking the loop.
 
-    A thread cannot be stopped from outside. One whose job timed out is left behind, counted in `left_behind`, and
-    takes no other job's place: starting a thread costs some 50 µs, so there is no pool that it could exhaust, and as a
-    daemon it does not hold up the end of the worker.
+    A thread cannot be stopped from outside. One whose job timed out is left behind, counted in `left_behind` and
+    logged, and takes no other job's place: starting a thread costs some 50 µs, so there is no pool that it could
+    exhaust, and as a daemon it does not hold up the end of the worker.
     """
 
     def __init__(self) -> None:
@@ -31,10 +35,12 @@ class Threads:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[BaseException | None] = loop.create_future()
         context = contextvars.copy_context()
+        job = f"{shown_id(ctx.id)} of queue {ctx.queue}"
 
         def settle(error: BaseException | None) -> None:
             if ended.done():
                 self.left_behind -= 1
+                logger.info("the thread that job %s left behind has ended; %d still run", job, self.left_behind)
             else:
                 ended.set_result(error)
 
@@ -51,10 +57,20 @@ class Threads:
         try:
             error = await ended
         except asyncio.CancelledError:
-            self.left_behind += 1
+            # Unless it has ended at this very turn.
+            if ended.cancelled():
+                self._leave_behind(job)
             raise
         if error is not None:
             raise error
+
+    def _leave_behind(self, job: str) -> None:
+        self.left_behind += 1
+        logger.warning(
+            "job %s was cancelled, and its thread goes on, since threads cannot be stopped; left behind by now: %d."
+            " Give what the handler waits for a timeout of its own, or declare it `async def` or cpu_bound=True",
+            job, self.left_behind,
+        )  # fmt: skip
 
 
 def _refuse_awaitable(result: Any) -> None:

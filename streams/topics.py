@@ -10,9 +10,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from producers.cluster import Cluster
+from streams.admin import Admin, reason
 from streams.errors import SetupError
 from streams.queues import Queue
 from streams.settings import Settings
@@ -32,6 +33,8 @@ BROKER_MESSAGE_MAX = 1_048_588
 _DEAD_RETENTION_MS = 90 * 24 * 3600 * 1000
 
 _REQUEST_TIMEOUT = 10.0
+#: Of the first question, so that who waits for a broker is told so soon.
+_FIRST_TIMEOUT = 2.0
 _WAIT_FOR_BROKER = 60.0
 
 
@@ -48,10 +51,10 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
     """Create the missing topics of these queues and check the others. Blocks.
 
     A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
-    beside it follow its number. Raises SetupError when they do not, or when the cluster cannot be reached.
+    beside it follow its number. Raises SetupError when they cannot, or when the cluster cannot be reached.
     """
-    admin = AdminClient(dict(settings.cluster.client_config()), logger=logger)
-    counts = _partition_counts(admin, settings.cluster)
+    cluster = Admin(settings.cluster)
+    counts, admin = _partition_counts(cluster), cluster.client
     for queue in queues:
         topic = settings.topic(queue.name)
         partitions = counts.get(topic, queue.partitions)
@@ -63,7 +66,7 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
         _create(admin, missing, settings.replication_factor)
         _await_leaders(admin, missing)
         for beside in wanted[1:]:
-            _check_count(topic, partitions, beside.name, counts.get(beside.name, partitions))
+            _follow(admin, topic, beside, counts.get(beside.name, partitions))
 
 
 def _largest(settings: Settings) -> int:
@@ -80,30 +83,58 @@ def _dead(name: str, partitions: int, settings: Settings) -> Topic:
     return Topic(name, partitions, {"retention.ms": str(_DEAD_RETENTION_MS), "max.message.bytes": str(room)})
 
 
-def _check_count(topic: str, partitions: int, beside: str, count: int) -> None:
-    if count != partitions:
-        raise SetupError(
-            f"topic {beside!r} has {count} partitions and {topic!r} has {partitions}; they must agree, since a job"
-            f" keeps its partition: add partitions to the smaller one (kafka-topics.sh --alter), or delete {beside!r}"
-            " if nothing in it is needed"
-        )
+def _follow(admin: AdminClient, topic: str, beside: Topic, count: int) -> None:
+    """Give a topic beside a queue's the partitions that it lacks: a job keeps its partition."""
+    if count > beside.partitions:
+        logger.warning("%s has %d partitions and %s has %d: those beyond stay empty", beside.name, count, topic,
+                       beside.partitions)  # fmt: skip
+    elif count < beside.partitions:
+        try:
+            _grow(admin, beside)
+        except KafkaException as error:
+            raise SetupError(
+                f"topic {beside.name!r} has {count} partitions and {topic!r} has {beside.partitions}, and the cluster"
+                f" adds none ({reason(error)}): add them by hand (kafka-topics.sh --alter --partitions"
+                f" {beside.partitions}), or allow this user to"
+            ) from error
 
 
-def _partition_counts(admin: AdminClient, cluster: Cluster) -> dict[str, int]:
+def add_partitions(cluster: Cluster, name: str, partitions: int) -> None:
+    """Give a topic so many partitions, unless it has as many already. Blocks.
+
+    Raises KafkaException when the cluster refuses or does not answer.
+    """
+    _grow(Admin(cluster).client, Topic(name, partitions))
+
+
+def _grow(admin: AdminClient, topic: Topic) -> None:
+    requested = admin.create_partitions([NewPartitions(topic.name, topic.partitions)], request_timeout=_REQUEST_TIMEOUT)
+    try:
+        requested[topic.name].result()
+    except KafkaException as error:
+        # Another worker may have been faster.
+        if _code(error) != KafkaError.INVALID_PARTITIONS:
+            raise
+    else:
+        logger.info("topic %s has %d partitions now", topic.name, topic.partitions)
+    _await_leaders(admin, [topic])
+
+
+def _partition_counts(cluster: Admin) -> dict[str, int]:
     """Partition counts of all topics; waits for a broker that is just starting."""
     give_up = time.monotonic() + _WAIT_FOR_BROKER
+    timeout = min(_FIRST_TIMEOUT, _REQUEST_TIMEOUT)
     while True:
         try:
-            topics = admin.list_topics(timeout=_REQUEST_TIMEOUT).topics
+            topics = cluster.ask(timeout).topics
         except KafkaException as error:
             if time.monotonic() > give_up:
-                raise SetupError(
-                    f"no Kafka broker answers at {cluster.bootstrap_servers} ({_reason(error)}): check"
-                    " KAFKA_BOOTSTRAP_SERVERS and the KAFKA_* login settings, or start a broker with `make broker`"
-                ) from error
-            logger.warning("waiting for a Kafka broker at %s: %s", cluster.bootstrap_servers, _reason(error))
+                raise SetupError(cluster.nobody(error)) from error
+            servers = cluster.cluster.bootstrap_servers
+            logger.warning("waiting for a Kafka broker at %s: %s", servers, cluster.why(error))
         else:
             return {name: len(topic.partitions) for name, topic in topics.items()}
+        timeout = _REQUEST_TIMEOUT
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> None:
@@ -120,7 +151,7 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) ->
             # Another worker may have been faster.
             if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise SetupError(
-                    f"cannot create topic {name!r} ({_reason(error)}): create it by hand, or allow this user to"
+                    f"cannot create topic {name!r} ({reason(error)}): create it by hand, or allow this user to"
                 ) from error
         else:
             logger.info("created topic %s", name)
@@ -143,7 +174,3 @@ def _has_leaders(admin: AdminClient, topic: Topic) -> bool:
 
 def _code(error: KafkaException) -> Any:
     return error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
-
-
-def _reason(error: KafkaException) -> str:
-    return error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, TypeVar
 
 import aiokafka
@@ -31,6 +32,7 @@ from mode import Service
 from streams.cluster import consumer_login
 from streams.core.offset_map import METADATA_LIMIT
 from streams.intake import Batch, Committed, Due, Intake, TopicPartition
+from streams.lease import Lease
 from streams.settings import Settings
 
 logger = logging.getLogger("streams.transport")
@@ -65,6 +67,8 @@ class Wiring:
 
     settings: Settings
     intake: Intake
+    #: Renewed by every heartbeat.
+    lease: Lease
     #: Cancels what still runs when a stop has waited long enough.
     cancel_running: Callable[[], Coroutine[Any, Any, None]]
 
@@ -76,6 +80,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """
 
     consumer: Consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer, whose heartbeats renew the lease."""
+        await super().on_start()
+        _renew_by_heartbeats(self._ensure_consumer()._coordinator, self.consumer.wiring.lease)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self.consumer.wiring.settings
@@ -163,8 +172,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for tp, position in positions.items():
             consumer.seek(KafkaPartition(*tp), position)
 
+    def expelled(self) -> bool:
+        """Whether the group has declared this member gone, so that its partitions may have other owners by now."""
+        return bool(self._ensure_consumer()._coordinator.generation == _NO_GENERATION)
+
     def close(self) -> None:
         """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""
+
+
+def _renew_by_heartbeats(coordinator: Any, lease: Lease) -> None:
+    """Renew a lease whenever the group has answered a heartbeat, from when it was sent."""
+    beat = coordinator._do_heartbeat
+
+    async def beat_and_renew() -> bool:
+        sent = monotonic()
+        answered: bool = await beat()
+        if answered:
+            lease.renew(sent)
+        return answered
+
+    coordinator._do_heartbeat = beat_and_renew
 
 
 def _take_bare(fetched: Any) -> None:
@@ -268,6 +295,9 @@ class Consumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what can be finished, commit, and let go."""
         self._suspend()
+        if revoked and self._thread.expelled():
+            logger.warning("the group has gone on without this worker: its running jobs are cancelled")
+            self.intake.keep((), _NO_GENERATION)
         if self.app.should_stop:
             await self.wait_empty()
         else:
@@ -276,6 +306,7 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Fence off at once what was lost; what is new is opened by `perform_seek`."""
         self._generation = generation_id
+        self.wiring.lease.renew(monotonic())
         self._unopened = self.intake.keep({TopicPartition(*tp) for tp in assigned}, generation_id)
         if self.app.should_stop:
             # What has finished since the revocation is of partitions that stayed.
@@ -403,3 +434,6 @@ class Transport(driver.Transport):
 
 
 _NO_PARTITION = TopicPartition("", -1)
+
+#: The generation of a member that is in no group.
+_NO_GENERATION = -1

@@ -18,11 +18,13 @@ class Block:
     language: str
     text: str
     line: int
+    #: The sentence that leads to it.
+    lead: str
 
     @property
     def file(self) -> str | None:
-        """The name of the file that it is, if its first line is a comment with one."""
-        found = re.match(r"# (\S+\.\w+)\n", self.text)
+        """The name of the file that it is: its first line is a comment with one, or the lead ends with one."""
+        found = re.match(r"# (\S+\.\w+)\n", self.text) or re.search(r"`(\S+\.avsc)`:$", self.lead)
         return found[1] if found else None
 
     @property
@@ -33,7 +35,15 @@ class Block:
 
 def _blocks() -> list[Block]:
     fences = re.finditer(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-    return [Block(found[1], found[2], TEXT.count("\n", 0, found.start()) + 1) for found in fences]
+    return [
+        Block(
+            found[1],
+            found[2],
+            TEXT.count("\n", 0, found.start()) + 1,
+            TEXT[: found.start()].rstrip().rpartition("\n\n")[2],
+        )
+        for found in fences
+    ]
 
 
 BLOCKS = _blocks()

@@ -103,8 +103,17 @@ class Worker:
 class Workers:
     """The workers of one test: same job module, same namespace, same ledger."""
 
-    def __init__(self, jobs: str, namespace: str, bootstrap: str, directory: Path, **settings: object) -> None:
-        """`settings` are STREAMS_* by their names in lower case."""
+    def __init__(
+        self,
+        jobs: str,
+        namespace: str,
+        bootstrap: str,
+        directory: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
+        """`settings` are STREAMS_* by their names in lower case; `environment` has other variables."""
         self.group = f"{namespace}.{settings.get('pool', 'default')}"
         self.bootstrap = bootstrap
         self.directory = directory
@@ -120,6 +129,7 @@ class Workers:
             "STREAMS_JOBS": jobs,
             "STREAMS_SHIPPED_JOBS": "false",
             ledger.DIRECTORY: str(self.ledger.directory),
+            **(environment or {}),
         } | _variables(settings)
 
     def start(self, count: int = 1, **settings: object) -> list[Worker]:

@@ -37,10 +37,10 @@ class ResizeImage:
     JOB_TYPE: ClassVar[str] = "jobs.image.ResizeImage"
 
     source: str
-    """Path or URI of the image to read."""
+    """Path of the image to read, relative to STREAMS_IMAGE_ROOT."""
 
     target: str
-    """Path or URI of the image to write."""
+    """Path of the image to write, relative to STREAMS_IMAGE_ROOT."""
 
     width: int
     """Width of the target in pixels."""

@@ -18,7 +18,18 @@ class Record(Protocol):
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
+
+#: What a header is taken to hold, unless its content is large. Bytes.
+HEADER_SIZE = 64
+
+#: The content of a header that is large: counted by its length. Bytes.
+LARGE_HEADER = 1024
+
+#: One record in so many is looked at for large headers until some are found.
+_SAMPLE = 16
 
 R = TypeVar("R", bound=Record)
 
@@ -27,10 +38,14 @@ class Partition(Generic[R]):
     """The work of one partition from its assignment until it is lost.
 
     `limit_jobs` and `limit_bytes` bound what is held in memory, running or waiting; a partition over either is `full`
-    and reads no further until it is `roomy` again.
+    and reads no further until it is `roomy` again. Bytes are those of values, keys and headers. To look into
+    every header would cost half as much as all else that is done here, so headers count by their number, and the large
+    ones by their length once a sample of what was read has shown some.
     """
 
-    __slots__ = ("_bytes", "_lanes", "limit_bytes", "limit_jobs", "lost", "number", "offsets", "topic")
+    __slots__ = (
+        "_bytes", "_lanes", "_large", "_seen_large", "limit_bytes", "limit_jobs", "lost", "number", "offsets", "topic",
+    )  # fmt: skip
 
     def __init__(
         self, offsets: OffsetTracker, *, topic: str = "", number: int = 0, limit_jobs: int, limit_bytes: int
@@ -42,6 +57,9 @@ class Partition(Generic[R]):
         self.limit_bytes = limit_bytes
         self.lost = False
         self._bytes = 0
+        #: Whether records with large headers have been seen, and what the contents of those held take, by offset.
+        self._seen_large = False
+        self._large: dict[int, int] = {}
         self._lanes: Lanes[R, Partition[R]] = Lanes(self)
 
     @property
@@ -67,14 +85,23 @@ class Partition(Generic[R]):
         fresh = records if self.offsets.read_all([record.offset for record in records]) else self._unfinished(records)
         size = 0
         for record in fresh:
-            value = record.value
-            if value is not None:
-                size += len(value)
-            lane = lanes.add(record.key, record)
+            key = record.key
+            size += len(record.value or b"") + len(key or b"") + HEADER_SIZE * len(record.headers)
+            lane = lanes.add(key, record)
             if lane is not None:
                 ready.append(lane)
-        self._bytes += size
+        self._bytes += size + self._large_headers(fresh)
         return ready
+
+    def _large_headers(self, records: Sequence[R]) -> int:
+        """What the large headers of these records take; they are looked for once a sample has shown some."""
+        if not self._seen_large:
+            self._seen_large = any(_large(record.headers) for record in records[::_SAMPLE])
+            if not self._seen_large:
+                return 0
+        found = {record.offset: size for record in records if (size := _large(record.headers))}
+        self._large.update(found)
+        return sum(found.values())
 
     def _unfinished(self, records: Sequence[R]) -> list[R]:
         read = self.offsets.read
@@ -89,9 +116,20 @@ class Partition(Generic[R]):
             return False
         record = lane.head
         self.offsets.finish(record.offset)
-        self._bytes -= len(record.value or b"")
+        self._bytes -= len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(record.headers)
+        if self._large:
+            self._bytes -= self._large.pop(record.offset, 0)
         return self._lanes.finish(lane)
 
     def lose(self) -> None:
         """Fence the partition off: nothing of it starts or finishes any more."""
         self.lost = True
+
+
+def _large(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """The bytes of the contents that are large."""
+    size = 0
+    for _, content in headers:
+        if content is not None and len(content) >= LARGE_HEADER:
+            size += len(content)
+    return size

@@ -19,16 +19,17 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "docker"
 
 
 class EmbeddedBroker(Broker):
-    """docker/broker.py as a child process, with its data in a temporary directory."""
+    """docker/broker.py as a child process, with its data in a temporary directory; `options` are added to its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        self._options = options
         self.data = Path(tempfile.mkdtemp(prefix="kafka-jobs-test-"))
         self.bootstrap = ""
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         port = self.bootstrap.rpartition(":")[2] or "0"
-        process = run_embedded("--data", str(self.data), "--port", port)
+        process = run_embedded("--data", str(self.data), "--port", port, *self._options)
         self._process = process
         address = read_bootstrap(process)
         if self.bootstrap not in ("", address):
@@ -85,6 +86,12 @@ def read_bootstrap(process: subprocess.Popen[str]) -> str:
         process.communicate(timeout=START_SECONDS)
         raise RuntimeError(f"the embedded broker did not start (exit code {process.returncode}); see its message above")
     return address
+
+
+def resolve_tools() -> Path:
+    """The directory with the jars of Kafka's command-line tools; fetched once."""
+    resolver = [sys.executable, str(SCRIPTS / "toolchain.py"), str(Path(__file__).with_name("tools") / "pom.xml")]
+    return Path(subprocess.run(resolver, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
 
 
 def free_port() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,7 +11,7 @@ import pytest
 
 from tests.workers import Workers
 
-#: Starts nothing yet: job module, and STREAMS_* settings by their names in lower case.
+#: Starts nothing yet: job module, and STREAMS_* settings by their names in lower case; others as `environment`.
 Fleet = Callable[..., Workers]
 
 
@@ -20,11 +20,18 @@ def fleet(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> Ite
     """Makes workers for job modules, on the shared broker unless told otherwise; the end of the test kills them."""
     with ExitStack() as stack:
 
-        def make(jobs: str, *, bootstrap: str | None = None, **settings: object) -> Workers:
+        def make(
+            jobs: str,
+            *,
+            bootstrap: str | None = None,
+            environment: Mapping[str, str] | None = None,
+            **settings: object,
+        ) -> Workers:
             # A test with a broker of its own needs no shared one.
             bootstrap = bootstrap or str(request.getfixturevalue("kafka"))
             directory = Path(mkdtemp(prefix="workers-", dir=tmp_path))
-            return stack.enter_context(closing(Workers(jobs, namespace, bootstrap, directory, **settings)))
+            workers = Workers(jobs, namespace, bootstrap, directory, environment=environment, **settings)
+            return stack.enter_context(closing(workers))
 
         yield make
 

@@ -28,6 +28,7 @@ OURS = {
 BROKEN_HEADERS: list[Headers] = [
     [("job-timeout-ms", b"soon")],
     [("job-timeout-ms", None)],
+    [("job-timeout-ms", b"0")],
     [("job-attempt", b"-1")],
     [("job-attempt", "\u0661".encode())],
     [("job-expires-at", b"\xff\xfe")],

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from producers import JobProducer, ProducerSettings
+from schemas.models.email import SendEmail
+from tests.brokers.embedded import resolve_tools
 from tests.readme import FILES, command
 from tests.waiting import until
 from tests.workers import ROOT
@@ -28,7 +31,9 @@ def home(tmp_path: Path) -> Path:
     """A new user's directory: the virtual environment in it, and the README's files."""
     (tmp_path / ".venv").symlink_to(sys.prefix, target_is_directory=True)
     for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     return tmp_path
 
 
@@ -94,38 +99,64 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
     assert re.fullmatch(rf"Position\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
 
 
-def test_models_of_ones_own(home: Path, shell: Environment) -> None:
-    schema = home / "shop/schemas/orders/PlaceOrder.v1.avsc"
-    schema.parent.mkdir(parents=True)
-    schema.write_text(
-        '{"type": "record", "name": "PlaceOrder", "namespace": "shop.orders",'
-        ' "fields": [{"name": "sku", "type": "string"}, {"name": "count", "type": "int", "default": 1}]}'
-    )
-    _run(command(".venv/bin/python -m schemas.generate"), home, shell)
+def test_models_of_ones_own(home: Path, with_broker: Environment) -> None:
+    generate = command(".venv/bin/python -m schemas.generate")
+    _run(generate, home, with_broker)
     (home / "use.py").write_text(
         textwrap.dedent(
             """
             import dataclasses
             from producers import JobProducer
             from shop.models.orders import PlaceOrder
-            from streams import Queue
-
-            @Queue("orders").job(PlaceOrder)
-            def place(job, ctx): ...
 
             order = PlaceOrder(sku="tea")
-            print(dataclasses.is_dataclass(PlaceOrder), order.count)
             try:
                 order.count = 2
             except dataclasses.FrozenInstanceError:
                 print("frozen")
+            with JobProducer() as producer:
+                producer.publish(order)
             """
         )
     )
-    assert _run(".venv/bin/python use.py", home, shell).split() == ["True", "1", "frozen"]
+    with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=orders"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        assert _run(".venv/bin/python use.py", home, with_broker) == "frozen\n"
+        assert "[orders " in _await(log, "1 of tea")
 
-    schema.with_name("PlaceOrder.v2.avsc").write_text(
-        schema.read_text().replace("]", ', {"name": "by", "type": "string"}]')
-    )
+    schema = home / "shop/schemas/orders/PlaceOrder.v1.avsc"
+    another = '{"name": "by", "type": "string"}, {"name": "sku"'
+    schema.with_name("PlaceOrder.v2.avsc").write_text(schema.read_text().replace('{"name": "sku"', another))
     with pytest.raises(AssertionError, match="v2 cannot read v1"):
-        _run(command(".venv/bin/python -m schemas.generate"), home, shell)
+        _run(generate, home, with_broker)
+
+
+@pytest.fixture
+def kafkas_tools(tmp_path: Path) -> Path:
+    """A directory with Kafka's console consumer, as Kafka's distribution has it."""
+    jars, tool = resolve_tools(), tmp_path / "bin" / "kafka-console-consumer.sh"
+    tool.parent.mkdir()
+    tool.write_text(f"exec java -cp '{jars}/*' org.apache.kafka.tools.consumer.ConsoleConsumer \"$@\"\n")
+    tool.chmod(0o755)
+    return tool.parent
+
+
+def test_dead_letters_are_shown_by_kafkas_tools(
+    home: Path, with_broker: Environment, kafka: str, namespace: str, kafkas_tools: Path
+) -> None:
+    show = command("kafka-console-consumer.sh")
+    for ours, of_this_test in (("127.0.0.1:9092", kafka), (" jobs.", f" {namespace}.")):
+        assert show.count(ours) == 1
+        show = show.replace(ours, of_this_test)
+    with _running(command("STREAMS_JOBS=newsletter"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        with JobProducer(ProducerSettings(bootstrap_servers=kafka, namespace=namespace)) as producer:
+            mail = SendEmail(to=["ada@example.org"], subject="Late", text="Hello!")
+            job_id = producer.publish(mail, queue="newsletter", key="ada", expires_in=0.001).id
+        _await(log, "dead  newsletter")
+        path = f"{kafkas_tools}{os.pathsep}{with_broker['PATH']}"
+        shown = _run(show, home, {**with_broker, "PATH": path})
+    assert shown.count("Partition:") == 1
+    assert f"ce_id:{job_id}" in shown
+    assert "job-error-type:streams.errors.JobExpired" in shown
+    assert shown.endswith("\tada\n")

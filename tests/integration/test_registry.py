@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from urllib.request import Request, urlopen
 import fastavro
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from pydantic import SecretStr
 
+from producers import AsyncJobProducer, JobProducer, ProducerSettings
 from schemas import (
     Catalog,
     Codec,
@@ -35,6 +36,7 @@ from schemas import (
 )
 from schemas.models.email import SendEmail
 from tests.registries import RegistryServer
+from tests.topics import read_all
 from tests.unit.schemas.demo.models.demo import Everything, Growing, Kind
 from tests.unit.schemas.samples import TOPIC, demo_codec, everything
 from tests.waiting import until
@@ -271,57 +273,6 @@ def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.fixture
-def answers() -> Iterator[Callable[[int, str], str]]:
-    """Servers that answer everything with one status and body, as proxies, gateways and wrong URLs do."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def serve(status: int, body: str) -> str:
-        class Answer(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            do_POST = do_GET  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(404, "no such page"), (404, '{"error_code": 404}'), (401, "{}"), (403, "{}"), (429, "slow down"), (500, ""),
-     (503, "<html>"), (200, "no JSON"), (200, "[]"), (200, "{}"), (204, "")],
-)  # fmt: skip
-async def test_only_a_plain_no_gives_a_job_up(answers: Callable[[int, str], str], status: int, body: str) -> None:
-    """A wrong URL, wrong credentials or a gateway in between must not turn good jobs into dead letters."""
-    registry = Registry(RegistrySettings(url=answers(status, body)))
-    codec = Codec(shipped(), registry)
-    with pytest.raises(RegistryUnavailable):
-        await codec.load_schema(7)
-    assert codec.missing_schema_id(b"\x00\x00\x00\x00\x07body") == 7
-    registry.close()
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_wrong_credentials_are_named_to_a_producer(answers: Callable[[int, str], str], status: int) -> None:
-    registry = Registry(RegistrySettings(url=answers(status, "{}"), basic_auth_user_info=SecretStr("user:wrong")))
-    with pytest.raises(RegistryRefused, match="SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"):
-        Codec(shipped(), registry).encode(EMAIL, TOPIC)
-    registry.close()
-
-
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SCHEMA_REGISTRY_URL", raising=False)
     assert Registry.from_environment() is None
@@ -354,3 +305,77 @@ async def test_a_model_may_become_known_after_its_schema(make: Callable[..., Reg
         codec.decode(value)
     codec.catalog.add_model(Everything)
     assert codec.decode(value) == ("tests.demo.Everything", everything())
+
+
+# --- Producers
+
+
+@pytest.fixture
+def settings(kafka: str, namespace: str) -> ProducerSettings:
+    """A broker with a topic for the e-mails of one test, of one partition, so that all order can be seen."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_topics([NewTopic(f"{namespace}.email", 1)])[f"{namespace}.email"].result(timeout=30)
+    return ProducerSettings(bootstrap_servers=kafka, namespace=namespace)
+
+
+def numbered(number: int) -> SendEmail:
+    return SendEmail(to=["a@example.com"], subject=str(number), text="")
+
+
+async def published(settings: ProducerSettings, registry: Registry) -> list[str]:
+    """The subjects of the e-mails on the topic, in their order; all are in Confluent's framing."""
+    reader, subjects = Codec(shipped(), registry), list[str]()
+    for record in read_all(settings.bootstrap_servers, f"{settings.namespace}.email"):
+        assert record.value is not None
+        assert record.value[:1] == b"\x00"
+        if (schema_id := reader.missing_schema_id(record.value)) is not None:
+            await reader.load_schema(schema_id)
+        subjects.append(reader.decode(record.value)[1].subject)
+    return subjects
+
+
+async def test_a_producer_registers_and_publishes(settings: ProducerSettings, make: Callable[..., Registry]) -> None:
+    with JobProducer(settings, codec=Codec(shipped(), make())) as producer:
+        for number in range(3):
+            producer.publish(numbered(number), key="k")
+    assert await published(settings, make()) == ["0", "1", "2"]
+
+
+async def test_an_async_producer_registers_beside_the_loop_and_keeps_the_order(
+    settings: ProducerSettings, make: Callable[..., Registry], server: RegistryServer
+) -> None:
+    """Also of a job that comes when the schema is known and earlier ones have not been sent yet."""
+    codec = Codec(shipped(), make(timeout=5))
+    async with AsyncJobProducer(settings, codec=codec) as producer:
+        server.freeze()
+        try:
+            waiting = [asyncio.create_task(producer.publish(numbered(number), key="k")) for number in range(10)]
+            for _ in range(100):
+                await asyncio.sleep(0.001)
+            assert not any(task.done() for task in waiting), "the loop turns while the registry is asked"
+        finally:
+            server.thaw()
+        while not codec.is_prepared(SendEmail, f"{settings.namespace}.email"):  # noqa: ASYNC110 - at the very turn
+            await asyncio.sleep(0)
+        await producer.publish(numbered(10), key="k")
+        assert all(task.done() for task in waiting)
+        await producer.publish_many([(numbered(11), "k"), (numbered(12), "k")])
+    assert await published(settings, make()) == [str(number) for number in range(13)]
+
+
+async def test_an_async_producer_without_its_registry_sends_nothing_and_goes_on_when_it_is_back(
+    settings: ProducerSettings, make: Callable[..., Registry], server: RegistryServer
+) -> None:
+    async with AsyncJobProducer(settings, codec=Codec(shipped(), make())) as producer:
+        server.kill()
+        try:
+            for number in range(2):
+                with pytest.raises(RegistryUnavailable):
+                    await producer.publish(numbered(number), key="k")
+            with pytest.raises(RegistryUnavailable):
+                await producer.publish_many([numbered(2)])
+        finally:
+            server.start()
+        handle = await producer.publish(numbered(3), key="k")
+        assert (await handle).offset == 0
+    assert await published(settings, make()) == ["3"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.integration.conftest import Fleet
 from tests.ledger import SECOND, Run
 from tests.ledger_rules import inversions, lost, overlaps, recent, repeats, unexplained
-from tests.publishing import Steps, load
+from tests.publishing import Steps
 from tests.waiting import until
 from tests.workers import Workers
 
@@ -19,9 +18,7 @@ Show = Callable[[str], None]
 
 #: The shortest that a broker allows by default.
 SESSION_SECONDS = 6
-#: A worker that was frozen may need this long to hear that its partitions are gone.
-NOTICE_SECONDS = 0.5
-REJOINING = r"\(Re-\)joining group"
+JOINED = "Joined group"
 
 
 def test_a_clean_restart_under_load_repeats_and_loses_nothing(
@@ -55,16 +52,16 @@ def test_a_clean_restart_under_load_repeats_and_loses_nothing(
 def test_a_job_much_longer_than_the_session(fleet: Fleet, kafka: str, namespace: str, show: Show) -> None:
     workers = fleet("tests.jobs.ordered", session_timeout=SESSION_SECONDS)
     (first,) = workers.start()
-    joins = first.count(REJOINING)
+    joins = first.count(JOINED)
     with Steps(kafka, namespace) as steps:
         long = steps.publish("long", 16.0)
         _work_beside(workers, steps, long, seconds=SESSION_SECONDS + 2)
-        assert first.count(REJOINING) == joins, "a long job must not make the group rebalance"
+        assert first.count(JOINED) == joins, "a long job must not make the group rebalance"
         killed = workers.kill(first)
         (second,) = workers.start()
-        joins = second.count(REJOINING)
+        joins = second.count(JOINED)
         _work_beside(workers, steps, long, seconds=SESSION_SECONDS + 2)
-        assert second.count(REJOINING) == joins
+        assert second.count(JOINED) == joins
         assert long not in workers.ledger.done
         second.stop()
         assert long in workers.ledger.done, "the stop waits for the long job"
@@ -105,39 +102,6 @@ def test_a_handover_of_running_jobs(fleet: Fleet, kafka: str, namespace: str, sh
         assert not earlier.done
         assert (earlier.process, later.process) == (first.pid, second.pid)
     _check(workers, steps)
-
-
-def test_a_frozen_worker(fleet: Fleet, kafka: str, namespace: str, show: Show) -> None:
-    workers = fleet("tests.jobs.ordered", session_timeout=SESSION_SECONDS)
-    frozen, other = workers.start(2)
-    book = workers.ledger
-    with ExitStack() as publishing:
-        steps = publishing.enter_context(Steps(kafka, namespace))
-        publishing.enter_context(load(lambda number: _publish(steps, number), rate=250))
-        until(lambda: len(book.done) > 500, within=30, what="work is under way")
-        frozen.freeze()
-        joins = other.count(REJOINING)
-        until(lambda: other.count(REJOINING) > joins, within=30, what="the other worker takes over")
-        before = len(book.done)
-        until(lambda: len(book.done) > before + 500, within=30, what="the other worker does it all")
-        thawed = frozen.thaw()
-        before = len(book.done)
-        until(lambda: len(book.done) > before + 500, within=30, what="work goes on after the thaw")
-    workers.await_done(steps.ids, within=30)
-    workers.stop()
-    runs = book.runs()
-    stale = [run for run in runs if run.process == frozen.pid and run.start < thawed + NOTICE_SECONDS * SECOND]
-    show(f"{len(steps.ids):,} jobs, {len(repeats(runs))} ran again; {sum(run.start > thawed for run in stale)} were"
-         " started by the thawed worker before it knew what it had lost")  # fmt: skip
-    assert not lost(steps.ids, runs)
-    assert not inversions(runs)
-    # Nobody can keep a frozen worker from going on with what it ran, until it hears from the broker.
-    assert not [pair for pair in overlaps(runs) if not set(pair) & set(stale)]
-    assert any(run.process == frozen.pid for run in runs if run not in stale), "the thawed worker works again"
-
-
-def _publish(steps: Steps, number: int) -> None:
-    steps.publish(f"key-{number % 50}", 0.005 * (number % 9))
 
 
 def _gap(earlier: Run, later: Run) -> float:

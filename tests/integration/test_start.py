@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
+from producers import JobProducer, ProducerSettings
 from tests.brokers.embedded import free_port
 from tests.integration.conftest import Fleet
-from tests.workers import ROOT
+from tests.models.ordered import Step
+from tests.waiting import until
+from tests.workers import ROOT, Workers
 
 #: Job modules that cannot be imported, and what Python says of each.
 BROKEN = {
@@ -31,14 +36,29 @@ def _refusal(fleet: Fleet, jobs: str) -> str:
     return worker.output
 
 
-def test_topics_that_do_not_agree(fleet: Fleet, kafka: str, namespace: str) -> None:
-    queue, dead = f"{namespace}.ordered", f"{namespace}.ordered.dead"
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for done in admin.create_topics([NewTopic(queue, 3), NewTopic(dead, 2)]).values():
-        done.result(timeout=30)
-    output = _refusal(fleet, "tests.jobs.ordered")
-    assert f"topic '{dead}' has 2 partitions and '{queue}' has 3" in output
-    assert "--alter" in output
+def test_what_a_start_and_a_stop_tell(fleet: Fleet, namespace: str) -> None:
+    """The group, the partitions and the worker's own steps, and nothing of parts that are not used."""
+    workers = fleet("tests.jobs.ordered")
+    (worker,) = workers.start()
+    with JobProducer(ProducerSettings(bootstrap_servers=workers.bootstrap, namespace=namespace)) as producer:
+        producer.publish(Step(seq=0, seconds=0.0), expires_in=0.001)
+    until(lambda: worker.count("JobExpired"), within=30, what=worker.tail)
+    worker.stop()
+    output = worker.output
+    for told in (f"id          | {namespace}.default", "Starting...", "Joined group", f"{namespace}.ordered | {{0-11}}",
+                 "Ready", "Signal received", "Stopping..."):  # fmt: skip
+        assert told in output
+    for untold in ("| web", "6066", "store", "datadir", "[^-", "Discovered coordinator", "Subscribed", "rdkafka"):
+        assert untold not in output
+    assert len(output.splitlines()) < 40
+
+
+def test_the_banner_tells_where_the_health_check_is(fleet: Fleet) -> None:
+    port = free_port()
+    (worker,) = fleet("tests.jobs.ordered", web_port=port).start()
+    assert f"| http://127.0.0.1:{port}/health" in worker.output
+    with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+        assert answer.status == 200
 
 
 def test_a_module_that_is_not_there(fleet: Fleet) -> None:
@@ -65,6 +85,83 @@ def _package(directory: Path, name: str) -> Path:
     return module
 
 
+def _faust(*arguments: str, **variables: str) -> tuple[int, str]:
+    """The exit code and the output of a command of `faust -A streams`."""
+    foreign = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMS_", "KAFKA_"))}
+    command = [str(Path(sys.executable).with_name("faust")), "-A", "streams", *arguments]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=foreign | variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_settings_that_cannot_be_used() -> None:
+    code, output = _faust("worker", STREAMS_CONCURRENCY="many", STREAMS_CONCURENCY="5", KAFKA_SECURITY_PROTOCOL="TLS")
+    assert code == 1, output
+    assert output.splitlines() == [
+        "error: KAFKA_SECURITY_PROTOCOL='TLS': expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'",
+        "error: STREAMS_CONCURRENCY='many': expected a whole number",
+    ]
+
+
+def test_a_variable_that_nothing_reads() -> None:
+    """It is told before what it was meant to prevent."""
+    code, output = _faust("worker", STREAMS_SHIPPED_JOBS="false", STREAMS_JOB="newsletter")
+    assert code == 1, output
+    first, second = output.splitlines()
+    assert "STREAMS_JOB is set" in first
+    assert "did you mean STREAMS_JOBS?" in first
+    assert second.startswith("error: no queue belongs to pool 'default'")
+
+
+def test_a_registry_that_cannot_be() -> None:
+    code, output = _faust("worker", SCHEMA_REGISTRY_URL="nonsense")
+    assert code == 1, output
+    assert "error: no schema registry can be reached with these SCHEMA_REGISTRY_* variables: Invalid url" in output
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def silent_broker() -> Iterator[str]:
+    """An address where connections are taken and nothing is ever answered."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_while_it_waits_for_a_broker(
+    silent_broker: str, namespace: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It ends in order: a stop that took too long would end with an error."""
+    workers = Workers("tests.jobs.ordered", namespace, silent_broker, tmp_path)
+    worker = workers.launch()
+    try:
+        until(lambda: f"waiting for a Kafka broker at {silent_broker}" in worker.output, within=30, what=worker.tail)
+        os.kill(worker.pid, number)
+        assert worker.wait(within=30) == 0, worker.output
+        assert "Traceback" not in worker.output
+    finally:
+        workers.close()
+
+
+def test_a_certificate_that_is_not_there() -> None:
+    code, output = _faust("worker", KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CA_LOCATION="/nowhere/ca.pem")
+    assert code == 1, output
+    assert "SetupError: the Kafka client refuses its settings" in output
+    assert "ssl.ca.location" in output
+
+
+def test_enqueue_without_a_broker() -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    payload = '{"to": ["a@example.org"], "subject": "s", "text": "t"}'
+    code, output = _faust("enqueue", "email", "jobs.email.SendEmail", payload, KAFKA_BOOTSTRAP_SERVERS=nobody)
+    assert code == 2, output
+    (line,) = output.splitlines()
+    assert line.startswith(f"error: no Kafka broker answers at {nobody} (")
+    assert "Connection refused" in line
+    assert "check KAFKA_BOOTSTRAP_SERVERS" in line
+
+
 def test_no_broker() -> None:
     nobody = f"127.0.0.1:{free_port()}"
     # The real worker waits a minute for a broker that is just starting.
@@ -79,3 +176,5 @@ def test_no_broker() -> None:
     assert ended.returncode != 0, output
     assert f"no Kafka broker answers at {nobody}" in output
     assert "make broker" in output
+    assert "Connection refused" in output
+    assert "FAIL" not in output, "one line a wait, not one a try to connect"

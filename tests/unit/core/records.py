@@ -15,6 +15,7 @@ class Job:
     offset: int
     key: bytes | None = None
     value: bytes | None = b""
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 Jobs = Partition[Job]

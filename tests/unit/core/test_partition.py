@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.core.offsets import OffsetTracker
+from streams.core.partition import HEADER_SIZE
 from tests.unit.core.records import Job, Jobs
 
 BATCH = 1000
@@ -62,6 +63,43 @@ def test_records_that_are_skipped_take_no_room() -> None:
     lanes = after.admit(jobs(0, 50, size=1000))
     assert [lane.head.offset for lane in lanes] == [first.head.offset]
     assert not is_full(after)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(0, bytes(1000), None),
+        Job(0, None, None, (("a", bytes(1000 - HEADER_SIZE + 1024)),)),
+        Job(0, None, None, (("a", None), ("b", b"")) * 8),
+        Job(0, bytes(300), bytes(300), (("a", b"1"),) * 8),
+    ],
+)
+def test_keys_and_headers_count_too(job: Job) -> None:
+    part = partition(limit_bytes=1000)
+    (lane,) = part.admit([job])
+    assert is_full(part)
+    part.finish(lane)
+    assert is_roomy(part)
+    assert not is_full(partition(limit_bytes=10_000).admit([job])[0].owner)
+
+
+def test_large_headers_among_small_ones_count() -> None:
+    """A sample shows that there are some; then every one counts, wherever it stands, until it is finished."""
+    mixed = [
+        Job(offset, None, None, (("a", b"1"), ("b", bytes(50_000) if offset % 4 else None))) for offset in range(40)
+    ]
+    limit = 31 * 50_000
+    part = partition(limit_bytes=limit)
+    lanes = part.admit(mixed[1:])
+    assert not is_full(part), "30 large ones"
+    lanes += part.admit([Job(40 + n, None, None, (("c", bytes(50_000 * (n == 1))),)) for n in range(2)])
+    assert is_full(part)
+    for lane in lanes:
+        part.finish(lane)
+    lanes = part.admit([Job(42, None, bytes(limit - 1))])
+    assert not is_full(part), "nothing is left of what has finished"
+    part.admit([Job(43, None, b"1")])
+    assert is_full(part)
 
 
 def test_a_null_value_takes_no_bytes() -> None:

@@ -7,11 +7,31 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
+from hypothesis import strategies as st
+
 from schemas import Catalog, Codec
+from schemas.models.email import SendEmail
+from schemas.models.image import Fit, Format, ResizeImage
+from schemas.models.webhook import DeliverWebhook
 from tests.unit.schemas.demo.models.demo import Circle, Color, Everything, Growing, Node, Point
 
 DEMO_SCHEMAS = Path(__file__).parent / "demo" / "schemas"
 TOPIC = "jobs.demo"
+
+_TEXT = st.text(max_size=20)
+_INT = st.integers(-(2**31), 2**31 - 1)
+
+EMAILS = st.builds(SendEmail, to=st.lists(_TEXT), subject=_TEXT, text=_TEXT, html=st.none() | _TEXT)
+IMAGES = st.builds(
+    ResizeImage,
+    source=_TEXT,
+    target=_TEXT,
+    width=_INT,
+    height=_INT,
+    fit=st.sampled_from(Fit),
+    format=st.sampled_from(Format),
+)
+WEBHOOKS = st.builds(DeliverWebhook, url=_TEXT, event=_TEXT, body=_TEXT, headers=st.dictionaries(_TEXT, _TEXT))
 
 
 def everything(**changed: object) -> Everything:

@@ -9,32 +9,16 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas import Codec, ModelInvalid, PayloadInvalid, shipped
 from schemas.codec import SINGLE_OBJECT
 from schemas.models.email import SendEmail
-from schemas.models.image import Fit, Format, ResizeImage
 from schemas.models.webhook import DeliverWebhook
 from tests.unit.schemas.demo.models.demo import Circle, Color, Everything, Node, Point
-from tests.unit.schemas.samples import TOPIC, demo_codec, everything
+from tests.unit.schemas.samples import EMAILS, IMAGES, TOPIC, WEBHOOKS, demo_codec, everything
 
 CODEC = Codec(shipped())
 DEMO = demo_codec()
-TEXT = st.text(max_size=20)
-INT = st.integers(-(2**31), 2**31 - 1)
-
-EMAILS = st.builds(SendEmail, to=st.lists(TEXT), subject=TEXT, text=TEXT, html=st.none() | TEXT)
-IMAGES = st.builds(
-    ResizeImage,
-    source=TEXT,
-    target=TEXT,
-    width=INT,
-    height=INT,
-    fit=st.sampled_from(Fit),
-    format=st.sampled_from(Format),
-)
-WEBHOOKS = st.builds(DeliverWebhook, url=TEXT, event=TEXT, body=TEXT, headers=st.dictionaries(TEXT, TEXT))
 
 
 @given(EMAILS | IMAGES | WEBHOOKS)

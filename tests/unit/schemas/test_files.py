@@ -66,6 +66,24 @@ def test_an_edit_of_a_released_schema_is_found_with_its_remedy(schemas: Path) ->
     assert released.release(schemas, released.SHIPPED_RELEASES) == [problem]
 
 
+def test_docs_may_be_corrected(schemas: Path) -> None:
+    file = schemas / "image" / "ResizeImage.v1.avsc"
+    edit(file, lambda schema: schema.update(doc="Better."))
+    edit(file, lambda schema: schema["fields"][4].update(doc="Better, too."))
+    edit(file, lambda schema: schema["fields"][4]["type"].pop("doc"))
+    assert released.problems(schemas) == []
+
+
+def test_a_default_whose_key_is_doc_is_no_doc(tmp_path: Path) -> None:
+    def line(default: dict[str, str]) -> str:
+        field = {"name": "links", "type": {"type": "map", "values": "string"}, "default": default}
+        file = tmp_path / "A.v1.avsc"
+        file.write_text(json.dumps({"type": "record", "name": "A", "namespace": "n", "fields": [field]}))
+        return released.released_line(read_schema(file))
+
+    assert line({"doc": "a"}) != line({"doc": "b"})
+
+
 def test_a_removed_schema_is_found(schemas: Path) -> None:
     (schemas / "email" / "SendEmail.v1.avsc").unlink()
     (problem,) = released.problems(schemas)

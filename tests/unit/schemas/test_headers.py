@@ -63,6 +63,7 @@ def test_options_survive_the_round_trip() -> None:
           for value in (None, b"", b"-1", b"+1", b" 1", b"1_0", b"1.5", b"x", b"\xff", "٣".encode(), b"1" * 19)),
         *((name, value) for name in (h.CE_ID, h.PARENT, h.DEDUP_KEY) for value in (None, b"", b"\xff", b"x" * 1025)),
         *((h.ORIGIN, value) for value in (None, b"", b"t/0", b"t/0/1/2", b"/0/1", b"t/-1/1", b"t/1/x", b"\xff/1/1")),
+        *((h.TIMEOUT_MS, value) for value in (b"0", b"000")),
         *((h.PARKED, value) for value in (None, b"", b"2", b"true")),
     ],
 )  # fmt: skip

@@ -16,6 +16,7 @@ from schemas.models.webhook import DeliverWebhook
 from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Committed, Intake, TopicPartition
+from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import Processes
 from streams.queues import Queue
@@ -86,6 +87,7 @@ class Rig:
     intake: Intake
     letters: Letters
     threads: Threads
+    lease: Lease
     reopened: list[TopicPartition] = field(default_factory=list)
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: Committed | None = None) -> None:
@@ -115,17 +117,18 @@ async def rig(
     """A running queue with one handler."""
     queue = Queue("webhook")
     queue.job(DeliverWebhook, timeout=timeout)(handler)
-    letters, threads = Letters(), Threads()
+    letters, threads, lease = Letters(), Threads(), Lease(session=60)
     executor = executor_type(
         Handling(queue, CODEC, threads, Processes(1)),
         Outcomes(letters, CODEC, Settings()),
         concurrency=concurrency,
         report_all=False,
         turn=Turn(),
+        lease=lease,
     )
     intake = Intake({TOPIC: executor}, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
-    it = Rig(executor, intake, letters, threads)
+    it = Rig(executor, intake, letters, threads, lease)
     intake.on_room = it.reopened.append
     try:
         yield it

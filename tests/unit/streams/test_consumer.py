@@ -40,6 +40,7 @@ class Group:
     commits: int = 0
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     seeks: dict[TopicPartition, int] = field(default_factory=dict)
+    gone: bool = False
 
     def watermark(self, tp: TopicPartition) -> int | None:
         return self.held[tp][0] if tp in self.held else None
@@ -69,6 +70,9 @@ class Group:
 
     async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
         self.seeks = dict(positions)
+
+    def expelled(self) -> bool:
+        return self.gone
 
     def wake(self) -> None:
         """Nothing waits here."""
@@ -114,10 +118,10 @@ async def unused(*_: object) -> None:
 async def stage(
     handler: Callable[..., Any], consumer_type: type[Consumer] = Consumer, **settings: Any
 ) -> AsyncIterator[Stage]:
-    values = Settings(handover_timeout=0.05, stop_timeout=0.05, **settings)
+    values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
     async with rig(handler) as it:
         app = JobsApp(values, Engine(values, [], CODEC))
-        link = Transport(app.conf.broker_consumer, app, Wiring(values, it.intake, it.executor.stop))
+        link = Transport(app.conf.broker_consumer, app, Wiring(values, it.intake, it.lease, it.executor.stop))
         group = Group()
         group.answers.set()
         consumer = consumer_type(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused)
@@ -405,3 +409,20 @@ async def test_a_stop_is_made_once_whoever_asks() -> None:
         await asyncio.wait_for(on.consumer.wait_empty(), 5)
         assert on.group.commits == 1
         assert on.group.watermark(P0) == 0
+
+
+async def test_what_a_stop_could_not_commit_is_committed_for_the_partitions_that_stay() -> None:
+    """The group has moved on when the stop commits; the assignment that follows says what is still this worker's."""
+    handler = Handler()
+    async with stage(handler, stop_timeout=5) as on:
+        await on.assign(P0, P1)
+        for tp in (P0, P1):
+            on.rig.take([record(0, event="slow"), record(1)], tp)
+        await until(lambda: on.rig.intake.pending == 2)
+        on.group.generation += 1
+        on.app._stopped.set()
+        handler.go.set()
+        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+        assert on.group.held == {}
+        await on.consumer.on_partitions_assigned({TP(*P0)}, on.group.generation)
+        assert on.group.held == {P0: (2, "")}

@@ -251,9 +251,9 @@ async def test_a_job_is_finished_only_when_its_dead_letter_is_written() -> None:
 class AcksInFinally(Executor):
     """Faust's agent: whatever became of the event, its ack is in a `finally`."""
 
-    async def _settle(self, runner: Runner, record: Record, partition: WorkPartition) -> bool:
+    async def _settle(self, runner: Runner, record: Record, partition: WorkPartition, started: float) -> bool:
         runner.task = asyncio.current_task()
-        task = asyncio.ensure_future(super()._settle(runner, record, partition))
+        task = asyncio.ensure_future(super()._settle(runner, record, partition, started))
         await turns(5)
         if not task.done():
             task.cancel()

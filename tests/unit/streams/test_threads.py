@@ -69,7 +69,9 @@ async def test_raises_what_the_handler_raises(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("ends_with", [None, ValueError("too late")])
-async def test_one_that_is_cancelled_is_left_behind_until_it_ends(ends_with: Exception | None) -> None:
+async def test_one_that_is_cancelled_is_left_behind_until_it_ends(
+    ends_with: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
     threads, go = Threads(), threading.Event()
 
     def handler(payload: Any, ctx: JobContext) -> None:
@@ -83,8 +85,52 @@ async def test_one_that_is_cancelled_is_left_behind_until_it_ends(ends_with: Exc
     with pytest.raises(asyncio.CancelledError):
         await running
     assert threads.left_behind == 1
+    (warning,) = caplog.messages
+    assert warning.startswith("job id-1 of queue webhook was cancelled, and its thread goes on")
+    assert "left behind by now: 1." in warning
+    with caplog.at_level("INFO", "streams.threads"):
+        go.set()
+        await until(lambda: threads.left_behind == 0)
+    assert caplog.messages[1:] == ["the thread that job id-1 of queue webhook left behind has ended; 0 still run"]
+
+
+async def test_all_that_are_left_behind_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    threads, go = Threads(), threading.Event()
+    running = [
+        asyncio.create_task(threads.run(lambda payload, ctx: go.wait(20), job("x"), context())) for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    assert ["by now: 3" in line for line in caplog.messages] == [False, False, True]
     go.set()
     await until(lambda: threads.left_behind == 0)
+
+
+def until_there(threads: list[threading.Thread]) -> threading.Thread:
+    """The first of these, as soon as there is one. The loop does not turn meanwhile."""
+    there = threading.Event()
+    while not threads:
+        there.wait(0.001)
+    return threads[0]
+
+
+async def test_one_that_ends_as_it_is_cancelled_is_not_left_behind(caplog: pytest.LogCaptureFixture) -> None:
+    pool, started = Threads(), list[threading.Thread]()
+
+    def handler(payload: Any, ctx: JobContext) -> None:
+        started.append(threading.current_thread())
+
+    running = asyncio.create_task(pool.run(handler, job("x"), context()))
+    await asyncio.sleep(0)
+    until_there(started).join(20)
+    await asyncio.sleep(0)  # Its end is known now, and the task has not been told yet.
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert pool.left_behind == 0
+    assert not caplog.messages
 
 
 def test_one_that_outlives_the_loop_harms_nobody() -> None:

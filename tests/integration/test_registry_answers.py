@@ -1,0 +1,110 @@
+"""What a registry's, a proxy's or a wrong URL's answers are taken for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from pydantic import SecretStr
+
+from schemas import Codec, Registry, RegistryRefused, RegistrySettings, RegistryUnavailable, UnknownSchema, shipped
+from schemas.models.email import SendEmail
+
+EMAIL = SendEmail(to=["a@example.com"], subject="s", text="t")
+
+
+@pytest.fixture
+def answers() -> Iterator[Callable[..., str]]:
+    """Servers that answer everything with one status and body, as proxies, gateways and wrong URLs do.
+
+    With `subjects`, they answer with these where a registry lists its subjects.
+    """
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(status: int, body: str, subjects: str | None = None) -> str:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                listing = subjects is not None and self.path.startswith("/subjects")
+                self.send_response(200 if listing else status)
+                self.end_headers()
+                self.wfile.write((subjects or "" if listing else body).encode())
+
+            do_POST = do_GET  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, "no such page"), (404, '{"error_code": 404}'), (401, "{}"), (403, "{}"), (429, "slow down"), (500, ""),
+     (503, "<html>"), (200, "no JSON"), (200, "[]"), (200, "{}"), (204, "")],
+)  # fmt: skip
+async def test_only_a_plain_no_gives_a_job_up(answers: Callable[[int, str], str], status: int, body: str) -> None:
+    """A wrong URL, wrong credentials or a gateway in between must not turn good jobs into dead letters."""
+    registry = Registry(RegistrySettings(url=answers(status, body)))
+    codec = Codec(shipped(), registry)
+    with pytest.raises(RegistryUnavailable):
+        await codec.load_schema(7)
+    assert codec.missing_schema_id(b"\x00\x00\x00\x00\x07body") == 7
+    registry.close()
+
+
+@pytest.mark.parametrize("code", [40401, 40402, 40403])
+async def test_registries_say_in_several_ways_that_there_is_no_such_schema(
+    answers: Callable[..., str], code: int
+) -> None:
+    registry = Registry(RegistrySettings(url=answers(404, json.dumps({"error_code": code}))))
+    with pytest.raises(UnknownSchema, match="schema id 7"):
+        await Codec(shipped(), registry).load_schema(7)
+    registry.close()
+
+
+@pytest.mark.parametrize("subjects", ["[]", '["a", "b"]'])
+async def test_a_plain_404_of_a_registry_that_answers_otherwise_is_a_no(
+    answers: Callable[..., str], subjects: str
+) -> None:
+    registry = Registry(RegistrySettings(url=answers(404, '{"error_code": 404, "message": "no"}', subjects)))
+    with pytest.raises(UnknownSchema, match="schema id 7"):
+        await Codec(shipped(), registry).load_schema(7)
+    registry.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "subjects"),
+    [
+        (404, "<html>no such page</html>", "[]"),
+        (404, "{}", "[]"),
+        (404, '{"error_code": 404}', "<html>welcome</html>"),
+        (404, '{"error_code": 404}', "{}"),
+        (500, '{"error_code": 404}', "[]"),
+    ],
+)
+async def test_what_no_registry_would_say_is_no_no(
+    answers: Callable[..., str], status: int, body: str, subjects: str
+) -> None:
+    registry = Registry(RegistrySettings(url=answers(status, body, subjects)))
+    with pytest.raises(RegistryUnavailable):
+        await Codec(shipped(), registry).load_schema(7)
+    registry.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_wrong_credentials_are_named_to_a_producer(answers: Callable[[int, str], str], status: int) -> None:
+    registry = Registry(RegistrySettings(url=answers(status, "{}"), basic_auth_user_info=SecretStr("user:wrong")))
+    with pytest.raises(RegistryRefused, match="SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"):
+        Codec(shipped(), registry).encode(EMAIL, "any")
+    registry.close()

@@ -1,0 +1,91 @@
+"""Stops at their worst: within a rebalance, and although handlers never end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.conftest import Fleet
+from tests.ledger_rules import inversions, lost, overlaps, repeats
+from tests.publishing import Steps
+from tests.waiting import until
+
+REBALANCING = "because it is rebalancing"
+
+
+def test_a_stop_within_a_rebalance(fleet: Fleet, kafka: str, namespace: str) -> None:
+    """The group waits for the worker, the worker for its jobs, and then it is told to stop: now it may wait longer."""
+    workers = fleet("tests.jobs.ordered", handover_timeout=2)
+    (first,) = workers.start()
+    book = workers.ledger
+    with Steps(kafka, namespace) as steps:
+        quick = {steps.publish(f"key-{number}", 0.0) for number in range(50)}
+        running = {steps.publish(f"key-{number}", 15.0) for number in range(24)}
+        waiting = {steps.publish(f"key-{number}", 0.01) for number in range(24)}
+    until(lambda: running <= book.started and quick <= book.done, within=20, what="all slow jobs run")
+    rebalances = first.count(REBALANCING)
+    second = workers.launch()
+    until(lambda: first.count(REBALANCING) > rebalances, within=30, what="the worker hears of the newcomer")
+    first.terminate()
+    until(lambda: first.count("jobs still run after 2 s"), within=10, what="the wait of the rebalance is over")
+    assert not running & book.done, "the newcomer joined too late for the test to say anything"
+    assert first.wait() == 0, first.tail()
+    assert running <= book.done, "the stop waits for running jobs"
+    workers.await_done(steps.ids, within=30)
+    others = {run.process for run in book.runs() if run.job in waiting}
+    assert others == {second.pid}, "the first starts nothing more"
+    workers.stop()
+    runs = book.runs()
+    assert not repeats(runs)
+    assert not lost(steps.ids, runs)
+    assert not inversions(runs)
+    assert not overlaps(runs)
+
+
+def test_a_stop_while_the_group_waits_for_another(fleet: Fleet, kafka: str, namespace: str) -> None:
+    """It is told to stop before it knows what it will have: what finishes meanwhile is committed where it can be."""
+    workers = fleet("tests.jobs.ordered")
+    first = workers.launch(handover_timeout=1)
+    other = workers.launch(handover_timeout=40)
+    workers.await_settled()
+    book = workers.ledger
+    steps = Steps(kafka, namespace)
+    running = {steps.publish(f"key-{number}", 15.0) for number in range(48)}
+    until(lambda: running <= book.started, within=20, what="all slow jobs run")
+    mine = {run.job for run in book.runs() if run.process == first.pid}
+    workers.launch()
+    until(lambda: first.count("jobs still run after 1 s"), within=30, what="the worker waits for the group")
+    first.terminate()
+    assert not running & book.done, "the newcomer joined too late for the test to say anything"
+    assert first.wait() == 0, first.tail()
+    with steps:
+        # What is behind them runs only when what runs again has ended.
+        for number in range(48):
+            steps.publish(f"key-{number}", 0.0)
+    workers.await_done(steps.ids, within=60)
+    workers.stop()
+    runs = book.runs()
+    assert other.pid in {run.process for run in runs}
+    assert repeats(runs).keys() < mine, "only what ran for longer than the hand-over and moved may run again"
+    assert not lost(steps.ids, runs)
+
+
+#: By what never ends: how its process does. Where Python itself waits for a thread there is no way but to break off.
+EXIT_CODES = {"thread": 0, "executor": 1, "task": 0}
+
+
+@pytest.mark.parametrize("where", EXIT_CODES)
+def test_a_process_ends_although_a_handler_never_does(fleet: Fleet, kafka: str, namespace: str, where: str) -> None:
+    workers = fleet("tests.jobs.stubborn", pool=where, stop_timeout=1)
+    (worker,) = workers.start()
+    with Steps(kafka, namespace) as steps:
+        quick = {steps.publish(f"key-{number}", 0.0, queue=f"stubborn-{where}") for number in range(20)}
+        workers.await_done(quick, within=20)
+        endless = steps.publish("endless", 1.0, queue=f"stubborn-{where}")
+        until(lambda: endless in workers.ledger.started, within=20, what="the job runs")
+        worker.terminate()
+        assert worker.wait(within=50) == EXIT_CODES[where], worker.tail()
+        after = steps.publish("other", 0.0, queue=f"stubborn-{where}")
+        workers.launch()
+        workers.await_done({after}, within=30)
+    until(lambda: endless in repeats(workers.ledger.runs()), within=20, what="the unfinished job runs again")
+    assert repeats(workers.ledger.runs()).keys() == {endless}, "what had finished is committed, all the same"

@@ -1,0 +1,65 @@
+"""Which lines of the libraries a worker's log shows."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from producers.chatter import is_worth_reading
+from producers.client import _LIBRDKAFKA
+from streams.chatter import tells_something
+
+GROUP = "aiokafka.consumer.group_coordinator"
+
+
+def record(name: str, level: int, line: str, *arguments: object) -> logging.LogRecord:
+    return logging.LogRecord(name, level, "file", 1, line, arguments, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("faust.worker", "[^Worker]: Ready"),
+        ("faust.worker", "[^Worker]: Signal received: 15 (15)"),
+        (GROUP, "Joined group 'g' (generation 1) with member_id m"),
+        (GROUP, "Setting newly assigned partitions %s"),
+        ("streams.topics", "created topic jobs.email"),
+        ("streams.job", "[email job-1] Discovered coordinator"),
+        ("shop.jobs", "anything"),
+    ],
+)
+def test_what_helps_is_shown(name: str, line: str) -> None:
+    assert tells_something(record(name, logging.INFO, line))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("faust.sensors.monitor", "[^--Monitor]: Starting..."),
+        ("streams.transport", "[^--Consumer]: Starting..."),
+        ("faust.worker", "[^Worker]: Gathering all futures..."),
+        ("faust.worker", "[^Worker]: Closing event loop"),
+        (GROUP, "Discovered coordinator %s for group %s"),
+        ("aiokafka.consumer.consumer", "Subscribed to topic(s): %s"),
+        ("streams.sender", "GETPID [rdkafka#producer-1] [thrd:main]: Acquired PID{Id:1,Epoch:0}"),
+        ("streams.sender", "INIT [streams-sender#producer-1] [thrd:app]: librdkafka started"),
+    ],
+)
+def test_steps_of_the_libraries_are_not(name: str, line: str) -> None:
+    arguments = ["x"] * line.count("%s")
+    assert not tells_something(record(name, logging.INFO, line, *arguments))
+    assert tells_something(record(name, logging.ERROR, line, *arguments))
+
+
+def test_a_producer_that_asks_again_for_its_id_is_no_news() -> None:
+    line = "GETPID [%s#producer-1] [thrd:main]: Failed to acquire idempotence PID from broker a:1: retrying"
+    for shown in (tells_something, is_worth_reading):
+        assert not shown(record("any", logging.WARNING, line, "a client"))
+        assert shown(record("any", logging.ERROR, line, "a client"))
+        assert shown(record("any", logging.WARNING, line.replace("GETPID", "FAIL"), "a client"))
+        assert shown(record("any", logging.INFO, "GETPID is a word"))
+
+
+def test_what_producers_log_is_filtered() -> None:
+    assert is_worth_reading in _LIBRDKAFKA.filters

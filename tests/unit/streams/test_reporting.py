@@ -1,0 +1,70 @@
+"""Lines of the log are the worker's own, whatever keys, ids and messages hold."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.context import JobContext
+from streams.core.outcome import SUCCEEDED, Failed, Succeeded
+from streams.reporting import report
+from streams.showing import shown
+
+HOSTILE = "a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
+ESCAPED = r"a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
+
+
+def line(caplog: pytest.LogCaptureFixture, key: bytes | None, job_id: str, outcome: Succeeded | Failed) -> str:
+    with caplog.at_level(logging.INFO, "streams.outcome"):
+        report("email", key, job_id, outcome, 0.0123)
+    return caplog.messages[-1]
+
+
+def test_what_people_write_is_shown_as_they_wrote_it(caplog: pytest.LogCaptureFixture) -> None:
+    outcome = Failed("shop.Gone", "410: für immer 語\nand more", "")
+    assert line(caplog, "Zoë 語".encode(), "job-1", outcome) == (
+        "dead  email job-1 key=Zoë 語 12 ms: shop.Gone: 410: für immer 語"
+    )
+    assert line(caplog, None, "job-2", SUCCEEDED) == "done  email job-2 key=- 12 ms"
+
+
+def test_control_characters_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    key = HOSTILE.encode("utf-8", "surrogatepass")
+    outcome = Failed(HOSTILE, HOSTILE.replace("\n", "").replace("\r", "").replace("\u2028", ""), "")
+    written = line(caplog, key, HOSTILE, outcome)
+    assert written.isprintable()
+    assert written.startswith(f"dead  email {ESCAPED} key=a")
+    assert ESCAPED in written
+    assert line(caplog, key, HOSTILE, SUCCEEDED).isprintable()
+
+
+def test_long_ones_are_cut(caplog: pytest.LogCaptureFixture) -> None:
+    written = line(caplog, b"k" * 10**6, "i" * 1024, Failed("E" * 10**6, "m" * 10**6, ""))
+    assert len(written) < 1100
+    assert f"key={'k' * 99}… 12 ms" in written
+
+
+@given(st.text(st.characters() | st.sampled_from("\n\r\x1b\x7f\x85\ud800")), st.integers(1, 40))
+def test_any_text_prints_and_keeps_its_beginning(text: str, limit: int) -> None:
+    cut = shown(text, limit)
+    assert cut.isprintable()
+    assert len(cut) <= limit * 10
+    if text.isprintable() and len(text) <= limit:
+        assert cut == text
+
+
+@pytest.mark.parametrize("job_id", [HOSTILE, "100%d", "%(name)s", "i" * 1024])
+def test_a_handlers_lines_begin_with_an_id_that_harms_nothing(caplog: pytest.LogCaptureFixture, job_id: str) -> None:
+    with caplog.at_level(logging.INFO, "streams.job"):
+        JobContext(job_id, "email").logger.info("%s of %d", "one", 2)
+        JobContext(job_id, "email").logger.info("no arguments")
+    first, second = caplog.messages
+    assert first.startswith("[email ")
+    assert first.endswith("] one of 2")
+    assert second.endswith("] no arguments")
+    assert first.isprintable()
+    assert len(first) < 400
+    assert [getattr(record, "job_id") for record in caplog.records] == [job_id, job_id]  # noqa: B009
