@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -88,11 +90,17 @@ class Morgue:
     def notes(self) -> list[tuple[int, str | None]]:
         """What is committed for each partition."""
         with self.open() as letters:
-            partitions, group = letters.topics.dead_partitions, letters.group
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
-        found = consumer.committed([TopicPartition(self.dead, each) for each in partitions], 10)
-        consumer.close()
-        return [(each.offset, each.metadata) for each in found]
+            return asyncio.run(self._notes(letters.group))
+
+    async def _notes(self, group: str) -> list[tuple[int, str | None]]:
+        # confluent-kafka now and then reads metadata past its end, and fails on what it finds there.
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            found = await admin.list_consumer_group_offsets(group)
+        finally:
+            await admin.close()
+        return [(place.offset, place.metadata) for _, place in sorted(found.items())]
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `faust -A streams dead`, without a terminal."""

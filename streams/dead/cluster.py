@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
 from producers.errors import OptionInvalid
+from streams.admin import Admin
 from streams.dead.errors import BrokerSilent, UnknownQueue
 from streams.dead.log import REQUEST_TIMEOUT
 from streams.settings import Settings
@@ -27,19 +28,20 @@ class Topics:
     dead_partitions: tuple[int, ...]
 
 
-def find_topics(admin: AdminClient, settings: Settings, queue: str, patience: float) -> Topics:
-    """The topics of a queue; raises UnknownQueue, or BrokerSilent when no broker answers within `patience` seconds."""
+def find_topics(admin: Admin, settings: Settings, queue: str, patience: float) -> Topics:
+    """The topics of a queue.
+
+    Raises UnknownQueue, BrokerSilent when no broker answers within `patience` seconds, and SetupError when brokers
+    refuse the login.
+    """
     try:
         topic, dead = settings.topic(queue), settings.topic(queue, "dead")
     except OptionInvalid as error:
         raise UnknownQueue(str(error)) from error
     try:
-        topics = admin.list_topics(timeout=patience).topics
+        topics = admin.ask(patience).topics
     except KafkaException as error:
-        raise BrokerSilent(
-            f"no Kafka broker answers at {settings.cluster.bootstrap_servers}: check KAFKA_BOOTSTRAP_SERVERS and the"
-            " KAFKA_* login settings, or start a broker with `make broker`"
-        ) from error
+        raise BrokerSilent(admin.nobody(error)) from error
     if topic not in topics or dead not in topics:
         raise UnknownQueue(
             f"there is no queue {queue!r} with dead letters in namespace {settings.namespace!r}; its queues:"

@@ -18,6 +18,7 @@ from streams.dead.filters import Filters, parse_time
 from streams.dead.letter import plain
 from streams.dead.letters import MAX_REDRIVES, DeadLetters
 from streams.dead.plan import Plan
+from streams.errors import SetupError
 from streams.settings import Settings
 
 #: Gives the settings and the codec of the application that the command line names.
@@ -265,7 +266,7 @@ def _sentences() -> Iterator[None]:
     """End with a sentence, not a traceback."""
     try:
         yield
-    except DeadError as error:
+    except (DeadError, SetupError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(_FAILED)
     except KeyboardInterrupt:

@@ -15,8 +15,8 @@ from streams.core import offset_map
 #: Parts the map from the claim within a commit's metadata. Base64 has no such character.
 _MARK = ";"
 
-#: Characters that a claim takes, with its mark.
-CLAIM_ROOM = 9
+#: Characters that a claim takes, with its mark, and with the zero that confluent-kafka puts behind it.
+CLAIM_ROOM = 10
 
 Range = tuple[int, int]
 

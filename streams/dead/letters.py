@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from confluent_kafka.admin import AdminClient
-
 from schemas.codec import Codec
+from streams.admin import Admin
 from streams.dead.cluster import find_topics, forgets_after
 from streams.dead.dealt import Dealt, Range
 from streams.dead.errors import FilterInvalid
@@ -49,17 +48,20 @@ class _Region:
 
 
 class DeadLetters(AbstractContextManager["DeadLetters"]):
-    """The dead letters of one queue. Every call blocks; one object serves one thread. Prints nothing.
+    """The dead letters of one queue. Prints nothing.
 
-    Raises UnknownQueue, and BrokerSilent when no broker answers within `patience` seconds. Every call that asks the
-    cluster may raise BrokerSilent later, too.
+    Every call blocks, and belongs in a thread without an event loop; one object serves one thread.
+
+    Raises UnknownQueue, BrokerSilent when no broker answers within `patience` seconds, and SetupError when brokers
+    refuse the login. Every call that asks the cluster may raise BrokerSilent later, too.
     """
 
     def __init__(self, settings: Settings, queue: str, codec: Codec, *, patience: float = 3.0) -> None:
         self.queue = queue
         self._settings = settings
-        self._admin = AdminClient(dict(settings.cluster.client_config()), logger=logger)
-        self.topics = find_topics(self._admin, settings, queue, patience)
+        admin = Admin(settings.cluster)
+        self._admin = admin.client
+        self.topics = find_topics(admin, settings, queue, patience)
         #: The consumer group whose commits are the notes of what is dealt with.
         self.group = f"{settings.namespace}.dead.{queue}"
         self._payloads = Payloads(codec)

@@ -21,6 +21,23 @@ logger = logging.getLogger("streams.dead")
 REQUEST_TIMEOUT = 10.0
 _SILENCE = 30.0
 
+#: What passes by itself, such as while a broker or a group's coordinator moves.
+PASSING = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._WAIT_COORD,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
 #: Reading on costs less than jumping, up to so many records.
 _WORTH_A_JUMP = 500
 
@@ -105,20 +122,16 @@ def _messages(consumer: Consumer) -> Iterator[Any]:
     give_up = time.monotonic() + _SILENCE
     while True:
         message = consumer.poll(0.5)
-        if message is None:
-            if time.monotonic() > give_up:
-                raise BrokerSilent(
-                    f"the broker has sent nothing for {_SILENCE:g} s: see whether it runs, and try again"
-                )
-            continue
-        error = message.error()
-        if error is None:
+        error = None if message is None else message.error()
+        if message is not None and error is None:
             yield message
             give_up = time.monotonic() + _SILENCE
-        elif error.code() == KafkaError._PARTITION_EOF:
+        elif error is not None and error.code() == KafkaError._PARTITION_EOF:
             return
-        elif not error.retriable():
+        elif error is not None and error.code() not in PASSING:
             raise BrokerSilent(f"the dead-letter topic cannot be read: {error.str()}")
+        elif time.monotonic() > give_up:
+            raise BrokerSilent(f"the broker has sent nothing for {_SILENCE:g} s: see whether it runs, and try again")
 
 
 def _stretches(offsets: list[int]) -> Iterator[list[int]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from producers.cluster import Cluster
 from streams.core.offset_map import MapInvalid
+from streams.dead.committed import read_committed
 from streams.dead.dealt import Dealt, join, split
 from streams.dead.errors import MapFull, NotesUnreadable, SomebodyElse
-from streams.dead.log import REQUEST_TIMEOUT, asking, open_consumer
+from streams.dead.log import PASSING, REQUEST_TIMEOUT, asking, open_consumer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,14 @@ class Notes(AbstractContextManager["Notes"]):
     def __init__(self, cluster: Cluster, group: str, topic: str) -> None:
         self.group = group
         self.topic = topic
+        self._cluster = cluster
         self._consumer = open_consumer(cluster, group)
 
     def read(self, partitions: Iterable[int]) -> dict[int, Place]:
         """What is committed for each partition; an offset below 0 where there is nothing."""
-        wanted = [TopicPartition(self.topic, partition) for partition in partitions]
-        with asking():
-            found = self._consumer.committed(wanted, REQUEST_TIMEOUT)
-        return {each.partition: Place(each.offset, each.metadata or "") for each in found}
+        found = read_committed(self._cluster, self.group, self.topic, list(partitions), REQUEST_TIMEOUT)
+        # confluent-kafka commits a C string, with the zero at its end.
+        return {partition: Place(each.offset, each.metadata.rstrip("\0")) for partition, each in found.items()}
 
     def dealt(self, partition: int, place: Place, start: int) -> Dealt:
         """What is dealt with in a partition whose log begins at `start`. Raises NotesUnreadable."""
@@ -73,13 +75,27 @@ class Notes(AbstractContextManager["Notes"]):
         """
         if not dealt.fits():
             raise MapFull(f"the map of partition {partition} of {self.topic!r} does not fit into a commit")
-        self.check(partition, expected)
         place = Place(dealt.watermark, join(dealt.text, claim))
-        with asking():
-            self._consumer.commit(
-                offsets=[TopicPartition(self.topic, partition, place.offset, place.metadata)], asynchronous=False
-            )
+        give_up = time.monotonic() + REQUEST_TIMEOUT
+        self.check(partition, expected)
+        while not self._commit(partition, place, last=time.monotonic() > give_up):
+            # It may have been committed all the same.
+            if self.read([partition])[partition] == place:
+                break
+            self.check(partition, expected)
         return place
+
+    def _commit(self, partition: int, place: Place, *, last: bool) -> bool:
+        """Whether the broker has acknowledged it; unless it is the last try, what passes by itself is no error."""
+        at = TopicPartition(self.topic, partition, place.offset, place.metadata)
+        with asking():
+            try:
+                self._consumer.commit(offsets=[at], asynchronous=False)
+            except KafkaException as error:
+                if last or error.args[0].code() not in PASSING:
+                    raise
+                return False
+        return True
 
     def close(self) -> None:
         """Let go of the client."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from bisect import bisect_left
 from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas import Codec, Origin, Registry, RegistrySettings, shipped
+from streams.core.offset_map import METADATA_LIMIT
 from streams.dead import (
     DeadLetters,
     DeliveryStopped,
@@ -22,6 +24,8 @@ from streams.dead import (
     NotesUnreadable,
     SomebodyElse,
 )
+from streams.dead.dealt import Dealt
+from streams.dead.notes import Notes
 from streams.dead.pace import Pace
 from tests.brokers.embedded import free_port
 from tests.deads import CODEC, Morgue, letter_headers
@@ -476,6 +480,18 @@ def test_letters_too_scattered_to_be_noted_are_not_begun(morgue: Morgue) -> None
         assert not list(letters.find(scattered))
 
 
+def test_a_broker_takes_the_largest_map_that_fits(morgue: Morgue) -> None:
+    def scattered(letters: int) -> Dealt:
+        return Dealt(0).and_offsets(range(1, 2 * letters, 2))
+
+    largest = scattered(bisect_left(range(50_000), True, key=lambda letters: not scattered(letters).fits()) - 1)
+    with Notes(morgue.settings.cluster, "notes", morgue.dead) as notes:
+        place = notes.write(0, largest, "cafe0123", expected=notes.read([0])[0])
+        assert notes.read([0])[0] == place
+        assert notes.dealt(0, place, 0) == largest
+        assert METADATA_LIMIT - 4 < len(place.metadata) < METADATA_LIMIT
+
+
 def test_notes_of_somebody_else_are_not_understood(morgue: Morgue) -> None:
     buried(morgue, 4)
     with morgue.open() as letters:
@@ -540,6 +556,8 @@ def test_letters_are_found_after_a_purge_and_a_gap(morgue: Morgue) -> None:
         headers = letter_headers(job, Origin(morgue.topic, 0, 0))
         producer.produce(morgue.dead, b"", b"k", 0, headers=list(headers))
         producer.commit_transaction(30)
+    # Kafka writes a transaction's last offset after it has acknowledged the commit.
+    until(lambda: count(morgue.bootstrap, morgue.dead) == 4, within=30, what="both transactions' ends in the log")
     morgue.bury("three")
     morgue.flush()
     with morgue.open() as letters:
