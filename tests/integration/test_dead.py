@@ -27,6 +27,7 @@ from streams.dead import (
 from streams.dead.dealt import Dealt
 from streams.dead.notes import Notes
 from streams.dead.pace import Pace
+from tests.brokers import Broker
 from tests.brokers.embedded import free_port
 from tests.deads import CODEC, Morgue, letter_headers
 from tests.integration.conftest import Fleet
@@ -594,3 +595,16 @@ def test_schemas_come_from_a_registry(morgue: Morgue, tmp_path: Path) -> None:
             assert "the schema registry did not answer" in (letters.payload(letter).reason or "")
         for registry in (*registries, silent):
             registry.close()
+
+
+def test_a_redrive_goes_on_after_its_broker_was_restarted(own_broker: Broker, namespace: str) -> None:
+    morgue = Morgue(own_broker.bootstrap, namespace).create()
+    ids = buried(morgue, 40)
+    with morgue.open() as letters:
+        steps = letters.redrive(letters.plan_redrive(), chunk=10)
+        assert next(steps).sent == 10
+        own_broker.stop()
+        own_broker.start()
+        assert sum(step.sent for step in steps) == 30
+        assert not list(letters.find())
+    assert Counter(morgue.returned_ids()) == Counter(ids)
