@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from producers import ProducerSettings
 from schemas import Codec, Origin, shipped
 from schemas.headers import build, with_failure
-from streams.dead import DeadLetters
+from streams.dead import DeadLetters, Filters
 from streams.settings import Settings
 from tests.models.ordered import Step
 from tests.topics import Headers, Record, read_all
@@ -136,3 +136,24 @@ def letter_headers(
         build(id=job, type=job_type, source="test", now_ms=now, extra=extra),
         origin=origin, error_type=error, error_message=message, error_stack="Traceback", now_ms=now, attempt=3,
     )  # fmt: skip
+
+
+def buried(morgue: Morgue, jobs: int) -> list[str]:
+    """That many letters, of four keys, half of them on each partition; returns their ids by partition."""
+    for number in range(jobs):
+        morgue.bury(f"job-{number}", seq=number, partition=number % 2, key=f"key-{number % 4}".encode())
+    morgue.flush()
+    return [f"job-{number}" for half in (0, 1) for number in range(half, jobs, 2)]
+
+
+def deal_with(
+    letters: DeadLetters,
+    filters: Filters | None = None,
+    *,
+    chunk: int = 500,
+    expired: bool = False,
+    limit: int | None = None,
+) -> int:
+    """Redrive, to the end; returns how many were sent."""
+    plan = letters.plan_redrive(filters, expired=expired, limit=limit)
+    return sum(step.sent for step in letters.redrive(plan, chunk=chunk))
