@@ -21,18 +21,14 @@ logger = logging.getLogger("streams.dead")
 REQUEST_TIMEOUT = 10.0
 _SILENCE = 30.0
 
-#: What passes by itself, such as while a broker or a group's coordinator moves.
-PASSING = frozenset(
+#: What passes by itself, such as while a partition's leader moves.
+_PASSING = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
-        KafkaError._WAIT_COORD,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REQUEST_TIMED_OUT,
     }
@@ -128,7 +124,7 @@ def _messages(consumer: Consumer) -> Iterator[Any]:
             give_up = time.monotonic() + _SILENCE
         elif error is not None and error.code() == KafkaError._PARTITION_EOF:
             return
-        elif error is not None and error.code() not in PASSING:
+        elif error is not None and error.code() not in _PASSING:
             raise BrokerSilent(f"the dead-letter topic cannot be read: {error.str()}")
         elif time.monotonic() > give_up:
             raise BrokerSilent(f"the broker has sent nothing for {_SILENCE:g} s: see whether it runs, and try again")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from producers.cluster import Cluster
 from streams.core.offset_map import MapInvalid
 from streams.dead.committed import read_committed
 from streams.dead.dealt import Dealt, join, split
 from streams.dead.errors import MapFull, NotesUnreadable, SomebodyElse
-from streams.dead.log import PASSING, REQUEST_TIMEOUT, asking, open_consumer
+from streams.dead.log import REQUEST_TIMEOUT, asking, open_consumer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +74,13 @@ class Notes(AbstractContextManager["Notes"]):
         """
         if not dealt.fits():
             raise MapFull(f"the map of partition {partition} of {self.topic!r} does not fit into a commit")
-        place = Place(dealt.watermark, join(dealt.text, claim))
-        give_up = time.monotonic() + REQUEST_TIMEOUT
         self.check(partition, expected)
-        while not self._commit(partition, place, last=time.monotonic() > give_up):
-            # It may have been committed all the same.
-            if self.read([partition])[partition] == place:
-                break
-            self.check(partition, expected)
-        return place
-
-    def _commit(self, partition: int, place: Place, *, last: bool) -> bool:
-        """Whether the broker has acknowledged it; unless it is the last try, what passes by itself is no error."""
-        at = TopicPartition(self.topic, partition, place.offset, place.metadata)
+        place = Place(dealt.watermark, join(dealt.text, claim))
         with asking():
-            try:
-                self._consumer.commit(offsets=[at], asynchronous=False)
-            except KafkaException as error:
-                if last or error.args[0].code() not in PASSING:
-                    raise
-                return False
-        return True
+            self._consumer.commit(
+                offsets=[TopicPartition(self.topic, partition, place.offset, place.metadata)], asynchronous=False
+            )
+        return place
 
     def close(self) -> None:
         """Let go of the client."""
