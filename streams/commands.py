@@ -9,14 +9,16 @@ from typing import Any, NoReturn
 
 import click
 from confluent_kafka import KafkaException
-from faust.cli.base import AppCommand, argument, option
+from faust.cli.base import AppCommand, argument, cli, find_app, option
 from faust.cli.worker import worker as FaustWorker  # noqa: N812 - a class
 from faust.utils.terminal.tables import TableDataT
 
 from producers import JobProducer, ProducersError
+from schemas.codec import Codec
 from schemas.errors import SchemasError
 from streams.admin import Admin
 from streams.application import JobsApp
+from streams.dead.command import dead_group
 from streams.errors import SetupError
 from streams.settings import Settings
 
@@ -100,3 +102,17 @@ def _check_topic(settings: Settings, queue: str) -> None:
             f"there is no queue {queue!r} in namespace {settings.namespace!r}; its queues: {known}. A queue is"
             " created by a worker that serves it"
         )
+
+
+def _application(context: click.Context) -> tuple[Settings, Codec]:
+    """The settings and the codec of the application that -A names."""
+    name = context.find_root().obj.app
+    if not name:
+        raise click.UsageError("name the application: faust -A streams dead ...")
+    app: Any = find_app(name)
+    logging.getLogger("streams.dead").disabled = True  # What it would log is raised, and said once.
+    return app.settings, app.engine.codec
+
+
+# A group of commands, which Faust's own class for one command cannot be.
+cli.add_command(dead_group(_application))

@@ -9,10 +9,14 @@ ID_LIMIT = 300
 
 def shown(text: str, limit: int) -> str:
     """The first `limit` characters of a text, with those that do not print as Python writes them in a literal."""
-    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    if cut.isprintable():
-        return cut
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+    return plain(text if len(text) <= limit else f"{text[: limit - 1]}…")
+
+
+def plain(text: str) -> str:
+    """A text with what does not print, and a terminal might obey, as Python writes it in a literal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def shown_id(job_id: str) -> str:

@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 
 import pytest
 
+from tests.deads import Morgue
 from tests.workers import Workers
 
 #: Starts nothing yet: job module, and STREAMS_* settings by their names in lower case; others as `environment`.
@@ -45,3 +46,9 @@ def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n    {line}", end="", flush=True)
 
     return print_now
+
+
+@pytest.fixture
+def morgue(kafka: str, namespace: str) -> Morgue:
+    """The topics of a queue with two partitions."""
+    return Morgue(kafka, namespace).create()
