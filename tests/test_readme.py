@@ -38,6 +38,10 @@ TESTED_COMMANDS = (
     "make test",
     "STREAMS_JOBS=newsletter .venv/bin/faust -A streams worker",
     ".venv/bin/faust -A streams enqueue",
+    ".venv/bin/faust -A streams dead list",
+    ".venv/bin/faust -A streams dead show",
+    ".venv/bin/faust -A streams dead redrive",
+    ".venv/bin/faust -A streams dead purge",
     ".venv/bin/python -m schemas.generate",
     "kafka-console-consumer.sh",
 )

@@ -210,6 +210,15 @@ def test_dead_letters_are_shown_by_kafkas_tools(
         _await(log, "dead  newsletter")
         path = f"{kafkas_tools}{os.pathsep}{with_broker['PATH']}"
         shown = _run(show, home, {**with_broker, "PATH": path})
+        jobs = {**with_broker, "STREAMS_JOBS": "newsletter"}
+        told = {
+            name: _run(command(f".venv/bin/faust -A streams dead {name}"), home, jobs)
+            for name in ("list", "show", "redrive", "purge")
+        }
+    assert job_id in told["list"]
+    assert "Late" in told["show"]
+    assert "JobExpired" in told["show"]
+    assert "would" in told["redrive"]
     assert shown.count("Partition:") == 1
     assert f"ce_id:{job_id}" in shown
     assert "job-error-type:streams.errors.JobExpired" in shown
