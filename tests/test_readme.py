@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings
 from producers.settings import ProducerSettings
 from schemas import headers
 from schemas.registry import RegistrySettings
-from streams import DEFAULT_RETRY, NO_RETRY, JobContext, Queue, RetryPolicy
+from streams import DEFAULT_RETRY, NO_RETRY, JobContext, RetryPolicy
 from streams.core.outcome import Failed
 from streams.core.partition import LIMIT_RETRIES, LIMIT_RETRY_BYTES
 from streams.core.retry import Bury, decide, timetable
@@ -76,13 +76,9 @@ WORDS: dict[str, list[object]] = {
 
 
 def test_every_block_is_tested() -> None:
-    assert {block.language for block in BLOCKS} == {"console", "json", "mermaid", "python"}, (
-        "a language that no test knows"
-    )
+    assert {block.language for block in BLOCKS} == {"console", "json", "mermaid", "python"}, "a language no test knows"
     assert FILES.keys() == TESTED_FILES, "files that no test writes and runs"
-    assert all(block.file for block in BLOCKS if block.language not in {"console", "mermaid"}), (
-        "a file without its name"
-    )
+    assert all(block.file for block in BLOCKS if block.language in {"json", "python"}), "a file without its name"
     assert sorted(map(command, TESTED_COMMANDS)) == sorted(COMMANDS), "commands that no test runs"
 
 
@@ -214,7 +210,7 @@ def test_the_timetable_is_that_of_the_default_policy() -> None:
     (said,) = re.findall(r"a job is run up to (\w+) times, within about an hour and a half", PROSE)
     assert said == "eight"
     assert DEFAULT_RETRY.max_attempts == 8
-    assert 5000 < sum(wait.latest for wait in timetable(DEFAULT_RETRY)) < 5400
+    assert 4500 < sum(wait.latest for wait in timetable(DEFAULT_RETRY)) < 6300, "an hour and a half"
 
 
 @pytest.fixture
@@ -268,9 +264,10 @@ def test_the_bounds_of_what_is_parked() -> None:
 
 
 def test_the_topics() -> None:
-    (settings, queue) = Settings(), Queue("<queue>".strip("<>"))
-    named = {cells[0].strip("`").replace("<", "").replace(">", "") for cells in tables("topic")}
-    assert named == {settings.topic(queue.name, suffix) for suffix in ("", "retry", "dead")}
+    names = {cells[0].strip("`") for cells in tables("topic")}
+    assert {name.replace("<queue>", "queue") for name in names} == {
+        Settings().topic("queue", suffix) for suffix in ("", "retry", "dead")
+    }
 
 
 # --- Names

@@ -109,9 +109,7 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
     assert re.fullmatch(rf"Position\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
 
 
-def test_failures_go_by_the_policy_of_their_queue(
-    home: Path, with_broker: Environment, settings: ProducerSettings
-) -> None:
+def test_failures_go_by_their_policy(home: Path, with_broker: Environment, settings: ProducerSettings) -> None:
     with _running(command("STREAMS_JOBS=newsletter").replace("=newsletter", "=policies"), home, with_broker) as log:
         _await(log, "[^Worker]: Ready")
         with JobProducer(settings) as producer:
@@ -121,7 +119,7 @@ def test_failures_go_by_the_policy_of_their_queue(
             producer.publish(hook, queue="shop", key="bob")
             small = ResizeImage(source="a.png", target="b.png", width=1, height=1)
             given_up = producer.publish(small, queue="shop", key="carl").id
-            _publish_with_header(settings, "shop", mail, b"job-max-attempts", b"1")
+            _publish_with_header(settings, "shop", mail, "job-max-attempts", b"1")
         output = _await(log, "run 1 of order.paid", f"dead  shop {job_id}", f"dead  shop {given_up}", "dead  shop once")
     assert re.findall(rf"retry shop {job_id} .*: (\w+): .*; again in 0\.2 s, attempts made: (\d)", output) == [
         ("ConnectionError", "1"),
@@ -132,10 +130,10 @@ def test_failures_go_by_the_policy_of_their_queue(
     assert "retry shop once" not in output, "job-max-attempts"
 
 
-def _publish_with_header(settings: ProducerSettings, queue: str, payload: object, name: bytes, value: bytes) -> None:
+def _publish_with_header(settings: ProducerSettings, queue: str, payload: object, name: str, value: bytes) -> None:
     """Publish a job whose id is `once`, as a producer of any language can: with Kafka's client alone."""
     producer = Producer(settings.client_config())
-    headers = [("ce_id", b"once"), (name.decode(), value)]
+    headers: dict[str, str | bytes | None] = {"ce_id": b"once", name: value}
     producer.produce(f"{settings.namespace}.{queue}", Codec(shipped()).encode(payload, queue), headers=headers)
     assert producer.flush(SECONDS) == 0
 
