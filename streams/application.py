@@ -144,7 +144,7 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     engine = Engine(settings, served, _codec(queues))
     app = JobsApp(settings, engine)
     logs = RetryLogs(settings.cluster, partial(ensure_topics, settings, served))
-    wiring = Wiring(settings, engine.intake, logs, engine.lease, engine.cancel_running)
+    wiring = Wiring(settings, engine.intake, logs, engine.trials, engine.lease, engine.cancel_running)
     app.transport = Transport(app.conf.broker_consumer, app, wiring)
     for queue in served:
         _add_agent(app, queue)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from time import time
+from time import monotonic, time
 
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, UnknownSchema
-from streams.executor import Executor
+from streams.executor import Executor, Hold
 from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
@@ -20,6 +20,7 @@ from streams.retrying import Retries
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
+from streams.trials import Trials
 from streams.turn import Turn
 from streams.work import Record
 
@@ -30,6 +31,9 @@ _RETRY_AFTER = 1.0
 
 #: How late a retry may start on an idle machine. Seconds.
 _TICK = 0.025
+
+#: How often unchanged commits are made again. A broker may be set to forget them after a day. Seconds.
+_REFRESH = 3600.0
 
 
 class Engine:
@@ -44,9 +48,13 @@ class Engine:
         self._threads = Threads()
         self._processes = Processes(settings.processes)
         self._sender = Sender(settings.cluster)
+        self.trials = Trials()
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
         self.intake = Intake(self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
+        self.intake.on_committed = self.trials.committed
+        self.trials.hold = lambda: self._each(lambda executor: executor.hold(Hold.TRIAL))
+        self.trials.release = lambda: self._each(lambda executor: executor.release(Hold.TRIAL))
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -55,11 +63,16 @@ class Engine:
             Handling(queue, self.codec, self._threads, self._processes),
             outcomes,
             Retries(self._sender),
+            self.trials,
             concurrency=_concurrency(queue, self.settings),
             report_all=self.settings.log_jobs,
             turn=self._turn,
             lease=self.lease,
         )
+
+    def _each(self, do: Callable[[Executor], None]) -> None:
+        for executor in self._executors.values():
+            do(executor)
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""
@@ -70,9 +83,13 @@ class Engine:
 
     async def _tell_time(self) -> None:
         """Start retries when they are due."""
+        fresh_until = monotonic() + _REFRESH
         while True:
             await asyncio.sleep(_TICK)
             self.intake.tick(int(time() * 1000))
+            if monotonic() > fresh_until:
+                fresh_until = monotonic() + _REFRESH
+                self.intake.refresh()
 
     def take(self, batch: Batch) -> None:
         """Take a fetched batch in, as soon as the schemas of its records are at hand.

@@ -11,6 +11,7 @@ StreamsError
     ├── JobTimeout          its handler ran longer than it may
     ├── NoHandler           nobody handles its type on this queue
     ├── HandlerCrashed      the process that ran its handler died
+    ├── KilledItsWorkers    its worker died each time that it ran
     └── FollowUpRefused     a job that it published can never be delivered
 """
 
@@ -60,6 +61,10 @@ class JobError(StreamsError):
 
 class JobExpired(JobError):
     """The job's expiry passed before it ran."""
+
+
+class KilledItsWorkers(JobError):
+    """The job's worker died each time that it ran: a dead letter without another try."""
 
 
 class JobTimeout(JobError):

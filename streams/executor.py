@@ -28,6 +28,7 @@ from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
 from streams.reporting import report, report_retry
 from streams.retrying import Retries
+from streams.trials import Trial, Trials
 from streams.turn import Turn
 from streams.work import WorkLane, WorkPartition, place_of
 
@@ -52,6 +53,13 @@ class Cut(Enum):
 
     TIMEOUT = "timeout"
     LOST = "lost"
+
+
+class Hold(Enum):
+    """Why an executor starts no jobs."""
+
+    REBALANCE = "rebalance"
+    TRIAL = "a job that may kill the worker runs alone"
 
 
 class Runner:
@@ -91,6 +99,7 @@ class Executor:
         handling: Handling,
         outcomes: Outcomes,
         retries: Retries,
+        trials: Trials,
         *,
         concurrency: int,
         report_all: bool,
@@ -103,6 +112,7 @@ class Executor:
         self._open = handling.open
         self._outcomes = outcomes
         self._retries = retries
+        self._trials = trials
         retries.on_written = self._written
         self._concurrency = concurrency
         self._report_all = report_all
@@ -121,6 +131,7 @@ class Executor:
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
+        self._holds: set[Hold] = set()
         self._held = False
         self._turn = turn
         self._lease = lease
@@ -139,13 +150,15 @@ class Executor:
         self._tell_hungry = len(self._ready) >= self._enough
         return self._tell_hungry
 
-    def hold(self) -> None:
-        """Start no more jobs until `release`; those that run go on."""
+    def hold(self, reason: Hold) -> None:
+        """Start no more jobs until the `release` of every hold; those that run go on."""
+        self._holds.add(reason)
         self._held = True
 
-    def release(self) -> None:
+    def release(self, reason: Hold) -> None:
         """Start jobs again."""
-        self._held = False
+        self._holds.discard(reason)
+        self._held = bool(self._holds)
         self._wake()
 
     def stir(self, partition: WorkPartition) -> None:
@@ -299,9 +312,12 @@ class Executor:
         """Run a job until its outcome is durable; False if it comes back, or its partition was lost before that."""
         call: Call | None = None
         ctx: JobContext | None = None
-        outcome: Succeeded | Failed = SUCCEEDED
+        trial: Trial | None = None
+        outcome: Succeeded | Failed | None = SUCCEEDED
         try:
             try:
+                if partition.cautious:
+                    trial = await self._trials.enter(lane)
                 call, payload, ctx, timeout = self._open(lane)
                 if call.watched:
                     runner.deadline = started + timeout
@@ -312,27 +328,37 @@ class Executor:
                 if ctx.follow_ups and not partition.lost:
                     await self._outcomes.publish(ctx)
             except BaseException as error:
-                runner.deadline = None
-                if self._stopping or partition.lost:
-                    # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
-                    raise asyncio.CancelledError from error
-                failed = _explain(runner, error)
-                verdict = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
-                if isinstance(verdict.decision, Again):
-                    self._postpone(lane, verdict.decision, failed, monotonic() - started)
-                    return False
-                outcome = failed = _with_suffix(failed, verdict.decision.reason_suffix)
-                await self._outcomes.bury(lane, failed, verdict.made)
+                outcome = await self._fail(runner, lane, call, error, started)
         except asyncio.CancelledError:
             if self._stopping or not partition.lost:
                 raise
             runner.restore()
             return False
+        finally:
+            if trial is not None:
+                trial.end()
         if runner.cut is not None:
             runner.restore()
-        if self._report_all or outcome is not SUCCEEDED:
+        if outcome is not None and (self._report_all or outcome is not SUCCEEDED):
             report(self.queue, lane.head.key, ctx.id if ctx else _name(lane), outcome, monotonic() - started)
-        return True
+        return outcome is not None
+
+    async def _fail(
+        self, runner: Runner, lane: WorkLane, call: Call | None, error: BaseException, started: float
+    ) -> Failed | None:
+        """Bury a job that has failed, or have it come back: then there is no outcome yet."""
+        runner.deadline = None
+        if self._stopping or lane.owner.lost:
+            # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
+            raise asyncio.CancelledError from error
+        failed = _explain(runner, error)
+        decision, made = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
+        if isinstance(decision, Again):
+            self._postpone(lane, decision, failed, monotonic() - started)
+            return None
+        failed = _with_suffix(failed, decision.reason_suffix)
+        await self._outcomes.bury(lane, failed, made)
+        return failed
 
     def _postpone(self, lane: WorkLane, again: Again, failed: Failed, seconds: float) -> None:
         """Park a job until it runs again."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from streams.core.offset_map import MapInvalid
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.partition import Partition
-from streams.executor import Executor
+from streams.executor import Executor, Hold
 from streams.work import Record, WorkPartition, retry_topic
 
 logger = logging.getLogger("streams.intake")
@@ -90,17 +90,29 @@ class Intake:
         self.on_room: Callable[[TopicPartition], None] = lambda tp: None
         #: Called with a partition that was let go since its log starts over, and where: open it again, there.
         self.on_restart: Callable[[TopicPartition, int], None] = lambda tp, position: None
+        #: Called when the broker holds a commit.
+        self.on_committed: Callable[[], None] = lambda: None
         #: Whether something has finished since `due` was last asked.
         self.commit_wanted = False
         self.on_finish: Callable[[], None] = lambda: None
 
     # -- the group --------------------------------------------------------------------------------------------------
 
+    def hold(self) -> None:
+        """Have the next commits say that this worker holds its partitions."""
+        for partition in self._partitions.values():
+            partition.hold()
+
+    def let_go(self) -> None:
+        """Have the next commits say that nothing runs of these partitions."""
+        for partition in self._partitions.values():
+            partition.let_go()
+
     def suspend(self) -> None:
         """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
         self.epoch += 1
         for executor in self._executors.values():
-            executor.hold()
+            executor.hold(Hold.REBALANCE)
 
     async def quiet(self, timeout: float) -> bool:
         """Wait until no job runs and none is on its way to a retry topic, at most `timeout` seconds; whether that was
@@ -150,6 +162,8 @@ class Intake:
             ordered=self._executors[tp.topic].ordered,
         )
         partition.open_retries(_restore(tp.retry, retries), retries.end)
+        partition.doubt(queue.end, retries.end, self._limit_jobs)
+        partition.hold()
         return partition
 
     def add(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
@@ -167,7 +181,7 @@ class Intake:
     def resume(self) -> None:
         """Start jobs again."""
         for executor in self._executors.values():
-            executor.release()
+            executor.release(Hold.REBALANCE)
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to fetch next, for every partition."""
@@ -230,6 +244,16 @@ class Intake:
             if due is not None and due <= now_ms:
                 self._executors[tp.topic].stir(partition)
 
+    def refresh(self) -> None:
+        """Commit everything again.
+
+        A broker forgets what was committed long ago (`offsets.retention.minutes`) of topics that no member of the group
+        subscribes to, as of retry topics.
+        """
+        for partition in self._partitions.values():
+            partition.refresh()
+        self.on_finish()
+
     # -- commits ----------------------------------------------------------------------------------------------------
 
     def due(self) -> list[Due]:
@@ -251,6 +275,7 @@ class Intake:
             offsets.acknowledge(commit)
             if partition in self._closed and partition.roomy:
                 self.on_room(self._closed.pop(partition))
+        self.on_committed()
 
     @property
     def assigned(self) -> int:

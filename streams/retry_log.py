@@ -30,9 +30,6 @@ _REQUEST_TIMEOUT = 10.0
 #: Seconds before the broker is asked again.
 _RETRY_AFTER = 1.0
 
-#: What says that a topic or a partition of it is not there.
-_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-
 
 class Bounds(NamedTuple):
     """The first offset of a log and the one after its last."""
@@ -77,16 +74,23 @@ class RetryLogs:
                 return await asyncio.to_thread(self._bounds, wanted)
             except KafkaException as error:
                 logger.warning("cannot read the bounds of the retry topics: %s; trying again", reason(error))
-                if _is(error, _MISSING):
-                    await self._mend()
+                await self._mend(wanted)
             await asyncio.sleep(_RETRY_AFTER)
         return {}
 
-    async def _mend(self) -> None:
+    async def _mend(self, wanted: Iterable[TopicPartition]) -> None:
         try:
-            await asyncio.to_thread(self._repair)
+            if await asyncio.to_thread(self._lacks, wanted):
+                await asyncio.to_thread(self._repair)
+        except KafkaException as error:
+            logger.warning("cannot ask for the retry topics: %s", reason(error))
         except SetupError as error:
             logger.error("%s", error)
+
+    def _lacks(self, wanted: Iterable[TopicPartition]) -> bool:
+        """Whether a topic or a partition is missing; the client's own error does not say it."""
+        topics = Admin(self._cluster).ask(_REQUEST_TIMEOUT).topics
+        return any(tp.topic not in topics or tp.partition not in topics[tp.topic].partitions for tp in wanted)
 
     def _bounds(self, wanted: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
         admin = Admin(self._cluster).client
@@ -170,10 +174,6 @@ def _headers(message: Any) -> Headers:
         logger.warning("%s-%d: the headers of offset %d have names that are no UTF-8: they are left out",
                        message.topic(), message.partition(), message.offset())  # fmt: skip
         return ()
-
-
-def _is(error: KafkaException, codes: frozenset[int]) -> bool:
-    return bool(error.args) and isinstance(error.args[0], KafkaError) and error.args[0].code() in codes
 
 
 def _log_client_error(error: KafkaError) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -33,6 +34,7 @@ from streams.lease import Lease
 from streams.opening import Held, Opening
 from streams.retry_log import RetryLogs
 from streams.settings import Settings
+from streams.trials import Trials
 
 logger = logging.getLogger("streams.transport")
 
@@ -50,6 +52,7 @@ class Wiring:
     settings: Settings
     intake: Intake
     retry_logs: RetryLogs
+    trials: Trials
     #: Renewed by every heartbeat.
     lease: Lease
     #: Cancels what still runs when a stop has waited long enough.
@@ -79,6 +82,9 @@ class Consumer(driver.Consumer):
         self._with_map = True
         self._commit_wanted = asyncio.Event()
         self.intake.on_finish = self._commit_wanted.set
+        #: Set where somebody waits for the next commit.
+        self._commit_now = asyncio.Event()
+        transport.wiring.trials.on_named = self._hurry
         self._committing = asyncio.Lock()
         self._drained: asyncio.Task[None] | None = None
         super().__init__(transport, **kwargs)
@@ -133,6 +139,10 @@ class Consumer(driver.Consumer):
         self._open.add(tp)
         self._thread.wake()
 
+    def _hurry(self) -> None:
+        self._commit_now.set()
+        self._commit_wanted.set()
+
     def _suspend(self) -> None:
         """Start nothing more, and see to it that a fetch that is under way takes nothing more.
 
@@ -180,10 +190,21 @@ class Consumer(driver.Consumer):
         await self._thread.ask(self._thread.seek_all(positions))
         if epoch != self.intake.epoch:
             return
-        self._open.update(tp for tp in positions if not self.intake.is_closed(tp))
         self._may_commit = True
+        if not await self._commit_custody(epoch):
+            return
+        self._open.update(tp for tp in positions if not self.intake.is_closed(tp))
         self._commit_wanted.set()
         self.intake.resume()
+
+    async def _commit_custody(self, epoch: int) -> bool:
+        """Have the broker know who holds the partitions before any job starts; False if a rebalance came first."""
+        self.intake.hold()
+        while not await self._commit_due():
+            await self.sleep(_RETRY_AFTER)
+            if epoch != self.intake.epoch:
+                return False
+        return epoch == self.intake.epoch
 
     async def _open_new(self, epoch: int) -> bool:
         """Open what is unopened, however long the broker takes; False if a rebalance has overtaken this."""
@@ -239,6 +260,7 @@ class Consumer(driver.Consumer):
         if not await self.intake.quiet(self.wiring.settings.handover_timeout):
             logger.info("jobs still run after %g s; they go on while the group rebalances, and are cancelled if their"
                         " partition goes to another worker", self.wiring.settings.handover_timeout)  # fmt: skip
+        self.intake.let_go()
         await self._commit_last()
 
     async def _drain_for_stop(self) -> None:
@@ -247,6 +269,7 @@ class Consumer(driver.Consumer):
         if not await self.intake.quiet(timeout):
             logger.warning("jobs still run %g s after the stop: cancelled, they run again elsewhere", timeout)
         await self.wiring.cancel_running()
+        self.intake.let_go()
         # A rebalance may have forbidden it; a generation that is over is refused all the same.
         self._may_commit = True
         await self._commit_last()
@@ -262,9 +285,16 @@ class Consumer(driver.Consumer):
             self._commit_wanted.clear()
             begun = monotonic()
             if await self._commit_due():
-                await self.sleep(max(0.0, begun + interval - monotonic()))
+                await self._rest(begun + interval - monotonic())
             else:
                 await self.sleep(_RETRY_AFTER)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless somebody waits for the next commit."""
+        if not self._commit_now.is_set() and seconds > 0:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._commit_now.wait(), seconds)
+        self._commit_now.clear()
 
     async def _commit_due(self) -> bool:
         """Commit what is due; False if it stays due."""

@@ -22,11 +22,13 @@ class Steps:
         #: Ids of all jobs published.
         self.ids: set[str] = set()
 
-    def publish(self, key: str | None, seconds: float, *, queue: str | None = None, fails: int = 0) -> str:
-        """Publish the next step of a key, which is to fail so often; returns its id."""
+    def publish(
+        self, key: str | None, seconds: float, *, queue: str | None = None, fails: int = 0, ends: str = ""
+    ) -> str:
+        """Publish the next step of a key, which is to fail so often, or to end its worker so; returns its id."""
         seq = self._next[key or ""]
         self._next[key or ""] += 1
-        headers = {"fails": str(fails)} if fails else None
+        headers = {name: str(value) for name, value in (("fails", fails), ("ends", ends)) if value}
         job = self._producer.publish(Step(seq=seq, seconds=seconds), key=key, queue=queue, headers=headers).id
         self.ids.add(job)
         return job

@@ -7,8 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+
+from tests.waiting import until
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -60,10 +62,22 @@ def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
         return {}
     ends = {}
     for partition in found.partitions:
-        watermarks = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-        assert watermarks is not None
-        ends[partition] = watermarks[1]
+        ends[partition] = _end(consumer, TopicPartition(topic, partition))
     return ends
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    """Where a partition ends, once it has a leader: a new one is listed before that."""
+
+    def found() -> tuple[int, int] | None:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise
+            return None
+
+    return until(found, within=30, what=f"{partition} has a leader")[1]
 
 
 def _record(message: Any) -> Record:

@@ -20,11 +20,16 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator
 
+from streams.core.custody import CUSTODY_LIMIT
+
 #: What a broker accepts as commit metadata by default (`offset.metadata.max.bytes`).
 METADATA_LIMIT = 4096
 
-#: How many bytes of tokens fit into the metadata: base64 makes 4 characters of 3 bytes, one letter is the version's.
-TOKEN_LIMIT = (METADATA_LIMIT - 1) // 4 * 3
+#: Characters of it that the map may take up; the rest is for what `custody` says.
+MAP_LIMIT = METADATA_LIMIT - CUSTODY_LIMIT
+
+#: How many bytes of tokens fit into the map: base64 makes 4 characters of 3 bytes, one letter is the version's.
+TOKEN_LIMIT = (MAP_LIMIT - 1) // 4 * 3
 
 #: What one more offset can add to the map at the most, in bits, whatever finishes in which order. A property test
 #: holds `encode` to it.

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streams.core import offset_map
+from streams.core.custody import MARK, Custody
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,9 @@ class OffsetTracker:
     unfinished offset, and a tracker restored from any commit skips exactly what was finished in it.
     """
 
-    __slots__ = ("_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "map_size", "position", "room")
+    __slots__ = (
+        "_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "custody", "map_size", "position", "room",
+    )  # fmt: skip
 
     def __init__(self, position: int, metadata: str = "") -> None:
         #: The next offset to read.
@@ -49,7 +52,10 @@ class OffsetTracker:
         self.map_size = 0
         #: Restored offsets that are unfinished and have not been read yet: they are no load before they are.
         self._unread = 0
-        self._restore(metadata)
+        finished, mark, custody = metadata.partition(MARK)
+        self._restore(finished)
+        #: Who held it, and what may have killed them.
+        self.custody = Custody(mark + custody, from_offset=position)
         self.commit()
 
     def _restore(self, metadata: str) -> None:
@@ -153,13 +159,33 @@ class OffsetTracker:
         self._finished += 1
         self._high = max(self._high, offset)
 
+    def is_pending(self, offset: int) -> bool:
+        """Whether an offset is unfinished."""
+        return offset in self._pending
+
+    @property
+    def end(self) -> int:
+        """One past the highest offset that is known."""
+        return self._end
+
+    def touch(self) -> int:
+        """Have a commit due, whose custody has changed; what `acknowledged` will be when the broker holds it."""
+        self._finished += 1
+        return self._finished
+
+    @property
+    def acknowledged(self) -> int:
+        """How many changes the broker holds."""
+        return self._acknowledged
+
     def commit(self) -> Commit:
         """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
         metadata = offset_map.encode(self._runs())
         self.map_size = len(metadata)
-        budget = (offset_map.METADATA_LIMIT - len(metadata)) * 3 // 4 * 8 // offset_map.COST_BITS
+        budget = (offset_map.MAP_LIMIT - len(metadata)) * 3 // 4 * 8 // offset_map.COST_BITS
         self.room = budget - len(self._pending) - _SLACK
-        return Commit(self.watermark, metadata, self._finished)
+        watermark = self.watermark
+        return Commit(watermark, metadata + self.custody.text(watermark, self), self._finished)
 
     def acknowledge(self, commit: Commit) -> None:
         """Note that the broker holds this commit."""

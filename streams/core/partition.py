@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from streams.core.entry import NOT_WRITTEN, Entry
 from streams.core.lanes import Lane, Lanes, LooseLanes
 from streams.core.loading import Loading
-from streams.core.offset_map import METADATA_LIMIT
+from streams.core.offset_map import MAP_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line, Parking
 from streams.core.sizes import HEADER_SIZE, LargeHeaders, Record, size_of, small_size
@@ -51,6 +51,7 @@ class Partition(Generic[R]):
         "_loading",
         "_parked_bytes",
         "_parking",
+        "cautious",
         "limit_bytes",
         "limit_jobs",
         "limit_retries",
@@ -80,6 +81,8 @@ class Partition(Generic[R]):
         self.offsets = offsets
         #: Offsets of the retry partition; None until `open_retries`, and nothing can be postponed before.
         self.retries: OffsetTracker | None = None
+        #: Whether any of its jobs may have killed their worker: see custody.py.
+        self.cautious = False
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
         self.limit_retries = limit_retries
@@ -154,6 +157,50 @@ class Partition(Generic[R]):
         for line in self._lines.values():
             self._parking.wait(line, self.offsets.position)
 
+    # -- jobs that may kill their worker ------------------------------------------------------------------------------
+
+    def doubt(self, queue_end: int, retry_end: int, unsure: int) -> None:
+        """Be cautious, if the last owner has not let go in order.
+
+        queue_end, retry_end  where the logs end
+        unsure                how many offsets, beyond what is known, the last owner may have read
+        """
+        for offsets, end in zip(self._trackers, (queue_end, retry_end), strict=False):
+            offsets.custody.doubt(min(end, offsets.end + unsure))
+        self.relax()
+
+    def hold(self) -> None:
+        """Note in the next commit that this worker holds it."""
+        self._note(held=True)
+
+    def let_go(self) -> None:
+        """Note in the next commit that nothing of it runs any more."""
+        self._note(held=False)
+
+    def refresh(self) -> None:
+        """Have a commit due although nothing has changed."""
+        for offsets in self._trackers:
+            offsets.touch()
+
+    def _note(self, *, held: bool) -> None:
+        for offsets in self._trackers:
+            if offsets.custody.open is not held:
+                offsets.custody.open = held
+                offsets.touch()
+
+    def log_of(self, lane: Lane[R, Partition[R]]) -> tuple[OffsetTracker, int]:
+        """The log that holds the head of a lane until it is finished, and its offset there."""
+        entry = lane.entry
+        return (self.offsets, lane.head.offset) if entry is None else (self._retries, entry.offset)
+
+    def relax(self) -> None:
+        """Be cautious no longer, if there is nothing left to be unsure of."""
+        self.cautious = not all(offsets.custody.sure(offsets.watermark) for offsets in self._trackers)
+
+    @property
+    def _trackers(self) -> list[OffsetTracker]:
+        return [self.offsets] if self.retries is None else [self.offsets, self.retries]
+
     # -- what fits in -------------------------------------------------------------------------------------------------
 
     @property
@@ -185,7 +232,7 @@ class Partition(Generic[R]):
         return (
             retries.pending * 4 >= self.limit_retries * quarters
             or self._parked_bytes * 4 >= self.limit_retry_bytes * quarters
-            or retries.map_size * 4 >= METADATA_LIMIT * (quarters - 1)
+            or retries.map_size * 4 >= MAP_LIMIT * (quarters - 1)
         )
 
     # -- the queue ----------------------------------------------------------------------------------------------------

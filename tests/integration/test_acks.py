@@ -43,8 +43,7 @@ from streams.intake import Intake
 suspend = Intake.suspend
 def forget(self):
     suspend(self)
-    for partition in self._partitions.values():
-        partition.offsets._acknowledged = partition.offsets._finished
+    self.due = list
 Intake.suspend = forget
 """
 
@@ -132,7 +131,8 @@ def committed(workers: Workers) -> dict[int, int]:
     admin = AdminClient({"bootstrap.servers": workers.bootstrap, "log_level": 0})
     request = [ConsumerGroupTopicPartitions(workers.group)]
     found = admin.list_consumer_group_offsets(request)[workers.group].result()
-    return {partition.partition: partition.offset for partition in found.topic_partitions}
+    queue = [partition for partition in found.topic_partitions if partition.topic == topic(workers)]
+    return {partition.partition: partition.offset for partition in queue}
 
 
 # -- a rebalance ------------------------------------------------------------------------------------------------------

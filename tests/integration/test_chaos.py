@@ -58,7 +58,6 @@ def test_a_kill_a_newcomer_and_a_stop_under_load(
     assert not overlaps(runs, workers.kills)
     assert not unexplained(runs, workers.kills, window=window)
     assert len(again) <= len(justified)
-    assert after < 15
 
 
 def _zipf(chance: random.Random, jobs: int) -> list[tuple[str, float]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams.core import offset_map
 from streams.core.lanes import Lane
-from streams.core.offset_map import COST_BITS, METADATA_LIMIT, decode
+from streams.core.offset_map import COST_BITS, MAP_LIMIT, decode
 from streams.core.offsets import OffsetTracker
 from tests.unit.core.records import Job, Jobs, runs_of
 
@@ -93,7 +93,7 @@ LOADS = [
 
 @pytest.mark.parametrize("load", LOADS, ids=str)
 def test_a_map_always_fits(load: Load) -> None:
-    assert 0 < largest_map(load, 300_000) <= METADATA_LIMIT
+    assert 0 < largest_map(load, 300_000) <= MAP_LIMIT
 
 
 @pytest.mark.parametrize("spacing", [2, 3, 5, 33, 65, 200, 5000])
@@ -113,7 +113,7 @@ def assert_commits(partition: Jobs, *, complete: bool = True) -> None:
     """The commit fits, and says of no offset that it is finished unless it is; of all that are, if it is complete."""
     tracker = partition.offsets
     commit = tracker.commit()
-    assert len(commit.metadata) <= METADATA_LIMIT
+    assert len(commit.metadata) <= MAP_LIMIT
     restored = OffsetTracker(commit.watermark, commit.metadata)
     assert commit.watermark == tracker.watermark
     assert {offset for offset in tracker._pending if offset < restored._end} == restored._pending.keys()

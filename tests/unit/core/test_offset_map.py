@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.core import offset_map
-from streams.core.offset_map import METADATA_LIMIT, TOKEN_LIMIT, MapInvalid, decode, encode
+from streams.core.offset_map import MAP_LIMIT, TOKEN_LIMIT, MapInvalid, decode, encode
 from tests.unit.core.records import runs_of
 
 #: Around the borders of literals, of bytes, and of the lengths of a token's number.
@@ -59,14 +59,14 @@ def test_the_map_is_stable() -> None:
     assert encode([1, 1, 2, 3, 200, 1000]) == tokens(literal + unfinished + finished) == "1A3KcBqIf"
 
 
-@given(st.integers(0, METADATA_LIMIT * 3))
+@given(st.integers(0, MAP_LIMIT * 3))
 def test_a_literal_costs_a_bit_an_offset(count: int) -> None:
     size = len(encode([1, 1] * count))
     assert size <= 1 + (count * 2 / 8 + 4) * 4 / 3 + 4
 
 
 def test_the_limits_belong_together() -> None:
-    assert len(tokens(bytes(TOKEN_LIMIT))) <= METADATA_LIMIT < len(tokens(bytes(TOKEN_LIMIT + 3)))
+    assert len(tokens(bytes(TOKEN_LIMIT))) <= MAP_LIMIT < len(tokens(bytes(TOKEN_LIMIT + 3)))
 
 
 # -- what others have written into the metadata -----------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_cut_map_says_less_never_more(fill: int, tail: list[int]) -> None:
     for start in (740, 757, 766, 900):
         runs = [1, 100] * start + [1, 1] * fill + tail * 60
         metadata = encode(runs)
-        assert len(metadata) <= METADATA_LIMIT
+        assert len(metadata) <= MAP_LIMIT
         at, ends = 0, False
         said, borders = decode(metadata), list(accumulate(runs))
         for length in said:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.core.entry import Entry
 from streams.core.lanes import Lane
-from streams.core.offset_map import METADATA_LIMIT
+from streams.core.offset_map import MAP_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line
 from streams.core.sizes import size_of
@@ -377,7 +377,7 @@ def test_a_map_of_retries_that_grows_large_makes_a_partition_full() -> None:
     retries = part.retries
     assert retries
     retries.acknowledge(retries.commit())
-    assert retries.map_size > METADATA_LIMIT * 3 // 4
+    assert retries.map_size > MAP_LIMIT * 3 // 4
     assert is_full(part)
     for line in lines[:15_000:2]:
         part.finish(line)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, time
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
 from streams.core.retry import NO_RETRY, RetryPolicy
-from streams.executor import Executor
+from streams.executor import Executor, Hold
 from streams.handling import Handling
 from streams.intake import Batch, Committed, Intake, TopicPartition
 from streams.lease import Lease
@@ -26,6 +27,7 @@ from streams.retrying import Retries
 from streams.sender import Outgoing, Sender
 from streams.settings import Settings
 from streams.threads import Threads
+from streams.trials import Trials
 from streams.turn import Turn
 
 TOPIC = "jobs.webhook"
@@ -98,6 +100,7 @@ class Rig:
     executor: Executor
     intake: Intake
     letters: Letters
+    trials: Trials
     threads: Threads
     lease: Lease
     reopened: list[TopicPartition] = field(default_factory=list)
@@ -114,6 +117,7 @@ class Rig:
         for partition in partitions.values():
             partition.start(1_000_000)
         self.intake.add(partitions)
+        self.intake.committed(self.intake.due())
 
     def take(self, batch: Sequence[Fetched], tp: TopicPartition = P0, epoch: int | None = None) -> None:
         self.intake.take(Batch(tp, self.intake.epoch if epoch is None else epoch, batch))
@@ -138,11 +142,13 @@ async def rig(
     """A running queue with one handler."""
     queue = Queue("webhook", retry=retry, order=order)
     queue.job(DeliverWebhook, timeout=timeout)(handler)
+    trials = Trials()
     letters, threads, lease = Letters(), Threads(), Lease(session=60)
     executor = executor_type(
         Handling(queue, CODEC, threads, Processes(1)),
         Outcomes(letters, CODEC, Settings()),
         Retries(letters),
+        trials,
         concurrency=concurrency,
         report_all=False,
         turn=Turn(),
@@ -151,7 +157,9 @@ async def rig(
     intake = Intake({TOPIC: executor}, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
     clock = asyncio.create_task(_tell_time(intake))
-    it = Rig(executor, intake, letters, threads, lease)
+    intake.on_committed = trials.committed
+    trials.hold, trials.release = partial(executor.hold, Hold.TRIAL), partial(executor.release, Hold.TRIAL)
+    it = Rig(executor, intake, letters, trials, threads, lease)
     intake.on_room = it.reopened.append
     intake.on_restart = lambda tp, position: it.restarted.append((tp, position))
     try:

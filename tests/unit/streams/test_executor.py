@@ -13,7 +13,7 @@ import pytest
 from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
-from streams.executor import Executor, Runner
+from streams.executor import Executor, Hold, Runner
 from streams.work import WorkLane, WorkPartition
 from tests.unit.streams.rig import P0, P1, Fetched, job, record, records, rig, turns, until
 
@@ -417,12 +417,12 @@ async def test_hold_starts_nothing_and_release_goes_on() -> None:
         it.open(P0)
         it.take(records(0, 6))
         await until(lambda: len(gate.running) == 2)
-        it.executor.hold()
+        it.executor.hold(Hold.REBALANCE)
         gate.let(*map(str, range(6)))
         await it.executor.quiet()
         await turns()
         assert len(gate.started) == 2
-        it.executor.release()
+        it.executor.release(Hold.REBALANCE)
         await it.idle()
     assert Counter(gate.started) == Counter(map(str, range(6)))
 

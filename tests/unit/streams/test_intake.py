@@ -490,3 +490,11 @@ async def test_a_large_backlog_comes_through_in_order(caplog: pytest.LogCaptureF
     assert sorted(offset for each in order.values() for offset in each) == list(range(3000))
     assert all(each == sorted(each) for each in order.values())
     assert not caplog.records
+
+
+async def test_a_refresh_commits_what_is_unchanged() -> None:
+    async with rig(Handler()) as it:
+        it.open(P0)
+        assert not it.intake.due()
+        it.intake.refresh()
+        assert {due.tp for due in it.intake.due()} == {P0, P0.retry}
