@@ -26,7 +26,7 @@ from streams.handling import Call, Handling
 from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
-from streams.reporting import report, report_retry
+from streams.reporting import RetryReports, report
 from streams.retrying import Retries
 from streams.trials import Trial, Trials
 from streams.turn import Turn
@@ -113,6 +113,7 @@ class Executor:
         self._outcomes = outcomes
         self._retries = retries
         self._trials = trials
+        self._retry_reports = RetryReports(self.queue)
         retries.on_written = self._written
         self._concurrency = concurrency
         self._report_all = report_all
@@ -201,10 +202,11 @@ class Executor:
         self._retries.forget_lost()
 
     async def watch(self) -> None:
-        """Cancel runs that take too long; runs until it is cancelled."""
+        """Cancel runs that take too long, and tell of many retries; runs until it is cancelled."""
         while True:
             await asyncio.sleep(_WATCH_INTERVAL)
             now = monotonic()
+            self._retry_reports.sum_up(now)
             for runner in self._runners:
                 if runner.deadline is not None and runner.deadline <= now:
                     runner.cancel(Cut.TIMEOUT)
@@ -354,26 +356,30 @@ class Executor:
         failed = _explain(runner, error)
         decision, made = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
         if isinstance(decision, Again):
-            self._postpone(lane, decision, failed, monotonic() - started)
+            self._postpone(lane, decision, failed, started)
             return None
-        failed = _with_suffix(failed, decision.reason_suffix)
+        failed = _in_full(failed, error, decision.reason_suffix)
         await self._outcomes.bury(lane, failed, made)
         return failed
 
-    def _postpone(self, lane: WorkLane, again: Again, failed: Failed, seconds: float) -> None:
+    def _postpone(self, lane: WorkLane, again: Again, failed: Failed, started: float) -> None:
         """Park a job until it runs again."""
         partition = lane.owner
         name, key = _name(lane), lane.head.key
         writes = partition.postpone(lane, again.attempt, again.due_ms)
         self._retries.write(partition, writes, None if failed.snooze else failed)
-        report_retry(self.queue, key, name, failed, seconds, wait=again.due_ms / 1000 - time(), made=again.attempt)
+        now, wait = monotonic(), again.due_ms / 1000 - time()
+        self._retry_reports.report(key, name, failed, now - started, wait=wait, made=again.attempt, now=now)
 
 
 def _now_ms() -> int:
     return int(time() * 1000)
 
 
-def _with_suffix(failed: Failed, suffix: str) -> Failed:
+def _in_full(failed: Failed, error: BaseException, suffix: str) -> Failed:
+    """What a dead letter says of a failure: where it happened, and why there is no retry."""
+    if not failed.stack:
+        failed = failed.with_stack(error, stack_from=error.__traceback__.tb_next if error.__traceback__ else None)
     return replace(failed, message=f"{failed.message} {suffix}") if suffix else failed
 
 
@@ -395,19 +401,17 @@ def _runs(runner: Runner) -> bool:
 
 
 def _explain(runner: Runner, error: BaseException) -> Failed:
-    """Say in a dead letter's words why a run failed; re-raises what is no failure of the job."""
+    """Say why a run failed, but for the stack; re-raises what is no failure of the job."""
     if isinstance(error, GeneratorExit) and not _runs(runner):
         raise error
     if isinstance(error, RemoteFailure):
         return error.failure
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
     if isinstance(error, asyncio.CancelledError):
         if runner.cut is Cut.TIMEOUT:
             runner.restore()
-            told = Failed.of(error, stack_from=frames)
             message = "the handler ran longer than its timeout and was cancelled"
-            return Failed(name_of(JobTimeout), message, told.stack, kinds_of(JobTimeout))
+            return Failed(name_of(JobTimeout), message, kinds=kinds_of(JobTimeout))
         if runner.cut is Cut.LOST:
             raise error
         runner.restore()  # The handler has cancelled its own task, or something that it waited for.
-    return Failed.of(error, stack_from=frames)
+    return Failed.of(error)

@@ -117,5 +117,5 @@ def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> Ended:
         getattr(importlib.import_module(module), name)(payload, ctx)
     except BaseException as error:
         frames = error.__traceback__
-        return Failed.of(error, stack_from=frames.tb_next if frames else None), []
+        return Failed.of(error).with_stack(error, stack_from=frames.tb_next if frames else None), []
     return None, ctx.follow_ups or []

@@ -77,7 +77,9 @@ def _end(consumer: Consumer, partition: TopicPartition) -> int:
                 raise
             return None
 
-    return until(found, within=30, what=f"{partition} has a leader")[1]
+    watermarks = until(found, within=30, what=f"{partition} has a leader")
+    assert watermarks is not None
+    return watermarks[1]
 
 
 def _record(message: Any) -> Record:

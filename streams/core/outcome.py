@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
 
@@ -48,7 +48,8 @@ class Failed:
 
     error_type: str
     message: str
-    stack: str
+    #: The traceback as text. Only dead letters carry it, so it is left empty until one is to be written.
+    stack: str = ""
     #: Names of the exception's type and of what it derives from, most special first.
     kinds: tuple[str, ...] = ()
     #: Seconds until the handler wants it to run again; None if it did not say.
@@ -57,20 +58,19 @@ class Failed:
     snooze: bool = False
 
     @classmethod
-    def of(cls, error: BaseException, *, stack_from: TracebackType | None = None) -> Failed:
-        """Describe an exception; `stack_from` leaves out the frames above it, which are the worker's own."""
-        frames = stack_from or error.__traceback__
-        stack = "".join(traceback.format_exception(type(error), error, frames))
+    def of(cls, error: BaseException) -> Failed:
+        """Describe an exception, but for its stack."""
         kind = type(error)
         retry_in, snooze = _told(error)
-        return cls(
-            name_of(kind),
-            _message(error),
-            stack,
-            kinds_of(kind),
-            retry_in=retry_in,
-            snooze=snooze,
-        )
+        return cls(name_of(kind), _message(error), kinds=kinds_of(kind), retry_in=retry_in, snooze=snooze)
+
+    def with_stack(self, error: BaseException, *, stack_from: TracebackType | None = None) -> Failed:
+        """The same with the exception's stack, which takes longer to format than all else that a retry needs.
+
+        stack_from  leaves out the frames above it, which are the worker's own
+        """
+        frames = stack_from or error.__traceback__
+        return replace(self, stack="".join(traceback.format_exception(type(error), error, frames)))
 
 
 SUCCEEDED = Succeeded()

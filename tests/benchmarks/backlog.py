@@ -50,13 +50,13 @@ def payload(number: int) -> SendEmail:
     return SendEmail(to=[_RECIPIENT], subject=f"{number:0{_SUBJECT_DIGITS}}", text=text)
 
 
-def publish(bootstrap: str, namespace: str, name: str, jobs: int) -> None:
+def publish(bootstrap: str, namespace: str, name: str, jobs: int, *, keys: int = KEYS) -> None:
     """Publish jobs to a queue, their keys taking turns, and return when the broker has them all."""
     note(f"publishing {jobs:,} jobs of {VALUE_BYTES} bytes")
-    keys = [f"key-{number}" for number in range(KEYS)]
+    names = [f"key-{number}" for number in range(keys)]
     with producer(bootstrap, namespace) as publisher:
         for number in range(jobs):
-            publisher.publish(payload(number), key=keys[number % KEYS], queue=name)
+            publisher.publish(payload(number), key=names[number % keys], queue=name)
 
 
 def _cluster(bootstrap: str) -> Cluster:

@@ -65,7 +65,10 @@ class Running:
         self._log = log
 
     def report(self, timeout: float) -> dict[str, Any]:
-        """Wait for its next report. Raises RuntimeError when it ends or says nothing for `timeout` seconds."""
+        """Wait for its next report.
+
+        Raises RuntimeError when it reports a fault, ends, or says nothing for `timeout` seconds.
+        """
         with selectors.DefaultSelector() as selector:
             selector.register(self._reports, selectors.EVENT_READ)
             line = self._reports.readline() if selector.select(timeout) else None
@@ -73,6 +76,8 @@ class Running:
             why = f"said nothing for {timeout:.0f} s" if line is None else "ended before its jobs were done"
             raise RuntimeError(f"{self._contender.name} {why}; the end of {self._log}:\n{self._last_words()}")
         found: dict[str, Any] = json.loads(line)
+        if "fault" in found:
+            raise RuntimeError(f"{self._contender.name}: {found['fault']}")
         return found
 
     def drain(self, jobs: int) -> Drained:

@@ -5,21 +5,41 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from zlib import crc32
 
 from schemas.models.email import SendEmail
-from streams import JobContext, Queue
-from tests.benchmarks.tally import Tally
+from streams import Fixed, JobContext, Queue, RetryPolicy
+from tests.benchmarks.names import (
+    COUNTED,
+    FAILING_KEY,
+    FAILING_PERCENT,
+    HEAL_KEY,
+    HELLO_KEY,
+    HOT_IS_ILL,
+    HOT_KEY,
+    TIMED_KEY,
+    WAITS,
+)
+from tests.benchmarks.tally import Tally, report
 
 # A pool is a consumer group, so a run in a pool of its own reads its topics from the start.
 _POOL = os.environ.get("STREAMS_POOL", "default")
+_RETRY = RetryPolicy(max_attempts=10_000, backoff=Fixed(0.1), jitter="none")
 SLEEP_SECONDS = 0.02
 
 noop_jobs = Queue("noop", partitions=4, pool=_POOL)
 sleep_jobs = Queue("sleep", partitions=1, pool=_POOL)
-latency_jobs = Queue("latency", partitions=4, pool=_POOL)
+latency_jobs = Queue("latency", partitions=4, pool=_POOL, retry=_RETRY)
+failing_jobs = Queue("failing", partitions=4, pool=_POOL, retry=_RETRY)
+hot_jobs = Queue("hot", partitions=1, pool=_POOL, retry=_RETRY)
 
 _tally = Tally()
 _waits: list[int] = []
+_failing = int(os.environ.get(FAILING_PERCENT, "0"))
+
+
+class Unlucky(Exception):
+    """What a job raises that is to fail."""
 
 
 @noop_jobs.job(SendEmail)
@@ -38,7 +58,66 @@ async def sleep(job: SendEmail, ctx: JobContext) -> None:
 
 @latency_jobs.job(SendEmail)
 async def note_latency(job: SendEmail, ctx: JobContext) -> None:
-    """Note how long ago the job was published; its subject says when, on the clock that all processes share."""
-    _waits.append(time.monotonic_ns() - int(job.subject))
+    """Note how long ago the job was published; its subject says when, on the clock that all processes share.
+
+    Jobs of keys that fail are counted, and not noted.
+    """
+    if (ctx.key or "").startswith(FAILING_KEY):
+        if ctx.attempt == 0:
+            raise Unlucky("the first attempt fails")
+    else:
+        _note_wait(job)
     _tally.start()
     _tally.end(waits_ns=_waits)
+
+
+@failing_jobs.job(SendEmail)
+async def fail_some(job: SendEmail, ctx: JobContext) -> None:
+    """Count, but for a share of the jobs at their first attempt: their number decides, whatever their key."""
+    if crc32(job.subject.encode()) % 100 < _failing and ctx.attempt == 0:
+        raise Unlucky("the first attempt fails")
+    _tally.end()
+
+
+class HotKey:
+    """A key whose first job may fail until a job of another key heals it; its jobs must come in order."""
+
+    def __init__(self) -> None:
+        self.ill = os.environ.get(HOT_IS_ILL) == "1"
+        self._next = 0
+
+    def run(self, number: int) -> None:
+        """Run the job of this number."""
+        if self.ill:
+            raise Unlucky("the key is ill")
+        if number != self._next:
+            report(fault=f"job {number} of the hot key came where {self._next} was to")
+        self._next = number + 1
+
+
+_hot = HotKey()
+_counted = os.environ.get(COUNTED, "")
+_enough_waits = int(os.environ.get(WAITS, "0"))
+
+
+@hot_jobs.job(SendEmail)
+async def run_hot(job: SendEmail, ctx: JobContext) -> None:
+    """Do what the key says; count the jobs of the counted key."""
+    key = ctx.key or ""
+    if key == HELLO_KEY:
+        report(at=time.monotonic_ns())
+    elif key == HEAL_KEY:
+        _hot.ill = False
+    elif key.startswith(TIMED_KEY):
+        _note_wait(job)
+        if len(_waits) == _enough_waits:
+            report(waits_ns=_waits)
+    else:
+        if key == HOT_KEY:
+            _hot.run(int(job.subject))
+        if _counted in ("", key) and (_counted or key != HOT_KEY):
+            _tally.end()
+
+
+def _note_wait(job: SendEmail) -> None:
+    _waits.append(time.monotonic_ns() - int(job.subject))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from statistics import quantiles
 
 from producers import JobProducer
 from tests.benchmarks import backlog
 from tests.benchmarks.contenders import START_SECONDS, note, running, worker
 from tests.benchmarks.figures import Figure, Goal, Scale
+from tests.benchmarks.names import FAILING_KEY
 
 JOBS = 2_000
 RATE = 100.0
-WARM_UP = 300  # three seconds, in which the broker, too, gets up to speed
+WARM_UP_SECONDS = 3.0  # in which the broker, too, gets up to speed
 PARTITIONS = 4
 
 
@@ -27,35 +29,51 @@ def run(bootstrap: str, scale: Scale) -> list[Figure]:
 
 
 def _percentiles(bootstrap: str, jobs: int, number: int) -> tuple[float, float]:
-    with backlog.queue(bootstrap, "latency", PARTITIONS) as namespace:
-        waits = _waits(bootstrap, namespace, jobs)
-    cuts = quantiles(waits, n=100)
-    note(f"latency, run {number}: p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms, longest {max(waits):.2f} ms")
+    waited = waits(bootstrap, jobs)
+    p50, p99 = percentiles(waited)
+    note(f"latency, run {number}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {max(waited):.2f} ms")
+    return p50, p99
+
+
+def percentiles(waited: Sequence[float]) -> tuple[float, float]:
+    """The median and the 99th percentile."""
+    cuts = quantiles(waited, n=100)
     return cuts[49], cuts[98]
 
 
-def _waits(bootstrap: str, namespace: str, jobs: int) -> list[float]:
-    """Milliseconds that each job waited, in the order of their starts, without those of the warm-up."""
-    early = 1 + WARM_UP
+def waits(bootstrap: str, jobs: int, *, rate: float = RATE, failing: int = 0) -> list[float]:
+    """Milliseconds that each job waited, in the order of their starts, without those of the warm-up.
+
+    failing  percent of the jobs, of keys of their own, that fail once; their waits are left out
+    """
+
+    def key(number: int) -> str:
+        ill = number >= warm_up and number * failing % 100 < failing
+        return f"{FAILING_KEY}-{number}" if ill else f"key-{number}"
+
+    warm_up = int(WARM_UP_SECONDS * rate)
+    early = 1 + warm_up
     with (
+        backlog.queue(bootstrap, "latency", PARTITIONS) as namespace,
         running(worker("our worker", bootstrap, namespace), early + jobs) as started,
         backlog.producer(bootstrap, namespace) as publisher,
     ):
-        _publish(publisher, 0)
+        _publish(publisher, "first")
         started.report(START_SECONDS)  # it runs jobs now
-        _publish_paced(publisher, WARM_UP + jobs)
+        paced(warm_up + jobs, rate, lambda number: _publish(publisher, key(number)))
         waits: list[int] = started.report(START_SECONDS)["waits_ns"]
     return [wait / 1e6 for wait in waits[early:]]
 
 
-def _publish_paced(publisher: JobProducer, jobs: int) -> None:
+def paced(times: int, rate: float, act: Callable[[int], object]) -> None:
+    """Call a function with 0, 1, 2 and so on, `rate` times a second."""
     pause = threading.Event()
     began = time.monotonic()
-    for number in range(jobs):
-        pause.wait(max(0.0, began + number / RATE - time.monotonic()))
-        _publish(publisher, number)
+    for number in range(times):
+        pause.wait(max(0.0, began + number / rate - time.monotonic()))
+        act(number)
 
 
-def _publish(publisher: JobProducer, number: int) -> None:
+def _publish(publisher: JobProducer, key: str) -> None:
     """Publish a job whose subject says when."""
-    publisher.publish(backlog.payload(time.monotonic_ns()), key=f"key-{number}", queue="latency")
+    publisher.publish(backlog.payload(time.monotonic_ns()), key=key, queue="latency")

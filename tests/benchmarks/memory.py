@@ -39,6 +39,11 @@ def run(bootstrap: str, scale: Scale) -> list[Figure]:
     ]
 
 
+def resident(pid: int) -> float:
+    """The resident memory of a process, in MB."""
+    return float(psutil.Process(pid).memory_info().rss) / _MB
+
+
 def _peak(bootstrap: str, namespace: str, jobs: int, number: int) -> float:
     with running(worker("our worker", bootstrap, namespace), jobs) as started, _watched(started.pid) as samples:
         started.drain(jobs)

@@ -10,7 +10,7 @@ import pytest
 from streams.core.outcome import SUCCEEDED, Failed, Succeeded
 from streams.demo.outcomes import Outcome, Outcomes
 from streams.demo.screen import Screen
-from streams.reporting import report, report_retry
+from streams.reporting import RetryReports, report
 
 
 def reported(caplog: pytest.LogCaptureFixture, outcome: Succeeded | Failed, key: bytes | None) -> Outcome | None:
@@ -33,7 +33,7 @@ def test_dead(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(("snooze", "state"), [(False, "retry"), (True, "later")])
 def test_a_run_after_which_a_job_comes_back(caplog: pytest.LogCaptureFixture, snooze: bool, state: str) -> None:
     failed = Failed("shop.Busy", "503: not now", "stack", snooze=snooze)
-    report_retry("email", b"k", "job-1", failed, 0.0123, wait=1.5, made=1)
+    RetryReports("email").report(b"k", "job-1", failed, 0.0123, wait=1.5, made=1, now=0.0)
     reason = "shop.Busy: 503: not now; again in 1.5 s, attempts made: 1"
     outcome = Outcome.parse(caplog.messages[-1])
     assert outcome == Outcome(state, "email", "job-1", "k", 12, reason)

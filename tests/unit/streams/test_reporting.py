@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.context import JobContext
 from streams.core.outcome import SUCCEEDED, Failed, Succeeded
-from streams.reporting import report
+from streams.reporting import RETRY_LINES, RetryReports, report
 from streams.showing import shown
 
 HOSTILE = "a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
@@ -45,6 +45,27 @@ def test_long_ones_are_cut(caplog: pytest.LogCaptureFixture) -> None:
     written = line(caplog, b"k" * 10**6, "i" * 1024, Failed("E" * 10**6, "m" * 10**6, ""))
     assert len(written) < 1100
     assert f"key={'k' * 99}… 12 ms" in written
+
+
+def test_retries_have_lines_while_they_are_few_and_are_counted_beyond(caplog: pytest.LogCaptureFixture) -> None:
+    reports = RetryReports("email")
+    failed = Failed("shop.Gone", "410")
+
+    def fail(number: int, now: float) -> None:
+        reports.report(b"Zoe", f"job-{number}", failed, 0.0123, wait=3.0, made=1, now=now)
+
+    for number in range(RETRY_LINES + 7):
+        fail(number, 10.0 + number / 1000)
+    assert len(caplog.messages) == RETRY_LINES
+    assert caplog.messages[0] == ("retry email job-0 key=Zoe 12 ms: shop.Gone: 410; again in 3.0 s, attempts made: 1")
+    reports.sum_up(10.9)
+    assert len(caplog.messages) == RETRY_LINES
+    reports.sum_up(11.1)
+    assert caplog.messages[RETRY_LINES:] == ["retry email: 7 more jobs came back within a second"]
+    fail(1000, 11.2)
+    assert "job-1000" in caplog.messages[-1], "the next second has lines of its own"
+    reports.sum_up(13.0)
+    assert len(caplog.messages) == RETRY_LINES + 2, "nothing is left to tell"
 
 
 @given(st.text(st.characters() | st.sampled_from("\n\r\x1b\x7f\x85\ud800")), st.integers(1, 40))
