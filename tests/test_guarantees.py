@@ -1,28 +1,79 @@
-"""Every test and file that GUARANTEES.md names exists."""
+"""GUARANTEES.md names tests that exist, and every invariant that the core states."""
 
 from __future__ import annotations
 
+import ast
 import re
+from functools import cache
 
 import pytest
 
+from streams.core import partition
 from tests.workers import ROOT
 
 TEXT = (ROOT / "GUARANTEES.md").read_text("utf-8")
-TESTS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
-FILES = sorted(set(re.findall(r"`((?:streams|tests)/[\w/]+\.py)`", TEXT)))
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
 
 
-def test_it_names_some() -> None:
-    assert len(TESTS) > 5
-    assert FILES
+@cache
+def named_in(path: str) -> set[str]:
+    """What pytest collects of a file: functions, and the test cases of state machines."""
+    found: set[str] = set()
+    for node in ast.parse((ROOT / path).read_text("utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.add(node.targets[0].id)
+    return {name for name in found if name.startswith(("test_", "Test"))}
 
 
-@pytest.mark.parametrize(("file", "name"), TESTS)
-def test_a_test_that_is_named_exists(file: str, name: str) -> None:
-    assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text("utf-8"), re.MULTILINE)
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_a_test_that_is_named_exists(path: str, name: str) -> None:
+    assert (ROOT / path).exists(), f"GUARANTEES.md names {path}, which is not there"
+    assert name in named_in(path), f"GUARANTEES.md names {path}::{name}, which is not there"
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_file_that_is_named_exists(file: str) -> None:
-    assert (ROOT / file).is_file()
+def test_nothing_looks_like_a_test_and_is_none() -> None:
+    assert TEXT.count("::") == len(re.findall(r"`tests/[\w/]+\.py::\w+`", TEXT))
+
+
+def _sections() -> dict[str, str]:
+    """The text of every section, by its heading."""
+    parts = re.split(r"^##+ (.+)$", TEXT, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.mark.parametrize("heading", [heading for heading in _sections() if heading[0].isdigit()])
+def test_a_promise_has_a_boundary_and_its_tests(heading: str) -> None:
+    text = _sections()[heading]
+    for part in ("**Promise.**", "**Boundary.**", "**Shown by**"):
+        assert part in text, part
+    assert "::" in text.partition("**Shown by**")[2]
+
+
+def test_every_row_of_the_matrix_names_a_test() -> None:
+    rows = [line for line in _sections()["What goes wrong, and what happens"].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert len(cells) == 4, row
+        assert all(cells), row
+        assert "::" in cells[3], row
+
+
+def test_every_invariant_is_numbered_and_names_a_test() -> None:
+    for kind, letter in (("Offsets", "O"), ("Parking", "P"), ("Custody", "C")):
+        entries = re.split(rf"^{letter}(\d+)\. ", _sections()[kind], flags=re.MULTILINE)[1:]
+        assert [int(number) for number in entries[::2]] == list(range(1, len(entries) // 2 + 1))
+        assert all("::" in entry for entry in entries[1::2]), f"an invariant of {kind} without a test"
+
+
+def test_every_invariant_of_the_core_is_listed() -> None:
+    stated = re.findall(r"^    (\w+) {2,}", partition.__doc__ or "", re.MULTILINE)
+    assert len(stated) >= 7
+    assert stated == re.findall(r"^P\d+\. \*\*(\w+)\*\*:", TEXT, re.MULTILINE)
+
+
+def test_the_bounds_of_what_is_parked() -> None:
+    megabytes = partition.LIMIT_RETRY_BYTES // (1024 * 1024)
+    assert f"At most {partition.LIMIT_RETRIES:,} parked jobs, or {megabytes} MB of them" in TEXT

@@ -39,20 +39,19 @@ listener.name.passwords.scram-sha-512.sasl.jaas.config=\\
 class SecureBroker(EmbeddedBroker):
     """An embedded broker with secure listeners, and a plain one for the tests themselves."""
 
-    def __init__(self, directory: Path) -> None:
-        """`directory` is for keys and certificates."""
+    def __init__(self, directory: Path, properties: str = "") -> None:
+        """`directory` is for keys and certificates; `properties` are more of the broker's."""
         self._authority = trustme.CA()
         self.authority = directory / "authority.pem"
         self._authority.cert_pem.write_to_path(str(self.authority))
-        keystore, properties = directory / "broker.pem", directory / "secure.properties"
+        keystore, file = directory / "broker.pem", directory / "secure.properties"
         certificate = self._authority.issue_cert("127.0.0.1")
         keystore.write_bytes(_unencrypted(certificate) + certificate.cert_chain_pems[0].bytes())
-        properties.write_text(
-            _PROPERTIES.format(keystore=keystore, authority=self.authority, user=USER, password=PASSWORD)
-        )
+        listeners = _PROPERTIES.format(keystore=keystore, authority=self.authority, user=USER, password=PASSWORD)
+        file.write_text(listeners + properties)
         self.passwords, self.certificates = (f"127.0.0.1:{free_port()}" for _ in range(2))
         super().__init__(
-            f"--properties={properties}",
+            f"--properties={file}",
             f"--listener=PASSWORDS://{self.passwords}",
             f"--listener=CERTIFICATES://{self.certificates}",
         )
