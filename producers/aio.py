@@ -90,6 +90,7 @@ class AsyncJobProducer(Publishing):
         headers: UserHeaders | None = None,
         timeout: Seconds | None = None,
         expires_in: Seconds | None = None,
+        max_attempts: int | None = None,
     ) -> AsyncJobHandle:
         """Publish one job and return without waiting for its delivery; waits only while the buffer is full.
 
@@ -99,7 +100,16 @@ class AsyncJobProducer(Publishing):
         if self._schemas.busy() or not self._is_prepared(type(payload), queue):
             await self._prepare(type(payload), queue)
         return await self._send(
-            self._compose(payload, key, queue=queue, id=id, headers=headers, timeout=timeout, expires_in=expires_in)
+            self._compose(
+                payload,
+                key,
+                queue=queue,
+                id=id,
+                headers=headers,
+                timeout=timeout,
+                expires_in=expires_in,
+                max_attempts=max_attempts,
+            )
         )
 
     async def publish_many(
@@ -110,6 +120,7 @@ class AsyncJobProducer(Publishing):
         headers: UserHeaders | None = None,
         timeout: Seconds | None = None,
         expires_in: Seconds | None = None,
+        max_attempts: int | None = None,
     ) -> list[AsyncJobHandle]:
         """Publish payloads, or pairs of a payload and its key, in their order.
 
@@ -120,7 +131,9 @@ class AsyncJobProducer(Publishing):
         for model in {type(payload) for payload, _ in map(with_key, jobs)}:
             if not self._is_prepared(model, queue):
                 await self._prepare(model, queue)
-        records = self._compose_all(jobs, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in)
+        records = self._compose_all(
+            jobs, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in, max_attempts=max_attempts
+        )
         return [await self._send(record) for record in records]
 
     async def flush(self, timeout: float | None = None) -> None:

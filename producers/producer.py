@@ -36,14 +36,25 @@ class JobProducer(Publishing):
         headers: UserHeaders | None = None,
         timeout: Seconds | None = None,
         expires_in: Seconds | None = None,
+        max_attempts: int | None = None,
     ) -> JobHandle:
         """Publish one job and return without waiting for its delivery; blocks only while the buffer is full.
 
         Jobs of one `key` run one after another in the order published. `timeout` (of each attempt) and `expires_in`
-        (from now until its start) are seconds. Raises PayloadInvalid, JobRefused, ProducerClosed and ProducerBroken.
+        (from now until its start) are seconds; `max_attempts` replaces that of the job's retry policy. Raises
+        PayloadInvalid, JobRefused, ProducerClosed and ProducerBroken.
         """
         return self._send(
-            self._compose(payload, key, queue=queue, id=id, headers=headers, timeout=timeout, expires_in=expires_in)
+            self._compose(
+                payload,
+                key,
+                queue=queue,
+                id=id,
+                headers=headers,
+                timeout=timeout,
+                expires_in=expires_in,
+                max_attempts=max_attempts,
+            )
         )
 
     def publish_many(
@@ -54,12 +65,15 @@ class JobProducer(Publishing):
         headers: UserHeaders | None = None,
         timeout: Seconds | None = None,
         expires_in: Seconds | None = None,
+        max_attempts: int | None = None,
     ) -> list[JobHandle]:
         """Publish payloads, or pairs of a payload and its key, in their order.
 
         As publish(), except that nothing is sent when any of them is refused.
         """
-        records = self._compose_all(jobs, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in)
+        records = self._compose_all(
+            jobs, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in, max_attempts=max_attempts
+        )
         return [self._send(record) for record in records]
 
     def flush(self, timeout: float | None = None) -> None:

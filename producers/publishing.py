@@ -45,6 +45,7 @@ class Publishing:
         headers: UserHeaders | None,
         timeout: Seconds | None,
         expires_in: Seconds | None,
+        max_attempts: int | None,
     ) -> JobRecord:
         return compose(
             self._codec,
@@ -58,6 +59,7 @@ class Publishing:
             headers=headers,
             timeout=timeout,
             expires_in=expires_in,
+            max_attempts=max_attempts,
             max_bytes=self._max_bytes,
         )
 
@@ -69,9 +71,18 @@ class Publishing:
         headers: UserHeaders | None,
         timeout: Seconds | None,
         expires_in: Seconds | None,
+        max_attempts: int | None,
     ) -> list[JobRecord]:
         return [
-            self._compose(payload, key, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in)
+            self._compose(
+                payload,
+                key,
+                queue=queue,
+                headers=headers,
+                timeout=timeout,
+                expires_in=expires_in,
+                max_attempts=max_attempts,
+            )
             for payload, key in map(with_key, jobs)
         ]
 

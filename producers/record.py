@@ -12,11 +12,23 @@ from producers.errors import OptionInvalid, PayloadTooLarge
 from producers.topics import queue_topic
 from schemas.catalog import Catalog
 from schemas.codec import Codec
-from schemas.headers import CE_ID, CE_TIME, EXPIRES_AT, PARENT, TEXT_LIMIT, TIMEOUT_MS, build, is_reserved, rfc3339
+from schemas.headers import (
+    CE_ID,
+    CE_TIME,
+    EXPIRES_AT,
+    MAX_ATTEMPTS,
+    PARENT,
+    TEXT_LIMIT,
+    TIMEOUT_MS,
+    build,
+    is_reserved,
+    rfc3339,
+)
 
 MAX_BYTES = 1_000_000
 _SMALL = 16_384  # bytes that our own headers stay below
 _OVERHEAD = 128  # bytes of a record and its batch around it
+_MOST_ATTEMPTS = 10_000  # as of a retry policy
 _LONGEST_MS = 10**15  # 30,000 years, so that times keep within the digits that readers accept
 
 Seconds = float | timedelta
@@ -46,6 +58,7 @@ def compose(
     headers: UserHeaders | None = None,
     timeout: Seconds | None = None,
     expires_in: Seconds | None = None,
+    max_attempts: int | None = None,
     parent: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> JobRecord:
@@ -61,6 +74,8 @@ def compose(
         built.append((EXPIRES_AT, b"%d" % (now_ms + _milliseconds("expires_in", expires_in))))
     if timeout is not None:
         built.append((TIMEOUT_MS, b"%d" % _milliseconds("timeout", timeout)))
+    if max_attempts is not None:
+        built.append((MAX_ATTEMPTS, b"%d" % _attempts(max_attempts)))
     if parent is not None:
         built.append((PARENT, _text("parent", parent).encode()))
     if headers is not None:
@@ -93,6 +108,12 @@ def _check_size(job_type: str, key: bytes, value: bytes, headers: list[tuple[str
     size = _OVERHEAD + len(key) + len(value) + sum(len(name) + len(content) for name, content in headers)
     if size > max_bytes:
         raise PayloadTooLarge(job_type, size, max_bytes)
+
+
+def _attempts(count: int) -> int:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_ATTEMPTS:
+        raise OptionInvalid("max_attempts", f"a whole number from 1 (no retry) to {_MOST_ATTEMPTS}", count)
+    return count
 
 
 def _key(key: str) -> bytes:

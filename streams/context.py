@@ -27,6 +27,7 @@ class FollowUp:
     headers: Mapping[str, str | bytes] | None
     timeout: float | timedelta | None
     expires_in: float | timedelta | None
+    max_attempts: int | None = None
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -94,6 +95,7 @@ class JobContext:
         headers: Mapping[str, str | bytes] | None = None,
         timeout: float | timedelta | None = None,
         expires_in: float | timedelta | None = None,
+        max_attempts: int | None = None,
     ) -> str:
         """Publish a follow-up job once this handler has returned; returns its id.
 
@@ -103,7 +105,7 @@ class JobContext:
         job_id = id if id is not None else str(uuid_utils.uuid7())
         if self._follow_ups is None:
             self._follow_ups = []
-        self._follow_ups.append(FollowUp(payload, job_id, key, queue, headers, timeout, expires_in))
+        self._follow_ups.append(FollowUp(payload, job_id, key, queue, headers, timeout, expires_in, max_attempts))
         return job_id
 
     @property

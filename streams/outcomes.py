@@ -85,6 +85,7 @@ class Outcomes:
             headers=follow_up.headers,
             timeout=follow_up.timeout,
             expires_in=follow_up.expires_in,
+            max_attempts=follow_up.max_attempts,
         )
 
 

@@ -119,8 +119,16 @@ def test_failures_go_by_their_policy(home: Path, with_broker: Environment, setti
             producer.publish(hook, queue="shop", key="bob")
             small = ResizeImage(source="a.png", target="b.png", width=1, height=1)
             given_up = producer.publish(small, queue="shop", key="carl").id
+            producer.publish(mail, queue="shop", id="singly", max_attempts=1)
             _publish_with_header(settings, "shop", mail, "job-max-attempts", b"1")
-        output = _await(log, "run 1 of order.paid", f"dead  shop {job_id}", f"dead  shop {given_up}", "dead  shop once")
+        output = _await(
+            log,
+            "run 1 of order.paid",
+            f"dead  shop {job_id}",
+            f"dead  shop {given_up}",
+            "dead  shop once",
+            "dead  shop singly",
+        )
     assert re.findall(rf"retry shop {job_id} .*: (\w+): .*; again in 0\.2 s, attempts made: (\d)", output) == [
         ("ConnectionError", "1"),
         ("ConnectionError", "2"),
@@ -128,6 +136,7 @@ def test_failures_go_by_their_policy(home: Path, with_broker: Environment, setti
     assert re.search(rf"dead  shop {job_id} .*ConnectionError: .* \(gave up after 3 attempts\)", output)
     assert f"retry shop {given_up}" not in output, "NO_RETRY"
     assert "retry shop once" not in output, "job-max-attempts"
+    assert "retry shop singly" not in output, "max_attempts"
 
 
 def _publish_with_header(settings: ProducerSettings, queue: str, payload: object, name: str, value: bytes) -> None:

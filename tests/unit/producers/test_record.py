@@ -41,7 +41,7 @@ def test_headers_are_cloudevents_in_binary_mode() -> None:
 
 
 def test_headers_are_those_the_schemas_package_writes() -> None:
-    ours = record(id="order-1", timeout=1.5, expires_in=60, parent="p", headers={"tenant": "7"}).headers
+    ours = record(id="order-1", timeout=1.5, expires_in=60, max_attempts=3, parent="p", headers={"tenant": "7"}).headers
     theirs = build(
         id="order-1",
         type="jobs.email.SendEmail",
@@ -49,6 +49,7 @@ def test_headers_are_those_the_schemas_package_writes() -> None:
         now_ms=NOW,
         expires_at=NOW + 60_000,
         timeout_ms=1_500,
+        max_attempts=3,
         parent="p",
         extra=[("tenant", b"7")],
     )
@@ -98,6 +99,9 @@ def test_headers_of_one_job_do_not_leak_into_the_next() -> None:
         ({"timeout": "5"}, "timeout: expected seconds"),
         ({"timeout": float("nan")}, "timeout: expected seconds"),
         ({"timeout": True}, "timeout: expected seconds"),
+        ({"max_attempts": 0}, "max_attempts: expected a whole number from 1"),
+        ({"max_attempts": 2.5}, "max_attempts: expected a whole number from 1"),
+        ({"max_attempts": True}, "max_attempts: expected a whole number from 1"),
         ({"expires_in": -1}, "expires_in: expected seconds"),
         ({"expires_in": float("inf")}, "expires_in: expected seconds"),
         ({"expires_in": 1e300}, "expires_in: expected seconds"),
