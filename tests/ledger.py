@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ from pathlib import Path
 #: Names the directory of the ledger to the processes that write it.
 DIRECTORY = "TEST_LEDGER"
 
+#: Names the process that stands in the ledger, where that is not the one which writes: a worker, to its pool.
+PROCESS = "TEST_LEDGER_PROCESS"
+
 SECOND = 1_000_000_000
 
 
@@ -27,7 +31,9 @@ class Mark(Enum):
     START = "S"
     #: The handler returned.
     END = "E"
-    #: The handler was cancelled or raised.
+    #: The handler raised.
+    FAIL = "F"
+    #: The handler was cancelled.
     CUT = "C"
 
 
@@ -41,6 +47,7 @@ class Entry:
     job: str
     key: str
     seq: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +63,41 @@ class Run:
     end: int | None = None
     #: Whether the handler returned.
     done: bool = False
+    #: Whether it raised. Where it neither returned nor raised, it was cut short.
+    failed: bool = False
+    #: Attempts made before this run.
+    attempt: int = 0
 
     def __str__(self) -> str:
         took = "unfinished" if self.end is None else f"{(self.end - self.start) / 1e6:.1f} ms"
-        how = "" if self.done or self.end is None else ", cut"
-        return f"{self.key}#{self.seq} on {self.process} from {self.start / 1e9:.4f} ({took}{how})"
+        how = "" if self.done or self.end is None else ", failed" if self.failed else ", cut"
+        attempt = f", attempt {self.attempt}" if self.attempt else ""
+        return f"{self.key}#{self.seq} on {self.process} from {self.start / 1e9:.4f} ({took}{how}{attempt})"
 
 
 # -- writing
 
 
-def note(mark: Mark, job: str, key: str | None, seq: int) -> None:
+def note(mark: Mark, job: str, key: str | None, seq: int, attempt: int = 0) -> None:
     """Append a line to this process's file of the ledger."""
-    line = f"{mark.value}\t{time.monotonic_ns()}\t{os.getpid()}\t{job}\t{key or ''}\t{seq}\n"
+    process = os.environ.get(PROCESS) or os.getpid()
+    line = f"{mark.value}\t{time.monotonic_ns()}\t{process}\t{job}\t{key or ''}\t{seq}\t{attempt}\n"
     os.write(_file(os.environ[DIRECTORY], os.getpid()), line.encode())
 
 
 @contextmanager
-def noted(job: str, key: str | None, seq: int) -> Iterator[None]:
+def noted(job: str, key: str | None, seq: int, attempt: int = 0) -> Iterator[None]:
     """Note a run's start, and how it ends."""
-    note(Mark.START, job, key, seq)
+    note(Mark.START, job, key, seq, attempt)
     try:
         yield
-    except BaseException:
-        note(Mark.CUT, job, key, seq)
+    except Exception:
+        note(Mark.FAIL, job, key, seq, attempt)
         raise
-    note(Mark.END, job, key, seq)
+    except BaseException:
+        note(Mark.CUT, job, key, seq, attempt)
+        raise
+    note(Mark.END, job, key, seq, attempt)
 
 
 @lru_cache
@@ -139,20 +155,21 @@ class Ledger:
 
 
 def _parse(line: str) -> Entry:
-    mark, at, process, job, key, seq = line.split("\t")
-    return Entry(Mark(mark), int(at), int(process), job, key, int(seq))
+    mark, at, process, job, key, seq, attempt = line.split("\t")
+    return Entry(Mark(mark), int(at), int(process), job, key, int(seq), int(attempt))
 
 
 def runs_of(entries: Iterable[Entry]) -> list[Run]:
     """The runs that some entries tell of, by start. An end belongs to the last start of its job in its process."""
     runs: list[Run] = []
-    running: dict[tuple[int, str], int] = {}
+    running: dict[tuple[int, str], list[int]] = defaultdict(list)
     for entry in sorted(entries, key=lambda entry: entry.at):
         place = (entry.process, entry.job)
         if entry.mark is Mark.START:
-            running[place] = len(runs)
-            runs.append(Run(entry.job, entry.key, entry.seq, entry.process, entry.at))
+            running[place].append(len(runs))
+            runs.append(Run(entry.job, entry.key, entry.seq, entry.process, entry.at, attempt=entry.attempt))
         else:
-            at = running.pop(place)
-            runs[at] = replace(runs[at], end=entry.at, done=entry.mark is Mark.END)
+            at = running[place].pop()
+            done, failed = entry.mark is Mark.END, entry.mark is Mark.FAIL
+            runs[at] = replace(runs[at], end=entry.at, done=done, failed=failed)
     return runs

@@ -189,9 +189,13 @@ class Workers:
 
     def close(self) -> None:
         """Kill what still runs, and print the logs' tails: pytest shows them if the test failed."""
+        self.kill_all()
+        print(self.tails())
+
+    def kill_all(self) -> None:
+        """Kill what still runs."""
         for worker in self.running:
             worker.kill()
-        print(self.tails())
 
 
 def _variables(settings: Mapping[str, object]) -> dict[str, str]:

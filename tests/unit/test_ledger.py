@@ -134,10 +134,10 @@ def test_what_is_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_line_in_the_making_is_left_for_later(tmp_path: Path) -> None:
     book = Ledger(tmp_path)
-    (tmp_path / "1").write_text("S\t1\t1\tjob\tk\t0\nE\t2\t1\tj")
+    (tmp_path / "1").write_text("S\t1\t1\tjob\tk\t0\t0\nE\t2\t1\tj")
     assert len(book.entries()) == 1
     with (tmp_path / "1").open("a") as file:
-        file.write("ob\tk\t0\n")
+        file.write("ob\tk\t0\t0\n")
     assert len(book.entries()) == 2
     assert book.done == {"job"}
 

@@ -1,0 +1,121 @@
+"""All that is known of a chaos run when it is over: what was published and planned, what ran, what was disturbed.
+
+Times are nanoseconds of CLOCK_MONOTONIC, as in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tests.chaos.plan import Letter, Plan
+from tests.ledger import SECOND, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A job that Kafka has."""
+
+    id: str
+    queue: str
+    key: str | None
+    seq: int
+    plan: Plan
+    at: int
+
+    @property
+    def ordered(self) -> bool:
+        return self.key is not None and self.queue != "chaos-loose"
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What lies on the dead-letter topics of one job: the error types, one for each record."""
+
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From when until when something lasted."""
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """One chaos run.
+
+    deaths    of workers that were killed or whose job ended them: from when it may have been until it was seen
+    freezes   when a worker stood still
+    stops     from when a worker was asked to stop until it had ended
+    outages   when the broker was away or frozen
+    refusals  when it refused records of ours
+    """
+
+    jobs: Mapping[str, Published]
+    runs: Sequence[Run]
+    dead: Mapping[str, Letters]
+    deaths: Mapping[int, Span] = field(default_factory=dict)
+    freezes: Mapping[int, Sequence[Span]] = field(default_factory=dict)
+    stops: Mapping[int, Span] = field(default_factory=dict)
+    outages: Sequence[Span] = ()
+    refusals: Sequence[Span] = ()
+
+    @cached_property
+    def by_job(self) -> dict[str, list[Run]]:
+        """The runs of every job, by start."""
+        found: dict[str, list[Run]] = defaultdict(list)
+        for run in sorted(self.runs, key=lambda run: run.start):
+            found[run.job].append(run)
+        return found
+
+    @cached_property
+    def by_key(self) -> list[list[Published]]:
+        """The jobs of every key that is ordered, as they were published."""
+        found: dict[str, list[Published]] = defaultdict(list)
+        for job in self.jobs.values():
+            if job.ordered:
+                found[job.key or ""].append(job)
+        return [sorted(of_key, key=lambda job: job.seq) for of_key in found.values()]
+
+    @cached_property
+    def places(self) -> dict[tuple[str, int], str]:
+        """The ids of the jobs of keys, by key and place."""
+        return {(job.key or "", job.seq): job.id for job in self.jobs.values()}
+
+    def has_failed(self, run: Run) -> bool:
+        """Whether a run failed so that an attempt was counted, as far as the plan tells."""
+        plan = self.jobs[run.job].plan
+        if run.done or not plan.counts(run.attempt):
+            return False
+        # Whom a timeout or a crash of its process has ended could note nothing, or only that it was cancelled.
+        return run.failed or self._by_its_time(run, plan)
+
+    def _by_its_time(self, run: Run, plan: Plan) -> bool:
+        if plan.at(run.attempt) not in (Letter.TIMEOUT, Letter.CRASH):
+            return False
+        dead = self.deaths.get(run.process)
+        return run.end is not None or dead is None or dead.begin > run.start + 10 * SECOND
+
+    def failed_at(self, run: Run) -> int:
+        """When a failed run was over, at the earliest."""
+        return run.start if run.end is None else run.end
+
+    def final(self, job: str) -> Run | None:
+        """The run that has decided about a job: the first that returned or failed for good; None if none did."""
+        plan = self.jobs[job].plan
+        ended = [run for run in self.by_job.get(job, ()) if run.done or self._for_good(run, plan)]
+        return min(ended, key=self.failed_at, default=None)
+
+    def _for_good(self, run: Run, plan: Plan) -> bool:
+        return run.attempt == plan.last and (
+            self.has_failed(run) or (run.failed and plan.at(run.attempt) is Letter.PERMANENT)
+        )
+
+    def within(self, span: Span, spans: Iterable[Span]) -> int:
+        """How much of a span, in nanoseconds, lies within others that do not overlap."""
+        return sum(max(0, min(span.end, each.end) - max(span.begin, each.begin)) for each in spans)

@@ -1,0 +1,251 @@
+"""What the account of a chaos run must not show: pure functions that say what breaks a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+from tests.chaos.account import Account, Published, Span
+from tests.chaos.plan import Letter
+from tests.ledger import SECOND, Run
+
+#: Seconds that an outcome may take to be durable and committed, on a machine that is busy with all of this.
+WINDOW = 1.0
+#: Seconds that a job may wait for its run although it is its turn, outages of the broker apart.
+STALL = 60.0
+#: A due time is a whole number of milliseconds, and two clocks tell of it.
+EARLY = 3_000_000
+
+KILLED = "streams.errors.KilledItsWorkers"
+
+Rule = Callable[[Account], list[str]]
+
+
+def outcomes(account: Account) -> list[str]:
+    """Every published job has exactly one final outcome, and it is the one that was planned."""
+    return [said for job in account.jobs.values() for said in _outcome(account, job)]
+
+
+def _outcome(account: Account, job: Published) -> Iterator[str]:
+    runs, letters = account.by_job.get(job.id, []), account.dead.get(job.id)
+    done = any(run.done for run in runs)
+    if not done and letters is None:
+        yield f"{_name(job)} is lost: neither done nor a dead letter; {_told(runs)}"
+    elif letters is None:
+        if job.plan.dies:
+            yield f"{_name(job)} is done, and was to fail for good; {_told(runs)}"
+    elif done:
+        yield f"{_name(job)} is done and a dead letter; {_told(runs)}"
+    elif not job.plan.dies and not _taken_for_a_killer(account, runs):
+        yield f"{_name(job)} is a dead letter ({letters.errors[0]}), and was not to be one; {_told(runs)}"
+    elif len(letters.errors) > max(1, sum(run.attempt == job.plan.last for run in runs)):
+        yield f"{_name(job)} is a dead letter {len(letters.errors)} times; {_told(runs)}"
+
+
+def _taken_for_a_killer(account: Account, runs: Sequence[Run]) -> bool:
+    """Whether a job was running whenever its worker was killed, three times: nobody can tell it from a killer."""
+    return sum(run.end is None and run.process in account.deaths for run in runs) >= 3
+
+
+def order(account: Account) -> list[str]:
+    """No job of a key starts before the one before it is done or given up; so none overlap."""
+    return [said for of_key in account.by_key for pair in pairwise(of_key) for said in _in_order(account, *pair)]
+
+
+def _in_order(account: Account, earlier: Published, later: Published) -> Iterator[str]:
+    runs = account.by_job.get(later.id)
+    if not runs:
+        return
+    final = account.final(earlier.id)
+    if final is None:
+        # A job that was given up for its deaths has no run that says so: it has its last one.
+        killed = account.by_job.get(earlier.id) if earlier.id in account.dead else None
+        over = killed[-1].start if killed else None
+    else:
+        over = account.failed_at(final)
+    if over is None or over > runs[0].start:
+        said = _told(account.by_job.get(earlier.id, []))
+        yield f"{_name(later)} starts before {_name(earlier)} is over: {runs[0]}; {said}"
+
+
+def attempts(account: Account) -> list[str]:
+    """No job runs more often than it may, and no attempt is left out."""
+    found = []
+    for job, runs in account.by_job.items():
+        published = account.jobs.get(job)
+        if published is None:
+            continue
+        if any(run.attempt >= published.plan.limit for run in runs):
+            found.append(f"{_name(published)} may be run {published.plan.limit} times; {_told(runs)}")
+        if {run.attempt for run in runs} != set(range(max(run.attempt for run in runs) + 1)):
+            found.append(f"an attempt of {_name(published)} is missing; {_told(runs)}")
+    return found
+
+
+def due(account: Account) -> list[str]:
+    """No attempt starts before its time has come."""
+    return [said for job, runs in account.by_job.items() if job in account.jobs for said in _due(account, job, runs)]
+
+
+def _due(account: Account, job: str, runs: Sequence[Run]) -> Iterator[str]:
+    plan = account.jobs[job].plan
+    for run in runs:
+        before = [each for each in runs if each.attempt == run.attempt - 1 and account.has_failed(each)]
+        ended = min((account.failed_at(each) for each in before), default=None)
+        if ended is not None and run.start < ended + plan.wait(run.attempt - 1) * SECOND - EARLY:
+            after = (run.start - ended) / 1e6
+            yield f"{_name(account.jobs[job])} starts {after:.1f} ms after it has failed: {_told(runs)}"
+
+
+def repetitions(account: Account) -> list[str]:
+    """A job runs again only where it has failed, or a crash explains it."""
+    found = []
+    for job, runs in account.by_job.items():
+        if job not in account.jobs:
+            continue
+        strange = [pair for pair in pairwise(runs) if _is_repetition(account, *pair) and not _explained(account, *pair)]
+        # An owner that was cut off may have a record on its way which the next one does not see, but the one after it.
+        late = any(_disturbed(account, run) for run in runs)
+        if len(strange) > int(late):
+            found.append(f"{_name(account.jobs[job])} ran again, and no crash explains it: {_told(runs)}")
+    return found
+
+
+def _is_repetition(account: Account, run: Run, following: Run) -> bool:
+    """Whether a run is followed by another that its end does not call for."""
+    plan = account.jobs[run.job].plan
+    if following.attempt == run.attempt and run.failed and plan.at(run.attempt) is Letter.SNOOZE:
+        return False
+    return not (account.has_failed(run) and following.attempt == run.attempt + 1)
+
+
+def _explained(account: Account, run: Run, following: Run) -> bool:
+    """Whether the outcome of a run may have been lost with its worker, or with the broker."""
+    return any(span.begin <= following.start for span in _troubles(account, run))
+
+
+def _disturbed(account: Account, run: Run) -> bool:
+    return bool(_troubles(account, run))
+
+
+def _troubles(account: Account, run: Run) -> list[Span]:
+    """What may have cut a run off from its commit."""
+    span = Span(run.start, _committed_by(account, run))
+    mine = [*account.freezes.get(run.process, ()), *account.outages]
+    if run.process in account.deaths:
+        mine.append(account.deaths[run.process])
+    # A stop that has waited long enough cancels what runs, which then runs again elsewhere.
+    if run.process in account.stops and not (run.done or run.failed):
+        mine.append(account.stops[run.process])
+    return [each for each in mine if each.begin <= span.end and each.end >= span.begin]
+
+
+def _committed_by(account: Account, run: Run) -> int:
+    """When the outcome of a run was committed at the latest, if nothing happened to its worker."""
+    window = int(WINDOW * SECOND)
+    # Of a run that could note no end nobody knows when it was over; a timeout ends it.
+    by = run.start + 10 * SECOND if run.end is None else run.end + window
+    holdups = [*account.outages, *account.refusals, *account.freezes.get(run.process, ())]
+    for each in sorted(holdups, key=lambda span: span.begin):
+        if each.begin <= by <= each.end + window:
+            by = each.end + 2 * window
+    return by
+
+
+def waits(account: Account) -> list[tuple[float, Run]]:
+    """How long every job has waited for its first run, and for that of every attempt, although it was its turn.
+
+    Seconds, outages of the broker and refusals apart; the longest last.
+    """
+    found = []
+    for job in account.jobs.values():
+        for run in _firsts(account.by_job.get(job.id, [])):
+            turn = _turn(account, job, run)
+            if turn is not None and turn < run.start:
+                wait = Span(turn, run.start)
+                away = account.within(wait, _joined([*account.outages, *account.refusals]))
+                found.append(((run.start - turn - away) / SECOND, run))
+    return sorted(found, key=lambda each: each[0])
+
+
+def _firsts(runs: Sequence[Run]) -> Iterator[Run]:
+    """The first run of every attempt."""
+    seen: set[int] = set()
+    for run in runs:
+        if run.attempt not in seen:
+            seen.add(run.attempt)
+            yield run
+
+
+def _turn(account: Account, job: Published, run: Run) -> int | None:
+    if run.attempt == 0:
+        before = account.final(_before(account, job)) if job.ordered and job.seq else None
+        return job.at if before is None else max(job.at, account.failed_at(before))
+    failed = [each for each in account.by_job[job.id] if each.attempt == run.attempt - 1 and account.has_failed(each)]
+    if not failed:
+        return None
+    return account.failed_at(failed[0]) + int(job.plan.wait(run.attempt - 1) * SECOND)
+
+
+def _before(account: Account, job: Published) -> str:
+    return account.places[job.key or "", job.seq - 1]
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """The same time in spans that do not overlap."""
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.begin):
+        if joined and span.begin <= joined[-1].end:
+            joined[-1] = Span(joined[-1].begin, max(joined[-1].end, span.end))
+        else:
+            joined.append(span)
+    return joined
+
+
+def stalls(account: Account) -> list[str]:
+    """No job waits for longer than a bound although it is its turn."""
+    return [
+        f"{_name(account.jobs[run.job])} waited for {wait:.1f} s: {run}" for wait, run in waits(account) if wait > STALL
+    ]
+
+
+RULES: dict[str, Rule] = {
+    "outcomes": outcomes,
+    "order": order,
+    "attempts": attempts,
+    "due": due,
+    "repetitions": repetitions,
+    "stalls": stalls,
+}
+
+
+def broken(account: Account) -> dict[str, list[str]]:
+    """What breaks the rules, by their names."""
+    return {name: said for name, rule in RULES.items() if (said := rule(account))}
+
+
+def summary(account: Account) -> str:
+    """The figures of a run that broke no rule, or did."""
+    repeated = sum(
+        _is_repetition(account, *pair)
+        for job, runs in account.by_job.items()
+        if job in account.jobs
+        for pair in pairwise(runs)
+    )
+    longest = [wait for wait, _ in waits(account)]
+    p99 = longest[int(len(longest) * 0.99)] if longest else 0.0
+    return (
+        f"{len(account.jobs):,} jobs, {len(account.runs):,} runs, {repeated} of them repetitions,"
+        f" {len(account.dead):,} dead letters; {len(account.deaths)} deaths, {sum(map(len, account.freezes.values()))}"
+        f" freezes and {len(account.stops)} stops of workers, {len(account.outages)} outages and"
+        f" {len(account.refusals)} refusals of the broker; waits beyond a job's turn: p99 {p99:.2f} s,"
+        f" longest {longest[-1] if longest else 0:.1f} s"
+    )
+
+
+def _name(job: Published) -> str:
+    return f"{job.queue} {job.key}#{job.seq} ({job.id}, plan {job.plan.letters or 's'!r})"
+
+
+def _told(runs: Sequence[Run]) -> str:
+    return "; ".join(map(str, runs)) or "it never ran"
