@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 FOREGROUND := $(PY) docker/foreground.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint broker bench models engine images smoke up down clean
+.PHONY: help setup run test lint broker bench chaos models engine images smoke up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ broker: setup ## an embedded Kafka on port 9092, until Ctrl-C
 
 bench: setup ## the benchmarks, against their goals
 	$(PY) -m tests.benchmarks
+
+chaos: setup ## workers and broker disturbed at random, by hand: make chaos SECONDS=1800 SEED=7
+	$(PY) -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 models: setup ## generate schemas/models anew from the .avsc files
 	$(PY) -m schemas.generate

@@ -29,6 +29,7 @@ from streams.modules import load_queues
 from streams.queues import Queue
 from streams.retry_log import RetryLogs
 from streams.settings import Settings
+from streams.signals import StopSignals
 from streams.topics import ensure_topics
 from streams.transport import Transport, Wiring
 
@@ -51,10 +52,15 @@ class _Boot(BootStrategy):
 
 
 class Worker(faust.Worker):
-    """Faust's process around the application; above the level of debug its log leaves the libraries' steps out.
+    """Faust's process around the application; a second signal ends it at once, and above the level of debug its log
+    leaves the libraries' steps out.
 
     Its name stands in the log: [^Worker].
     """
+
+    def _install_signal_handlers_unix(self) -> None:
+        super()._install_signal_handlers_unix()
+        StopSignals(self.loop, self._schedule_shutdown).install()
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
         super().on_setup_root_logger(logger, level)

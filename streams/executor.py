@@ -320,6 +320,8 @@ class Executor:
             try:
                 if partition.cautious:
                     trial = await self._trials.enter(lane)
+                    # Waiting for that is not running.
+                    started = monotonic()
                 call, payload, ctx, timeout = self._open(lane)
                 if call.watched:
                     runner.deadline = started + timeout
@@ -354,6 +356,11 @@ class Executor:
             # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
             raise asyncio.CancelledError from error
         failed = _explain(runner, error)
+        if monotonic() > self._lease.until:
+            # Perhaps the partition has another owner by now, who should find nothing of ours in the retry topic.
+            await self._lease.renewed()
+            if lane.owner.lost:
+                raise asyncio.CancelledError from error
         decision, made = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed, started)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -40,6 +40,17 @@ def own_broker(broker_kind: Kind | None) -> Iterator[Broker]:
     with closing(private_broker(None if broker_kind == "external" else broker_kind)) as broker:
         broker.start()
         yield broker
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a measured figure, whether or not the test fails."""
+
+    def print_now(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n    {line}", end="", flush=True)
+
+    return print_now
 
 
 @pytest.fixture

@@ -100,6 +100,13 @@ class Custody:
             self.unsure_end = end
         self._deaths = dict(sorted(self._deaths.items())[:COMPANY])
 
+    def let_go(self, watermark: int) -> None:
+        """Note that the owner leaves in order, and that nothing runs any more.
+
+        What it was unsure of and has not run is left to the next owner to be unsure of.
+        """
+        self.open = not self.sure(watermark)
+
     def sure(self, watermark: int) -> bool:
         """Whether nothing is left to be unsure of."""
         if self.unsure_end > watermark or self._running:

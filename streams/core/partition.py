@@ -171,22 +171,21 @@ class Partition(Generic[R]):
 
     def hold(self) -> None:
         """Note in the next commit that this worker holds it."""
-        self._note(held=True)
+        for offsets in self._trackers:
+            if not offsets.custody.open:
+                offsets.custody.open = True
+                offsets.touch()
 
     def let_go(self) -> None:
         """Note in the next commit that nothing of it runs any more."""
-        self._note(held=False)
+        for offsets in self._trackers:
+            offsets.custody.let_go(offsets.watermark)
+            offsets.touch()
 
     def refresh(self) -> None:
         """Have a commit due although nothing has changed."""
         for offsets in self._trackers:
             offsets.touch()
-
-    def _note(self, *, held: bool) -> None:
-        for offsets in self._trackers:
-            if offsets.custody.open is not held:
-                offsets.custody.open = held
-                offsets.touch()
 
     def log_of(self, lane: Lane[R, Partition[R]]) -> tuple[OffsetTracker, int]:
         """The log that holds the head of a lane until it is finished, and its offset there."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tests.chaos.plan import Letter, Plan
+from tests.chaos.plan import BACKOFF, FACTOR, PROCESS_TIMEOUT, TIMEOUT, Letter, Plan
 from tests.ledger import SECOND, Run
 
 
@@ -90,6 +90,8 @@ class Account:
     def has_failed(self, run: Run) -> bool:
         """Whether a run failed so that an attempt was counted, as far as the plan tells."""
         plan = self.jobs[run.job].plan
+        if self.derailed(run):
+            return True
         if run.done or not plan.counts(run.attempt):
             return False
         # Whom a timeout or a crash of its process has ended could note nothing, or only that it was cancelled.
@@ -100,6 +102,17 @@ class Account:
             return False
         dead = self.deaths.get(run.process)
         return run.end is not None or dead is None or dead.begin > run.start + 10 * SECOND
+
+    def derailed(self, run: Run) -> bool:
+        """Whether a run took longer than it may although that was not planned, since its worker stood still."""
+        if run.done or run.failed or run.end is None or self.jobs[run.job].plan.at(run.attempt) is Letter.TIMEOUT:
+            return False
+        limit = PROCESS_TIMEOUT if self.jobs[run.job].plan.in_pool else TIMEOUT
+        return run.end - run.start >= limit * SECOND
+
+    def wait(self, run: Run) -> float:
+        """Seconds between a run that has failed and the next attempt."""
+        return BACKOFF * FACTOR**run.attempt if self.derailed(run) else self.jobs[run.job].plan.wait(run.attempt)
 
     def failed_at(self, run: Run) -> int:
         """When a failed run was over, at the earliest."""

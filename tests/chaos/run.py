@@ -287,27 +287,29 @@ class Chaos:
 
     def __init__(
         self, broker: Broker, namespace: str, directory: Path, *, seed: int, seconds: float, fault: str = "",
+        jobs: Iterator[Planned] | None = None,
         of_workers: Sequence[Disturbance] | None = None, of_broker: Sequence[Disturbance] | None = None,
         say: Say = lambda line: None,
     ) -> None:  # fmt: skip
-        """`fault` names a mechanism to switch off, see tests.chaos.faults; disturbances are those of the seed if not
-        given."""
+        """`fault` names a mechanism to switch off, see tests.chaos.faults. Jobs and disturbances are those of the seed
+        where none are given."""
         self._broker = broker
         self._namespace = namespace
         self._seed = seed
         self._seconds = seconds
+        self._fault = fault
         self._began = time.monotonic()
         self._say_line = say
-        jobs = "tests.jobs.chaotic" if not fault else "tests.chaos.faults"
-        self._workers = Workers(
-            jobs, namespace, broker.bootstrap, directory, environment={"TEST_FAULT": fault} if fault else {}, **SETTINGS
-        )
+        module = "tests.jobs.chaotic" if not fault else "tests.chaos.faults"
+        environment = {"TEST_FAULT": fault} if fault else {}
+        self._workers = Workers(module, namespace, broker.bootstrap, directory, environment=environment, **SETTINGS)
         self._publisher = Publisher(broker.bootstrap, namespace)
         self._crew = Crew(self._workers, self._publisher.publish, self._say)
         chance = random.Random(seed)
         own_workers = schedule.of_workers(random.Random(chance.random()), seconds)
         own_broker = schedule.of_broker(random.Random(chance.random()), seconds)
-        self._jobs = plan.jobs(random.Random(chance.random()))
+        own_jobs = plan.jobs(random.Random(chance.random()))
+        self._jobs = own_jobs if jobs is None else jobs
         self._disturbances = own_workers if of_workers is None else of_workers
         self._weather = Weather(broker, namespace, own_broker if of_broker is None else of_broker, self._say)
 
@@ -329,7 +331,8 @@ class Chaos:
             self._await_the_end(settle)
             self._say("the workers stop")
             self._crew.dismiss(60)
-            self._epilogue()
+            if not self._fault:
+                self._epilogue()
             return self._account(), self._crew.faults
 
     def _disturb(self) -> None:

@@ -45,8 +45,8 @@ _BROKERS: dict[Kind, tuple[float, float, float]] = {
 }
 
 #: Mean seconds from one disturbance of the workers to the next, and of the broker from the end of one.
-_WORKERS_EVERY = 7.0
-_BROKERS_EVERY = 12.0
+_WORKERS_EVERY = 9.0
+_BROKERS_EVERY = 15.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,17 +38,6 @@ def fleet(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> Ite
 
 
 @pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a measured figure, whether or not the test fails."""
-
-    def print_now(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n    {line}", end="", flush=True)
-
-    return print_now
-
-
-@pytest.fixture
 def morgue(kafka: str, namespace: str) -> Morgue:
     """The topics of a queue with two partitions."""
     return Morgue(kafka, namespace).create()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import time
+
 import pytest
 
 from tests.integration.conftest import Fleet
@@ -67,6 +70,31 @@ def test_a_stop_while_the_group_waits_for_another(fleet: Fleet, kafka: str, name
     assert other.pid in {run.process for run in runs}
     assert repeats(runs).keys() < mine, "only what ran for longer than the hand-over and moved may run again"
     assert not lost(steps.ids, runs)
+
+
+def test_a_second_signal_ends_it_at_once(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.ordered", stop_timeout=60, session_timeout=6)
+    (first,) = workers.start()
+    book = workers.ledger
+    with Steps(kafka, namespace) as steps:
+        quick = {steps.publish(f"key-{number}", 0.0) for number in range(20)}
+        workers.await_done(quick, within=20)
+        long = steps.publish("long", 20.0)
+        until(lambda: long in book.started, within=20, what="the job runs")
+        first.terminate()
+        until(lambda: first.count("Signal received"), within=10, what="the stop has begun")
+
+        def ended() -> bool:
+            first.terminate()
+            return not first.running
+
+        until(ended, within=10, what="a second signal is heeded, long before the stop is over")
+        assert first.exit_code == 128 + signal.SIGTERM
+        assert "ending at once" in first.output
+        workers.kills[first.pid] = time.monotonic_ns()
+        workers.launch()
+        until(lambda: long in repeats(book.runs()), within=30, what="what was running runs again")
+    assert repeats(book.runs()).keys() == {long}
 
 
 #: By what never ends: how its process does. Where Python itself waits for a thread there is no way but to break off.

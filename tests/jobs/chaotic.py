@@ -10,7 +10,18 @@ from typing import NoReturn
 
 from streams import Exponential, JobContext, PermanentError, Queue, Retry, RetryPolicy, Snooze
 from tests import ledger
-from tests.chaos.plan import BACKOFF, CRASH_CODE, FACTOR, MAX_ATTEMPTS, RETRY_IN, SNOOZE, TIMEOUT, Letter, Plan
+from tests.chaos.plan import (
+    BACKOFF,
+    CRASH_CODE,
+    FACTOR,
+    MAX_ATTEMPTS,
+    PROCESS_TIMEOUT,
+    RETRY_IN,
+    SNOOZE,
+    TIMEOUT,
+    Letter,
+    Plan,
+)
 from tests.models.ordered import Step
 
 POLICY = RetryPolicy(max_attempts=MAX_ATTEMPTS, backoff=Exponential(first=BACKOFF, factor=FACTOR), jitter="none")
@@ -44,7 +55,7 @@ async def on_loop(job: Step, ctx: JobContext) -> None:
 
 
 @threads.job(Step, timeout=_FOR_EVER)
-@processes.job(Step, timeout=TIMEOUT * 5, cpu_bound=True)
+@processes.job(Step, timeout=PROCESS_TIMEOUT, cpu_bound=True)
 def off_loop(job: Step, ctx: JobContext) -> None:
     """Wait as long as the job says, and end as it is planned."""
     with ledger.noted(ctx.id, ctx.key, job.seq, ctx.attempt):

@@ -1,0 +1,101 @@
+"""The queues of tests.jobs.chaotic in a worker that lacks one mechanism: the one that TEST_FAULT names.
+
+Each fault does away with what protects from something, and leaves the rest of the worker as it is. A ledger that does
+not show the damage would prove nothing when it shows none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from streams.core import offset_map
+from streams.core.entry import NOT_WRITTEN, Entry
+from streams.core.offsets import OffsetTracker
+from streams.core.outcome import Failed
+from streams.core.parking import Parking
+from streams.core.partition import Partition
+from streams.executor import Executor
+from streams.lease import Lease
+from streams.retrying import Retries
+from streams.work import Record, WorkPartition
+from tests.jobs.chaotic import in_order, loose, processes, threads
+
+__all__ = ["in_order", "loose", "processes", "threads"]
+
+
+def no_parking() -> None:
+    """A failing job comes back, but its key is not held back until then."""
+    make = Partition.__init__
+
+    def without(self: WorkPartition, *arguments: object, **options: object) -> None:
+        make(self, *arguments, **options)  # type: ignore[arg-type]
+        self._parking = Parking(self, ordered=False)
+        self._lines = self._parking.lines
+
+    Partition.__init__ = without  # type: ignore[method-assign, assignment]
+
+
+def no_loading() -> None:
+    """A partition starts without having read what its retry log holds."""
+    open_retries = Partition.open_retries
+
+    def without(self: WorkPartition, retries: OffsetTracker, end: int) -> None:
+        del end
+        open_retries(self, retries, retries.position)
+
+    Partition.open_retries = without  # type: ignore[method-assign, assignment]
+
+
+def no_finish_rule() -> None:
+    """A job that goes to the retry topic is finished at once, and not when the broker has it there."""
+    write, finish = Retries.write, OffsetTracker.finish
+
+    def early(self: Retries, partition: WorkPartition, entries: Iterable[Entry[Record]], failed: Failed | None) -> None:
+        entries = list(entries)
+        write(self, partition, entries, failed)
+        for entry in entries:
+            if entry.offset == NOT_WRITTEN:
+                partition.offsets.finish(entry.position)
+
+    def once(self: OffsetTracker, offset: int) -> None:
+        if self.is_pending(offset):
+            finish(self, offset)
+
+    Retries.write, OffsetTracker.finish = early, once  # type: ignore[method-assign]
+
+
+def no_fencing() -> None:
+    """A worker goes on with partitions that it has lost, and heeds no lease."""
+
+    def nothing(self: object) -> None:
+        """Whatever was lost goes on."""
+
+    def for_ever(self: Lease, sent: float) -> None:
+        """Leave the lease without a bound."""
+
+    Partition.lose = nothing  # type: ignore[method-assign]
+    Executor.forget_lost = nothing  # type: ignore[method-assign]
+    Lease.renew = for_ever  # type: ignore[method-assign]
+
+
+def no_map() -> None:
+    """Commits carry the watermark alone."""
+
+    def empty(runs: Iterable[int]) -> str:
+        del runs
+        return ""
+
+    offset_map.encode = empty
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "parking": no_parking,
+    "loading": no_loading,
+    "finish rule": no_finish_rule,
+    "fencing": no_fencing,
+    "map": no_map,
+}
+
+if fault := os.environ.get("TEST_FAULT"):
+    FAULTS[fault]()
