@@ -16,6 +16,7 @@ from typing import NamedTuple
 from streams.core.offset_map import MapInvalid
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.partition import Partition
+from streams.core.room import Room
 from streams.executor import Executor, Hold
 from streams.work import Record, WorkPartition, retry_topic
 
@@ -81,6 +82,7 @@ class Intake:
             executor.on_hungry = partial(self._feed, executor)
         self._limit_jobs = limit_jobs
         self._limit_bytes = limit_bytes
+        self._rooms = {topic: Room() for topic in executors}
         self._partitions: dict[TopicPartition, WorkPartition] = {}
         self._closed: dict[WorkPartition, TopicPartition] = {}
         self._waiting: dict[Executor, list[TopicPartition]] = {executor: [] for executor in executors.values()}
@@ -159,6 +161,7 @@ class Intake:
             number=tp.partition,
             limit_jobs=self._limit_jobs,
             limit_bytes=self._limit_bytes,
+            room=self._rooms[tp.topic],
             ordered=self._executors[tp.topic].ordered,
         )
         partition.open_retries(_restore(tp.retry, retries), retries.end)
@@ -174,6 +177,7 @@ class Intake:
     def _share_limits(self) -> None:
         for topic in self._executors:
             mine = [partition for tp, partition in self._partitions.items() if tp.topic == topic]
+            self._rooms[topic].share(mine)
             for partition in mine:
                 partition.limit_jobs = max(1, self._limit_jobs // len(mine))
                 partition.limit_bytes = max(1, self._limit_bytes // len(mine))
@@ -234,11 +238,19 @@ class Intake:
         if not self.commit_wanted:
             self.commit_wanted = True
             self.on_finish()
-        if self._closed and partition in self._closed and partition.roomy:
+        if self._closed and partition in self._closed:
+            self._reopen(partition)
+
+    def _reopen(self, partition: WorkPartition) -> None:
+        """Read a closed partition again, if there is room in it."""
+        if partition.roomy:
             self.on_room(self._closed.pop(partition))
 
     def tick(self, now_ms: int) -> None:
         """Start what has become due by now; to be called many times a second."""
+        # Another partition may have made room.
+        for closed in [*self._closed]:
+            self._reopen(closed)
         for tp, partition in self._partitions.items():
             due = partition.next_due
             if due is not None and due <= now_ms:
@@ -273,8 +285,8 @@ class Intake:
         """The broker holds these commits."""
         for _tp, offsets, commit, partition in commits:
             offsets.acknowledge(commit)
-            if partition in self._closed and partition.roomy:
-                self.on_room(self._closed.pop(partition))
+            if partition in self._closed:
+                self._reopen(partition)
         self.on_committed()
 
     @property
@@ -290,7 +302,7 @@ class Intake:
     @property
     def parked(self) -> int:
         """Jobs that wait in a retry topic, for their time or behind one that does."""
-        return sum(partition.retries.pending for partition in self._partitions.values() if partition.retries)
+        return sum(partition.parked for partition in self._partitions.values())
 
 
 def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from streams.core import partition
+from streams.core import partition, room
 from tests.workers import ROOT
 
 TEXT = (ROOT / "GUARANTEES.md").read_text("utf-8")
@@ -75,5 +75,5 @@ def test_every_invariant_of_the_core_is_listed() -> None:
 
 
 def test_the_bounds_of_what_is_parked() -> None:
-    megabytes = partition.LIMIT_RETRY_BYTES // (1024 * 1024)
-    assert f"At most {partition.LIMIT_RETRIES:,} parked jobs, or {megabytes} MB of them" in TEXT
+    megabytes = room.LIMIT_PARKED_BYTES // (1024 * 1024)
+    assert f"At most {room.LIMIT_PARKED:,} parked jobs, or {megabytes} MB of them" in TEXT

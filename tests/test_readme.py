@@ -21,8 +21,8 @@ from schemas import headers
 from schemas.registry import RegistrySettings
 from streams import DEFAULT_RETRY, NO_RETRY, JobContext, RetryPolicy
 from streams.core.outcome import Failed
-from streams.core.partition import LIMIT_RETRIES, LIMIT_RETRY_BYTES
 from streams.core.retry import Bury, decide, timetable
+from streams.core.room import LIMIT_PARKED, LIMIT_PARKED_BYTES
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
 from streams.jobs.webhook import WebhookSettings
@@ -262,9 +262,9 @@ def test_the_diagram_leads_every_job_to_an_end() -> None:
 
 
 def test_the_bounds_of_what_is_parked() -> None:
-    (jobs, megabytes) = re.findall(r"At most\s([\d,]+) jobs or (\d+) MB are parked for a partition", PROSE)[0]
-    assert int(jobs.replace(",", "")) == LIMIT_RETRIES
-    assert int(megabytes) * 1024 * 1024 == LIMIT_RETRY_BYTES
+    (jobs, megabytes) = re.findall(r"At most\s([\d,]+) jobs or (\d+) MB are parked of a queue in a worker", PROSE)[0]
+    assert int(jobs.replace(",", "")) == LIMIT_PARKED
+    assert int(megabytes) * 1024 * 1024 == LIMIT_PARKED_BYTES
 
 
 def test_the_topics() -> None:

@@ -23,11 +23,8 @@ from streams.core.loading import Loading
 from streams.core.offset_map import MAP_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line, Parking
+from streams.core.room import Room
 from streams.core.sizes import HEADER_SIZE, LargeHeaders, Record, size_of, small_size
-
-#: How many unfinished records of the retry log, and bytes of them, a partition holds before it reads no further.
-LIMIT_RETRIES = 100_000
-LIMIT_RETRY_BYTES = 256 * 1024 * 1024
 
 R = TypeVar("R", bound=Record)
 
@@ -35,8 +32,8 @@ R = TypeVar("R", bound=Record)
 class Partition(Generic[R]):
     """The work of one partition from its assignment until it is lost.
 
-    `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `limit_retries` and
-    `limit_retry_bytes` what is parked. A partition over any of them is `full` and reads no further until it is `roomy`
+    `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `room`, which it may
+    share with others, what is parked. A partition over any of them is `full` and reads no further until it is `roomy`
     again. Bytes are those of values, keys and headers: see sizes.py.
 
     Where it is not `ordered`, every job is a line of its own and holds back nobody.
@@ -49,17 +46,16 @@ class Partition(Generic[R]):
         "_large",
         "_lines",
         "_loading",
-        "_parked_bytes",
         "_parking",
         "cautious",
         "limit_bytes",
         "limit_jobs",
-        "limit_retries",
-        "limit_retry_bytes",
         "lost",
         "number",
         "offsets",
+        "parked_bytes",
         "retries",
+        "room",
         "topic",
         "writing",
     )
@@ -72,8 +68,7 @@ class Partition(Generic[R]):
         number: int = 0,
         limit_jobs: int,
         limit_bytes: int,
-        limit_retries: int = LIMIT_RETRIES,
-        limit_retry_bytes: int = LIMIT_RETRY_BYTES,
+        room: Room | None = None,
         ordered: bool = True,
     ) -> None:
         self.topic = topic
@@ -85,14 +80,16 @@ class Partition(Generic[R]):
         self.cautious = False
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
-        self.limit_retries = limit_retries
-        self.limit_retry_bytes = limit_retry_bytes
+        self.room = room or Room()
+        if room is None:
+            self.room.share([self])
         self.lost = False
         #: Records on their way to the retry log. A clean stop waits until there are none.
         self.writing = 0
         self._bytes = 0
         self._large = LargeHeaders()
-        self._parked_bytes = 0
+        #: Bytes of the jobs that are parked.
+        self.parked_bytes = 0
         self._lanes: Lanes[R, Partition[R]] = Lanes(self) if ordered else LooseLanes(self)
         self._parking: Parking[R, Partition[R]] = Parking(self, ordered=ordered)
         self._lines = self._parking.lines
@@ -153,7 +150,7 @@ class Partition(Generic[R]):
                 self._parking.park(entry.record.key, entry)
             else:
                 line.insert(entry)
-            self._parked_bytes += size_of(entry.record)
+            self.parked_bytes += size_of(entry.record)
         for line in self._lines.values():
             self._parking.wait(line, self.offsets.position)
 
@@ -219,6 +216,11 @@ class Partition(Generic[R]):
             and not self._crowded(3)
         )
 
+    @property
+    def parked(self) -> int:
+        """How many jobs of it wait in the retry log, for their time or behind one that does."""
+        return 0 if self.retries is None else self.retries.pending
+
     def _crowded(self, quarters: int) -> bool:
         """Whether so much of what may be parked is.
 
@@ -228,11 +230,7 @@ class Partition(Generic[R]):
         retries = self.retries
         if retries is None or self._parking.unread:
             return False
-        return (
-            retries.pending * 4 >= self.limit_retries * quarters
-            or self._parked_bytes * 4 >= self.limit_retry_bytes * quarters
-            or retries.map_size * 4 >= MAP_LIMIT * (quarters - 1)
-        )
+        return self.room.crowded(self, quarters) or retries.map_size * 4 >= MAP_LIMIT * (quarters - 1)
 
     # -- the queue ----------------------------------------------------------------------------------------------------
 
@@ -308,7 +306,7 @@ class Partition(Generic[R]):
 
     def _finish_parked(self, line: Line[R, Partition[R]]) -> bool:
         self._retries.finish(line.entry.offset)
-        self._parked_bytes -= size_of(line.head)
+        self.parked_bytes -= size_of(line.head)
         if not self._parking.leave(line):
             return False
         entry = line.entry
@@ -372,7 +370,7 @@ class Partition(Generic[R]):
             self.offsets.finish(entry.position)
             size = size_of(entry.record)
             self._bytes -= size
-            self._parked_bytes += size
+            self.parked_bytes += size
         else:
             retries.finish(former)
         line = self._parking.find(entry.record.key, entry.position)

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from streams.core.entry import Entry
 from streams.core.lanes import Lane
 from streams.core.offsets import Commit, OffsetTracker
+from streams.core.room import Room
 from tests.unit.core.parked_world import Copy, Held, Truth, World, Write
 from tests.unit.core.records import Job, Jobs
 
@@ -73,9 +74,10 @@ class ParkingMachine(RuleBasedStateMachine):
             OffsetTracker(held.queue.watermark, held.queue.metadata),
             limit_jobs=20,
             limit_bytes=50_000,
-            limit_retries=12,
+            room=(room := Room(12)),
             ordered=self.ordered,
         )
+        room.share([self.partition])
         self.retry_end = self.world.retry_end
         self.partition.open_retries(OffsetTracker(held.retries.watermark, held.retries.metadata), self.retry_end)
         self.open_ = False
@@ -378,7 +380,7 @@ class ParkingMachine(RuleBasedStateMachine):
         assert self.partition.retries.pending == 0
         assert self.partition.next_due is None
         assert self.partition.roomy
-        assert (self.partition._bytes, self.partition._parked_bytes) == (0, 0)
+        assert (self.partition._bytes, self.partition.parked_bytes) == (0, 0)
 
     def drain(self) -> bool:
         """Do what can be done; False if there is nothing."""

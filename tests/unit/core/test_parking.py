@@ -11,6 +11,7 @@ from streams.core.lanes import Lane
 from streams.core.offset_map import MAP_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line
+from streams.core.room import Room
 from streams.core.sizes import size_of
 from tests.unit.core.records import Job, Jobs
 
@@ -23,14 +24,10 @@ def partition(
     ordered: bool = True,
     limit_bytes: int = 10_000,
 ) -> Jobs:
-    return Jobs(
-        OffsetTracker(start),
-        limit_jobs=1000,
-        limit_bytes=limit_bytes,
-        limit_retries=limit_retries,
-        limit_retry_bytes=limit_retry_bytes,
-        ordered=ordered,
-    )
+    room = Room(limit_retries, limit_retry_bytes)
+    part = Jobs(OffsetTracker(start), limit_jobs=1000, limit_bytes=limit_bytes, room=room, ordered=ordered)
+    room.share([part])
+    return part
 
 
 def opened(part: Jobs, *entries: Entry[Job], queue_end: int = 1_000_000) -> Jobs:
@@ -330,6 +327,24 @@ def test_a_full_partition_reads_on_for_those_that_wait_for_it() -> None:
     assert run(part, 5) == [0]
 
 
+def test_a_partition_may_park_what_others_leave_and_always_its_share() -> None:
+    hot, small = partition(), partition()
+    room = hot.room = small.room = Room(16)
+    room.share([hot, small])
+    opened(hot, *entries(*range(11), key=None)).admit([Job(11, b"b")])
+    opened(small).admit([Job(0, b"b")])
+    assert not is_full(hot), "more than its share, and less than all"
+    late = partition()
+    late.room = room
+    room.share([hot, late])
+    opened(late, *entries(*range(7), key=None)).admit([Job(7, b"b")])
+    assert is_full(hot)
+    assert not is_full(late), "less than its share, though all together are too many"
+    for line in late.ready(5):
+        late.finish(line)
+    assert is_roomy(hot), "the other has made room"
+
+
 def test_bytes_move_with_their_jobs() -> None:
     """What is on its way to the retry log still counts as the queue's, what is there does not, and nothing is left."""
     part = opened(partition(limit_bytes=200, limit_retry_bytes=400))
@@ -343,7 +358,7 @@ def test_bytes_move_with_their_jobs() -> None:
     write(part, *part.take_diverted())
     assert is_full(part)
     assert run(part, 5) == [0, 1, 2]
-    assert (part._bytes, part._parked_bytes) == (0, 0)
+    assert (part._bytes, part.parked_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -358,12 +373,12 @@ def test_keys_and_headers_of_parked_jobs_count_too(seen: bool) -> None:
     writes = part.postpone(lane, 1, 5)
     assert part._bytes == size_of(batch[0]) + size_of(batch[1]) + size_of(other)
     write(part, *writes)
-    assert part._parked_bytes == size_of(batch[0]) + size_of(batch[1])
+    assert part.parked_bytes == size_of(batch[0]) + size_of(batch[1])
     assert is_full(part)
     part.admit([Job(3, b"a" * 100, None, large)])
     write(part, *part.take_diverted())
     assert run(part, 5) == [0, 1, 3]
-    assert part._parked_bytes == 0
+    assert part.parked_bytes == 0
     assert part._bytes == size_of(other)
 
 
