@@ -45,6 +45,11 @@ class Committed:
     start: int
     end: int
 
+    @property
+    def anew(self) -> bool:
+        """Whether the topic was made anew since."""
+        return self.offset is not None and self.offset > self.end
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -173,6 +178,8 @@ class Intake:
         """Take over partitions that are loaded and started."""
         self._partitions.update(partitions)
         self._share_limits()
+        for tp, partition in partitions.items():
+            self._executors[tp.topic].divert(partition)
 
     def _share_limits(self) -> None:
         for topic in self._executors:
@@ -308,7 +315,7 @@ class Intake:
 def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
     if place.offset is None:
         return OffsetTracker(place.start)
-    if place.offset > place.end:
+    if place.anew:
         logger.error(
             "%s-%d: committed up to offset %d, but the log ends at %d: the topic was made anew. Reading it from %d.",
             *tp, place.offset, place.end, place.start,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -29,9 +29,9 @@ from mode import Service
 
 from streams.consumer_thread import NO_GENERATION, ConsumerThread
 from streams.core.offset_map import METADATA_LIMIT
-from streams.intake import Batch, Intake, TopicPartition
+from streams.intake import Batch, Due, Intake, TopicPartition
 from streams.lease import Lease
-from streams.opening import Held, Opening
+from streams.opening import Held, Opening, Unsettled
 from streams.retry_log import RetryLogs
 from streams.settings import Settings
 from streams.trials import Trials
@@ -40,6 +40,11 @@ logger = logging.getLogger("streams.transport")
 
 #: Seconds that a commit may take when partitions are given up.
 _LAST_COMMIT_TIMEOUT = 10.0
+
+#: What one request to commit may hold, since a broker keeps it as one batch of at most a megabyte, and what it keeps of
+#: an offset beside its metadata. Bytes.
+_REQUEST_BYTES = 400_000
+_PLACE_BYTES = 200
 
 #: Seconds between two tries of something the broker refuses.
 _RETRY_AFTER = 1.0
@@ -222,8 +227,8 @@ class Consumer(driver.Consumer):
                         self._unopened -= wanted
                         self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in wanted}
                         return True
-                except (KafkaError, asyncio.TimeoutError) as error:
-                    logger.warning("cannot read the group's offsets: %r; trying again", error)
+                except (KafkaError, Unsettled, asyncio.TimeoutError) as error:
+                    logger.warning("cannot open the partitions: %r; trying again", error)
                     await self.sleep(_RETRY_AFTER)
             return False
 
@@ -303,7 +308,9 @@ class Consumer(driver.Consumer):
             if not due:
                 return True
             try:
-                await self._thread.ask(self._thread.commit_due(due, self._generation, with_map=self._with_map))
+                for request in _requests(due):
+                    await self._thread.ask(self._thread.commit_due(request, self._generation, with_map=self._with_map))
+                    self.intake.committed(request)
             except (CommitFailedError, IllegalStateError) as error:
                 logger.info("commit overtaken by a rebalance: %s", error)
             except OffsetMetadataTooLargeError:
@@ -316,7 +323,6 @@ class Consumer(driver.Consumer):
             except KafkaError as error:
                 logger.error("the broker refused a commit: %r; trying again", error)
             else:
-                self.intake.committed(due)
                 return True
             self._commit_wanted.set()
             return False
@@ -352,6 +358,19 @@ class Transport(driver.Transport):
 
 
 _NO_PARTITION = TopicPartition("", -1)
+
+
+def _requests(due: Sequence[Due]) -> Iterator[list[Due]]:
+    """What is due, in requests that a broker takes; a job's way to its retry topic is in one of them."""
+    request: list[Due] = []
+    size = 0
+    for each in due:
+        if size > _REQUEST_BYTES and each.partition is not request[-1].partition:
+            yield request
+            request, size = [], 0
+        request.append(each)
+        size += len(each.commit.metadata) + _PLACE_BYTES
+    yield request
 
 
 class _Group:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Generic
 
 from streams.core.entry import Entry, R
@@ -32,18 +32,18 @@ class Loading(Generic[R]):
         self._entries[name] = entry
         return other.offset
 
-    def entries(self, queue_end: int) -> Iterator[Entry[R]]:
-        """All entries in the order of their positions, the oldest log's first.
+    def settle(self, queue_end: int) -> tuple[list[Entry[R]], list[Entry[R]]]:
+        """All entries in the order of their positions, the oldest log's first; and those whose position has changed.
 
         A position that the queue's log does not reach is of a log that is gone, since the topic was made anew. It is
-        moved below 0, in its order, lest it be taken for that of a job which the new log is yet to hold.
+        moved below 0, in its order, lest it be taken for that of a job of the new log.
         """
         entries = sorted(self._entries.values(), key=lambda entry: entry.position)
         gone = [entry for entry in entries if entry.position >= queue_end]
         if gone:
             _move_below(gone, min(0, entries[0].position))
             entries.sort(key=lambda entry: entry.position)
-        yield from entries
+        return entries, gone
 
 
 def _move_below(entries: Iterable[Entry[R]], lowest: int) -> None:

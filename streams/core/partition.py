@@ -134,9 +134,10 @@ class Partition(Generic[R]):
         """Form the lines of what was loaded; from now on the queue may be read.
 
         queue_end  where the queue's log ends. Ask the broker for it once all is loaded: what lies beyond it is then
-                   surely of a log that is gone.
+                   surely of a log that is gone. 0 if the log is known to be another one than was read before.
 
-        Does nothing on a lost partition.
+        What is of a log that is gone is to be written again, under positions that say so: see `take_diverted`. Does
+        nothing on a lost partition.
         """
         if self.lost:
             return
@@ -144,7 +145,12 @@ class Partition(Generic[R]):
         if loading is None or not self.loaded:
             raise RuntimeError(f"{self}: the retry log must be read to its end first")
         self._loading = None
-        for entry in loading.entries(queue_end):
+        entries, moved = loading.settle(queue_end)
+        for entry in moved:
+            entry.writing = True
+        self._diverted += moved
+        self.writing += len(moved)
+        for entry in entries:
             line = self._parking.find(entry.record.key, entry.position)
             if line is None:
                 self._parking.park(entry.record.key, entry)
@@ -282,7 +288,8 @@ class Partition(Generic[R]):
         return others
 
     def take_diverted(self) -> list[Entry[R]]:
-        """What `admit` has diverted since this was last asked: to be written to the retry log, in this order."""
+        """What `admit` has diverted and `start` has moved since this was last asked: to be written to the retry log, in
+        this order."""
         diverted, self._diverted = self._diverted, []
         return [] if self.lost else diverted
 

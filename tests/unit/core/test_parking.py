@@ -262,21 +262,37 @@ def test_of_two_records_of_a_job_the_later_counts(attempts: tuple[int, int]) -> 
 def test_jobs_of_a_log_that_is_gone_run_at_once_and_stand_for_no_job_of_the_new_one() -> None:
     """The queue's topic was made anew and its retry topic was not."""
     part = opened(partition(), *entries(100, 101), queue_end=1)
+    write(part, *part.take_diverted())
     assert run(part, 5) == [-2]
     assert run(part, 5) == [-1]
     part = opened(partition(), *entries(100, 101), queue_end=1)
     assert part.admit([Job(0, b"a")]) == []
     assert part.admit([Job(100, b"a")]) == []
     late = part.take_diverted()
-    assert [each.position for each in late] == [0, 100]
+    assert [each.position for each in late] == [-2, -1, 0, 100]
     write(part, *late)
     assert run(part, 5) == [-2]
     assert run(part, 5) == [-1, 0, 100]
 
 
+def test_what_is_of_a_log_that_is_gone_says_so_in_the_log_from_then_on() -> None:
+    """A position of the old log may be one that the new log has, too."""
+    part = opened(partition(), *entries(10), queue_end=0)
+    (moved,) = part.take_diverted()
+    assert moved.position < 0
+    assert part.ready(5) == [], "not before the broker has it under that position"
+    assert part.writing == 1
+    part.wrote(moved, 1)
+    assert part.retries
+    assert part.retries.watermark == 1, "its old record is finished"
+    part.admit([Job(offset, b"a") for offset in range(20)])
+    assert [entry.position for entry in part.take_diverted()] == [*range(20)], "the new log's job 10 is another one"
+
+
 def test_logs_that_are_gone_do_not_mix() -> None:
     """The topic was made anew twice: what was moved below 0 keeps a position of its own, and jobs that can wait do."""
     part = opened(partition(), *entries(-1, -2, 7, 8, 1), queue_end=5)
+    write(part, *part.take_diverted())
     ran = []
     while due(part) is not None:
         ran += run(part, 5)
@@ -289,6 +305,7 @@ def test_records_of_two_keys_at_one_position_are_two_jobs() -> None:
     (one,) = entries(100)
     other = Entry(Job(1, b"b"), 100, attempt=1, due_ms=5, offset=1)
     part = opened(partition(), one, other, queue_end=1)
+    write(part, *part.take_diverted())
     assert len(part.ready(5)) == 2
 
 
