@@ -52,14 +52,15 @@ class Letters(Sender):
         self.sent: list[Outgoing] = []
         self.open = asyncio.Event()
         self.open.set()
-        self._ends: Counter[tuple[str, int | None]] = Counter()
+        #: Where the logs end.
+        self.ends: Counter[tuple[str, int | None]] = Counter()
 
     async def send(self, record: Outgoing, *, give_up: bool = False) -> int:
         await self.open.wait()
         self.sent.append(record)
         log = record.topic, record.partition
-        self._ends[log] += 1
-        return self._ends[log] - 1
+        self.ends[log] += 1
+        return self.ends[log] - 1
 
     def to(self, topic: str) -> list[Outgoing]:
         """What was sent to a topic."""

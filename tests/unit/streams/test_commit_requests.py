@@ -85,10 +85,8 @@ async def test_a_commit_that_was_not_answered_is_made_again() -> None:
 def test_a_partition_and_its_retries_go_into_one_request() -> None:
     found = []
     for number in range(300):
-        queue, retries = (
-            due(TopicPartition("q", number), "m" * 3000),
-            due(TopicPartition("q.retry", number), "m" * 3000),
-        )
+        queue = due(TopicPartition("q", number), "m" * 3000)
+        retries = due(TopicPartition("q.retry", number), "m" * 3000)
         found += [queue, retries._replace(partition=queue.partition)]
     requests = list(_requests(found))
     assert [each for request in requests for each in request] == found

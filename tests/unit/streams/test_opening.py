@@ -54,9 +54,8 @@ class Logs(RetryLogs):
 def parked(offset: int, position: int, key: str = "k", event: str = "parked") -> Stored:
     """A record of the retry log that is due."""
     job = record(0, key, event=event)
-    headers = with_retry(
-        (), origin=Origin(TOPIC, 0, position), state=RetryState(position, 1, 1), failure=None, now_ms=1
-    )
+    state = RetryState(position, 1, 1)
+    headers = with_retry((), origin=Origin(TOPIC, 0, position), state=state, failure=None, now_ms=1)
     return Stored(offset, job.key, job.value, tuple(headers), 0)
 
 
@@ -72,6 +71,7 @@ async def test_jobs_of_a_log_that_was_made_anew_stand_for_none_of_the_new_one(
 
     async with rig(handler) as it:
         it.intake.keep([P0], 1)
+        it.letters.ends[P0.retry] = 1
         committed = None if restarts else 100
         opening = Opening(it.intake, Group(committed, end=50), Logs([parked(0, 10)]), overtaken=lambda: False)
         assert await opening.open([P0], restarts)
