@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
+from math import ceil
 from random import random
 from time import monotonic, time
 
@@ -361,7 +362,7 @@ class Executor:
             await self._lease.renewed()
             if lane.owner.lost:
                 raise asyncio.CancelledError from error
-        decision, made = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
+        decision, made = judge(call, lane, failed, now_ms=ceil(time() * 1000), luck=random())  # noqa: S311 - no secret
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed, started)
             return None

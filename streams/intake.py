@@ -169,7 +169,7 @@ class Intake:
             room=self._rooms[tp.topic],
             ordered=self._executors[tp.topic].ordered,
         )
-        partition.open_retries(_restore(tp.retry, retries), retries.end)
+        partition.open_retries(_restore(tp.retry, retries), retries.end, self._generation)
         partition.doubt(queue.end, retries.end, self._limit_jobs)
         partition.hold()
         return partition

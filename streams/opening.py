@@ -92,9 +92,9 @@ class Opening:
                 raise Unsettled(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
 
 
-def _entries(records: Sequence[Stored]) -> list[Entry[Record]]:
-    entries: list[Entry[Record]] = []
+def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], int | None]]:
+    entries: list[tuple[Entry[Record], int | None]] = []
     for record in records:
-        state = retry_state(record.headers, record.offset)
-        entries.append(Entry(record, state.position, attempt=state.attempt, due_ms=state.due_ms, offset=record.offset))
+        position, attempt, due_ms, owner = retry_state(record.headers, record.offset)
+        entries.append((Entry(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset), owner))
     return entries

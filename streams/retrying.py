@@ -80,7 +80,7 @@ def _outgoing(partition: WorkPartition, entry: Entry[Record], failure: tuple[str
     headers = with_retry(
         record.headers,
         origin=place(partition, record, entry.position),
-        state=RetryState(entry.position, entry.attempt, entry.due_ms),
+        state=RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation)),
         failure=failure,
         now_ms=now_ms,
     )

@@ -46,6 +46,9 @@ _LAST_COMMIT_TIMEOUT = 10.0
 _REQUEST_BYTES = 400_000
 _PLACE_BYTES = 200
 
+#: Of the time, at most one part in so many goes into putting commits together, however large their maps are.
+_ENCODING_SHARE = 10
+
 #: Seconds between two tries of something the broker refuses.
 _RETRY_AFTER = 1.0
 
@@ -85,6 +88,8 @@ class Consumer(driver.Consumer):
         self._generation = -1
         self._may_commit = False
         self._with_map = True
+        #: Seconds that it took to put the last commit together.
+        self._taking = 0.0
         self._commit_wanted = asyncio.Event()
         self.intake.on_finish = self._commit_wanted.set
         #: Set where somebody waits for the next commit.
@@ -290,7 +295,7 @@ class Consumer(driver.Consumer):
             self._commit_wanted.clear()
             begun = monotonic()
             if await self._commit_due():
-                await self._rest(begun + interval - monotonic())
+                await self._rest(begun + max(interval, self._taking * _ENCODING_SHARE) - monotonic())
             else:
                 await self.sleep(_RETRY_AFTER)
 
@@ -304,7 +309,9 @@ class Consumer(driver.Consumer):
     async def _commit_due(self) -> bool:
         """Commit what is due; False if it stays due."""
         async with self._committing:
+            begun = monotonic()
             due = self.intake.due() if self._may_commit else []
+            self._taking = monotonic() - begun
             if not due:
                 return True
             try:

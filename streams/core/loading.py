@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic
 
 from streams.core.entry import Entry, R
+from streams.core.fence import Fence
 
 
 class Loading(Generic[R]):
@@ -14,15 +15,19 @@ class Loading(Generic[R]):
     Invariant: of two records that stand for one job, the one with the higher (attempt, offset) is kept.
     """
 
-    __slots__ = ("_entries", "end")
+    __slots__ = ("_entries", "_fences", "end")
 
-    def __init__(self, end: int) -> None:
+    def __init__(self, end: int, fences: Sequence[Fence] = ()) -> None:
         #: Where the log ended at assignment.
         self.end = end
+        self._fences = fences
         self._entries: dict[tuple[int, bytes | None], Entry[R]] = {}
 
-    def add(self, key: bytes | None, entry: Entry[R]) -> int | None:
-        """Take an entry in; the offset of the record that is thereby superseded, if one is."""
+    def add(self, key: bytes | None, entry: Entry[R], generation: int | None = None) -> int | None:
+        """Take an entry in, whose record was written by the owner of a generation; the offset of the record that is
+        thereby superseded, if one is. One that was written too late is itself."""
+        if not all(fence.passes(entry.offset, generation) for fence in self._fences):
+            return entry.offset
         name = entry.position, key
         other = self._entries.setdefault(name, entry)
         if other is entry:

@@ -40,9 +40,9 @@ def no_loading() -> None:
     """A partition starts without having read what its retry log holds."""
     open_retries = Partition.open_retries
 
-    def without(self: WorkPartition, retries: OffsetTracker, end: int) -> None:
+    def without(self: WorkPartition, retries: OffsetTracker, end: int, generation: int = 0) -> None:
         del end
-        open_retries(self, retries, retries.position)
+        open_retries(self, retries, retries.position, generation)
 
     Partition.open_retries = without  # type: ignore[method-assign, assignment]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.entry import Entry
 from streams.core.lanes import Lane
-from streams.core.offset_map import MAP_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line
 from streams.core.room import Room
@@ -30,10 +32,15 @@ def partition(
     return part
 
 
+def known(entries: Iterable[Entry[Job]], generation: int | None = None) -> list[tuple[Entry[Job], int | None]]:
+    """Entries, and who has written them."""
+    return [(entry, generation) for entry in entries]
+
+
 def opened(part: Jobs, *entries: Entry[Job], queue_end: int = 1_000_000) -> Jobs:
     """A partition that has loaded these from its retry log."""
     part.open_retries(OffsetTracker(0), len(entries))
-    part.load(entries)
+    part.load(known(entries))
     part.start(queue_end)
     return part
 
@@ -208,7 +215,7 @@ def test_nothing_is_admitted_before_the_retry_log_was_read() -> None:
     assert not is_loaded(part)
     with pytest.raises(RuntimeError, match="retry log"):
         part.admit([Job(0)])
-    part.load(entries(0)[:1])
+    part.load(known(entries(0)[:1]))
     with pytest.raises(RuntimeError, match="read to its end"):
         part.start(10)
     part.load([], read_to=2)
@@ -219,7 +226,7 @@ def test_nothing_is_admitted_before_the_retry_log_was_read() -> None:
     part.start(10)
     part.admit([Job(0)])
     with pytest.raises(RuntimeError, match="assignment"):
-        part.load(entries(0))
+        part.load(known(entries(0)))
 
 
 def test_without_a_retry_partition_it_is_as_it_was() -> None:
@@ -239,7 +246,7 @@ def test_what_was_finished_in_the_retry_log_is_not_loaded() -> None:
     commit = before.commit()
     part = partition()
     part.open_retries(OffsetTracker(commit.watermark, commit.metadata), 3)
-    part.load(entries(5, 6, 7))
+    part.load(known(entries(5, 6, 7)))
     part.start(10)
     part.admit([Job(9, b"b")])
     assert run(part, 5) == [5]
@@ -399,21 +406,47 @@ def test_keys_and_headers_of_parked_jobs_count_too(seen: bool) -> None:
     assert part._bytes == size_of(other)
 
 
-def test_a_map_of_retries_that_grows_large_makes_a_partition_full() -> None:
-    part = opened(partition(limit_retries=1_000_000), *entries(*range(20_000), key=None))
-    part.admit([Job(20_000, b"b")])
-    lines = part.ready(5)
-    assert not is_full(part)
-    for line in lines[1::2]:
-        part.finish(line)
-    retries = part.retries
+def test_the_map_of_a_full_partition_fits_in_whatever_order_its_retries_finish() -> None:
+    """A clean stop would repeat what the map leaves out."""
+    chance = random.Random(7)
+    part = opened(partition(limit_retries=1_000_000, limit_retry_bytes=1_000_000, limit_bytes=1_000_000))
+    retries, read = part.retries, 0
     assert retries
-    retries.acknowledge(retries.commit())
-    assert retries.map_size > MAP_LIMIT * 3 // 4
-    assert is_full(part)
-    for line in lines[:15_000:2]:
+    while not is_full(part):
+        lanes = part.admit([Job(offset, b"%d" % offset) for offset in range(read, read + 100)])
+        read += 100
+        for lane in lanes:
+            write(part, *part.postpone(lane, 1, 5))
+        retries.acknowledge(retries.commit())
+    assert read > 5_000, "it is no more cautious than it has to be"
+    lines = part.ready(5)
+    chance.shuffle(lines)
+    done = set()
+    for number, line in enumerate(lines):
+        assert line.entry is not None
+        done.add(line.entry.offset)
         part.finish(line)
+        if number % 500 == 0:
+            commit = retries.commit()
+            again = OffsetTracker(commit.watermark, commit.metadata)
+            assert not [offset for offset in done if again.read(offset)], "what is finished is not read again"
     retries.commit()
+    assert is_roomy(part)
+
+
+def test_a_partition_whose_map_was_full_reads_on_when_there_is_room() -> None:
+    part = opened(partition(limit_retries=1_000_000, limit_retry_bytes=1_000_000), *entries(*range(20_000), key=None))
+    part.admit([Job(20_000, b"b")])
+    assert is_full(part)
+    lines = part.ready(5)
+    for line in lines[:5_000]:
+        part.finish(line)
+    assert part.retries
+    part.retries.commit()
+    assert not is_roomy(part)
+    for line in lines[5_000:15_000]:
+        part.finish(line)
+    part.retries.commit()
     assert is_roomy(part)
 
 
@@ -439,10 +472,10 @@ def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:
 def test_a_partition_that_is_lost_while_it_loads_does_nothing() -> None:
     part = partition()
     part.open_retries(OffsetTracker(0), 2)
-    part.load(entries(4, 5)[:1])
+    part.load(known(entries(4, 5)[:1]))
     part.lose()
     part.start(10)
-    part.load(entries(4, 5)[1:])
+    part.load(known(entries(4, 5)[1:]))
     assert part.retries
     assert part.retries.position == 1
     assert part.admit([Job(0)]) == []
