@@ -143,6 +143,9 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     """What may have cut a run off from its commit."""
     span = Span(run.start, _committed_by(account, run))
     mine = [*account.freezes.get(run.process, ()), *account.outages]
+    if not run.done:
+        # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
+        mine += account.refusals
     if run.process in account.deaths:
         mine.append(account.deaths[run.process])
     # A stop that has waited long enough cancels what runs, which then runs again elsewhere.
