@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic, time
 
 from schemas.codec import Codec
-from schemas.errors import RegistryUnavailable, UnknownSchema
+from streams.awaiting_schema import await_schema
 from streams.executor import Executor, Hold
 from streams.handling import Handling
 from streams.intake import Batch, Intake
@@ -25,9 +25,6 @@ from streams.turn import Turn
 from streams.work import Record
 
 logger = logging.getLogger("streams.engine")
-
-#: Seconds before the schema registry is asked again.
-_RETRY_AFTER = 1.0
 
 #: How late a retry may start on an idle machine. Seconds.
 _TICK = 0.025
@@ -109,25 +106,10 @@ class Engine:
         return {number for number in ids if number is not None}
 
     async def _take_with(self, schema_ids: Iterable[int], batch: Batch) -> None:
+        who = "intake of {}-{}".format(*batch.tp)
         for schema_id in schema_ids:
-            await self._load_schema(schema_id, batch)
+            await await_schema(self.codec, schema_id, who, wanted=lambda: batch.epoch == self.intake.epoch)
         self.intake.take(batch)
-
-    async def _load_schema(self, schema_id: int, batch: Batch) -> None:
-        """Wait for a writer's schema: a registry that is down must not turn good jobs into dead letters."""
-        while batch.epoch == self.intake.epoch:
-            try:
-                await self.codec.load_schema(schema_id)
-            except UnknownSchema:
-                return  # Decoding says so again, in the dead letter.
-            except RegistryUnavailable as error:
-                logger.error(
-                    "intake of %s-%d waits for the schema registry (schema %d): %s; asking again in %g s",
-                    *batch.tp, schema_id, error, _RETRY_AFTER,
-                )  # fmt: skip
-                await asyncio.sleep(_RETRY_AFTER)
-            else:
-                return
 
     async def cancel_running(self) -> None:
         """Cancel the jobs that still run."""

@@ -110,6 +110,7 @@ class Executor:
         self.queue = handling.queue.name
         #: Whether jobs of one key run one after another.
         self.ordered = handling.queue.order == "key"
+        self._handling = handling
         self._open = handling.open
         self._outcomes = outcomes
         self._retries = retries
@@ -319,9 +320,9 @@ class Executor:
         outcome: Succeeded | Failed | None = SUCCEEDED
         try:
             try:
-                if partition.cautious:
-                    trial = await self._trials.enter(lane)
-                    # Waiting for that is not running.
+                if partition.cautious or lane.entry is not None:
+                    trial = await self._before(lane)
+                    # Waiting is not running.
                     started = monotonic()
                 call, payload, ctx, timeout = self._open(lane)
                 if call.watched:
@@ -347,6 +348,14 @@ class Executor:
         if outcome is not None and (self._report_all or outcome is not SUCCEEDED):
             report(self.queue, lane.head.key, ctx.id if ctx else _name(lane), outcome, monotonic() - started)
         return outcome is not None
+
+    async def _before(self, lane: WorkLane) -> Trial | None:
+        """Wait for what a job of a suspect partition, or of the retry log, needs before it can be started."""
+        trial = await self._trials.enter(lane) if lane.owner.cautious else None
+        # What comes from the queue has waited for its schema before it was taken in.
+        if lane.entry is not None and self._handling.lacks_schema(lane):
+            await self._handling.fetch_schema(lane)
+        return trial
 
     async def _fail(
         self, runner: Runner, lane: WorkLane, call: Call | None, error: BaseException, started: float

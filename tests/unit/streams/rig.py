@@ -71,13 +71,13 @@ class Letters(Sender):
         return [dict(record.headers)[name].decode() for record in self.sent]
 
 
-def codec() -> Codec:
+def make_codec(registry: Any = None) -> Codec:
     catalog = shipped()
     catalog.add_model(DeliverWebhook)
-    return Codec(catalog)
+    return Codec(catalog, registry)
 
 
-CODEC = codec()
+CODEC = make_codec()
 
 
 def job(event: str, url: str = "http://localhost") -> DeliverWebhook:
@@ -138,6 +138,7 @@ async def rig(
     timeout: float = 30,
     limit_jobs: int = 1000,
     limit_bytes: int = 1_000_000,
+    codec: Codec | None = None,
     executor_type: type[Executor] = Executor,
 ) -> AsyncIterator[Rig]:
     """A running queue with one handler."""
@@ -146,8 +147,8 @@ async def rig(
     trials = Trials()
     letters, threads, lease = Letters(), Threads(), Lease(session=60)
     executor = executor_type(
-        Handling(queue, CODEC, threads, Processes(1)),
-        Outcomes(letters, CODEC, Settings()),
+        Handling(queue, codec or CODEC, threads, Processes(1)),
+        Outcomes(letters, codec or CODEC, Settings()),
         Retries(letters),
         trials,
         concurrency=concurrency,

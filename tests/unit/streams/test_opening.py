@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import RegistryUnavailable
 from schemas.headers import Origin, RetryState, with_retry
 from schemas.models.webhook import DeliverWebhook
+from streams import awaiting_schema
 from streams.intake import TopicPartition
 from streams.opening import Held, Opening, Unsettled
 from streams.retry_log import Bounds, Overtaken, Piece, RetryLogs, Stored
-from tests.unit.streams.rig import P0, TOPIC, record, records, rig
+from tests.unit.streams.rig import P0, TOPIC, job, make_codec, record, records, rig
 
 
 class Group:
@@ -53,10 +55,10 @@ class Logs(RetryLogs):
 
 def parked(offset: int, position: int, key: str = "k", event: str = "parked") -> Stored:
     """A record of the retry log that is due."""
-    job = record(0, key, event=event)
+    stored = record(0, key, event=event)
     state = RetryState(position, 1, 1)
     headers = with_retry((), origin=Origin(TOPIC, 0, position), state=state, failure=None, now_ms=1)
-    return Stored(offset, job.key, job.value, tuple(headers), 0)
+    return Stored(offset, stored.key, stored.value, tuple(headers), 0)
 
 
 @pytest.mark.parametrize("restarts", [{}, {P0: 0}])
@@ -79,6 +81,44 @@ async def test_jobs_of_a_log_that_was_made_anew_stand_for_none_of_the_new_one(
         it.take(records(0, 20, ["k"]))
         await it.idle()
     assert ran == ["parked", *map(str, range(20))]
+
+
+class Registry:
+    """A registry that is down at first."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.down = 2
+
+    def schema_id(self, _topic: str, _job_type: str, text: str) -> int:
+        self.text = text
+        return 7
+
+    def schema_text(self, _schema_id: int) -> str:
+        self.down -= 1
+        if self.down > 0:
+            raise RegistryUnavailable("it is down")
+        return self.text
+
+
+async def test_parked_jobs_of_a_registry_wait_for_their_schemas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has just started knows none."""
+    monkeypatch.setattr(awaiting_schema, "_RETRY_AFTER", 0.01)
+    registry = Registry()
+    stored = parked(0, 1)._replace(value=make_codec(registry).encode(job("parked"), TOPIC))
+    ran = []
+
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        ran.append(job.event)
+
+    async with rig(handler, codec=make_codec(registry)) as it:
+        it.intake.keep([P0], 1)
+        assert await Opening(it.intake, Group(2, end=2), Logs([stored]), overtaken=lambda: False).open([P0], {})
+        it.intake.resume()
+        await it.idle()
+        assert it.letters.to(f"{TOPIC}.dead") == []
+    assert ran == ["parked"]
+    assert registry.down == 0
 
 
 async def test_a_log_that_ends_sooner_than_it_did_is_opened_again() -> None:
