@@ -52,8 +52,9 @@ Say = Callable[[str], None]
 class Publisher:
     """Publishes planned jobs, numbered in each key, and remembers them."""
 
-    def __init__(self, bootstrap: str, namespace: str) -> None:
-        self._producer = JobProducer(ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace))
+    def __init__(self, bootstrap: str, namespace: str, debug: str) -> None:
+        settings = ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace)
+        self._producer = JobProducer(settings, client_options={"debug": debug} if debug else {})
         self._next: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.jobs: dict[str, Published] = {}
@@ -290,9 +291,10 @@ class Chaos:
         jobs: Iterator[Planned] | None = None,
         of_workers: Sequence[Disturbance] | None = None, of_broker: Sequence[Disturbance] | None = None,
         say: Say = lambda line: None,
+        debug: str = "",
     ) -> None:  # fmt: skip
         """`fault` names a mechanism to switch off, see tests.chaos.faults. Jobs and disturbances are those of the seed
-        where none are given."""
+        where none are given. `debug` has librdkafka's debug contexts, for the publisher's log."""
         self._broker = broker
         self._namespace = namespace
         self._seed = seed
@@ -303,7 +305,7 @@ class Chaos:
         module = "tests.jobs.chaotic" if not fault else "tests.chaos.faults"
         environment = {"TEST_FAULT": fault} if fault else {}
         self._workers = Workers(module, namespace, broker.bootstrap, directory, environment=environment, **SETTINGS)
-        self._publisher = Publisher(broker.bootstrap, namespace)
+        self._publisher = Publisher(broker.bootstrap, namespace, debug)
         self._crew = Crew(self._workers, self._publisher.publish, self._say)
         chance = random.Random(seed)
         own_workers = schedule.of_workers(random.Random(chance.random()), seconds)
