@@ -11,7 +11,6 @@ import pytest
 from tests.brokers import Broker, Kind, private_broker, shared_broker
 from tests.brokers.base import await_answer
 
-
 #: The broker that all tests share, while it runs.
 _shared: list[Broker] = []
 
