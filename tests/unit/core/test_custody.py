@@ -25,7 +25,7 @@ def opened(tracker: OffsetTracker) -> OffsetTracker:
 def tracker(jobs: int) -> OffsetTracker:
     offsets = OffsetTracker(0)
     offsets.read_all(list(range(jobs)))
-    offsets.custody.open = True
+    offsets.custody.hold()
     return offsets
 
 
@@ -49,7 +49,7 @@ def test_after_a_death_all_that_may_have_run_is_unsure_and_nothing_beyond() -> N
 def test_only_jobs_named_as_running_answer_for_a_death() -> None:
     first = opened(tracker(4))
     first.read_all(list(range(4)))
-    first.custody.open = True
+    first.custody.hold()
     first.custody.start(1)
     first.custody.start(2)
     first.custody.end(2)
@@ -63,7 +63,7 @@ def test_a_death_in_company_and_one_alone_are_enough() -> None:
     for expected in (Way.IN_COMPANY, Way.ALONE, Way.NEVER):
         assert offsets.custody.way(1) is expected
         offsets.read_all([0, 1])
-        offsets.custody.open = True
+        offsets.custody.hold()
         offsets.custody.start(1)
         offsets = opened(offsets)
 
@@ -79,7 +79,7 @@ def test_a_stop_in_order_is_no_death() -> None:
 def test_a_job_that_ends_is_cleared() -> None:
     offsets = opened(tracker(2))
     offsets.read_all([0, 1])
-    offsets.custody.open = True
+    offsets.custody.hold()
     offsets.custody.start(1)
     offsets = opened(offsets)
     offsets.custody.start(1)
@@ -113,7 +113,7 @@ def test_what_is_written_is_read(running: set[int], watermark: int) -> None:
             return True
 
     custody = Custody()
-    custody.open = True
+    custody.hold()
     offsets = {watermark + offset for offset in running}
     for offset in offsets:
         custody.start(offset)
@@ -138,7 +138,7 @@ def test_three_deaths_at_the_most_and_no_innocent_pays(data: st.DataObject) -> N
     while True:
         offsets = OffsetTracker(*committed)
         offsets.custody.doubt(jobs)
-        offsets.custody.open = True
+        offsets.custody.hold()
         committed = _commit(offsets)
         end, committed = _live(data, offsets, jobs, culprits, starts, buried, committed)
         if end is End.DONE:
