@@ -9,7 +9,7 @@ from time import monotonic, time
 
 from schemas.codec import Codec
 from streams.awaiting_schema import await_schema
-from streams.executor import Executor, Hold
+from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
@@ -48,10 +48,9 @@ class Engine:
         self.trials = Trials()
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
-        self.intake = Intake(self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
-        self.intake.on_committed = self.trials.committed
-        self.trials.hold = lambda: self._each(lambda executor: executor.hold(Hold.TRIAL))
-        self.trials.release = lambda: self._each(lambda executor: executor.release(Hold.TRIAL))
+        self.intake = Intake(
+            self._executors, self.trials, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
+        )
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -66,10 +65,6 @@ class Engine:
             turn=self._turn,
             lease=self.lease,
         )
-
-    def _each(self, do: Callable[[Executor], None]) -> None:
-        for executor in self._executors.values():
-            do(executor)
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""

@@ -17,7 +17,9 @@ from streams.core.offset_map import MapInvalid
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.partition import Partition
 from streams.core.room import Room
-from streams.executor import Executor, Hold
+from streams.executor import Executor
+from streams.holds import Hold
+from streams.trials import Trials
 from streams.work import Record, WorkPartition, retry_topic
 
 logger = logging.getLogger("streams.intake")
@@ -80,8 +82,9 @@ class Intake:
     to commit again.
     """
 
-    def __init__(self, executors: Mapping[str, Executor], *, limit_jobs: int, limit_bytes: int) -> None:
+    def __init__(self, executors: Mapping[str, Executor], trials: Trials, *, limit_jobs: int, limit_bytes: int) -> None:
         self._executors = executors
+        self._trials = trials
         for executor in executors.values():
             executor.on_progress = self.progressed
             executor.on_hungry = partial(self._feed, executor)
@@ -97,8 +100,6 @@ class Intake:
         self.on_room: Callable[[TopicPartition], None] = lambda tp: None
         #: Called with a partition that was let go since its log starts over, and where: open it again, there.
         self.on_restart: Callable[[TopicPartition, int], None] = lambda tp, position: None
-        #: Called when the broker holds a commit.
-        self.on_committed: Callable[[], None] = lambda: None
         #: Whether something has finished since `due` was last asked.
         self.commit_wanted = False
         self.on_finish: Callable[[], None] = lambda: None
@@ -111,7 +112,7 @@ class Intake:
             partition.hold()
 
     def let_go(self) -> None:
-        """Have the next commits say that nothing runs of these partitions."""
+        """Have the next commits say that these partitions are left in order."""
         for partition in self._partitions.values():
             partition.let_go()
 
@@ -120,6 +121,7 @@ class Intake:
         self.epoch += 1
         for executor in self._executors.values():
             executor.hold(Hold.REBALANCE)
+        self._trials.pause()
 
     async def quiet(self, timeout: float) -> bool:
         """Wait until no job runs and none is on its way to a retry topic, at most `timeout` seconds; whether that was
@@ -148,6 +150,7 @@ class Intake:
             self._lose(tp)
         for executor in self._executors.values():
             executor.forget_lost()
+        self._trials.forget_lost()
         return assigned - self._partitions.keys()
 
     def _lose(self, tp: TopicPartition) -> None:
@@ -193,6 +196,7 @@ class Intake:
         """Start jobs again."""
         for executor in self._executors.values():
             executor.release(Hold.REBALANCE)
+        self._trials.resume()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to fetch next, for every partition."""
@@ -206,6 +210,7 @@ class Intake:
         """Start a partition over: its log was replaced by another one."""
         self._lose(tp)
         self._executors[tp.topic].forget_lost()
+        self._trials.forget_lost()
         self._share_limits()
         self.on_restart(tp, position)
 
@@ -294,7 +299,7 @@ class Intake:
             offsets.acknowledge(commit)
             if partition in self._closed:
                 self._reopen(partition)
-        self.on_committed()
+        self._trials.committed()
 
     @property
     def assigned(self) -> int:

@@ -190,12 +190,12 @@ class Partition(Generic[R]):
     def hold(self) -> None:
         """Note in the next commit that this worker holds it."""
         for offsets in self._trackers:
-            if not offsets.custody.open:
-                offsets.custody.open = True
+            if not offsets.custody.held:
+                offsets.custody.hold()
                 offsets.touch()
 
     def let_go(self) -> None:
-        """Note in the next commit that nothing of it runs any more."""
+        """Note in the next commits, until `hold`, that it is left in order."""
         for offsets in self._trackers:
             offsets.custody.let_go(offsets.watermark)
             offsets.touch()

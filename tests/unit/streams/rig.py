@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic, time
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
 from streams.core.retry import NO_RETRY, RetryPolicy
-from streams.executor import Executor, Hold
+from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Committed, Intake, TopicPartition
 from streams.lease import Lease
@@ -156,11 +155,9 @@ async def rig(
         turn=Turn(),
         lease=lease,
     )
-    intake = Intake({TOPIC: executor}, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
+    intake = Intake({TOPIC: executor}, trials, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
     clock = asyncio.create_task(_tell_time(intake))
-    intake.on_committed = trials.committed
-    trials.hold, trials.release = partial(executor.hold, Hold.TRIAL), partial(executor.release, Hold.TRIAL)
     it = Rig(executor, intake, letters, trials, threads, lease)
     intake.on_room = it.reopened.append
     intake.on_restart = lambda tp, position: it.restarted.append((tp, position))
