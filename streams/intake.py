@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from streams.core.custody import Custody
 from streams.core.offset_map import MapInvalid
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.partition import Partition
@@ -74,6 +75,13 @@ class Due(NamedTuple):
     partition: WorkPartition
 
 
+class _Left(NamedTuple):
+    """What this worker knew of a partition when it lost it: the generation in which it had got it, and its jobs."""
+
+    generation: int
+    custodies: Sequence[Custody]
+
+
 class Intake:
     """What this worker has been assigned, and how far it has come.
 
@@ -92,6 +100,7 @@ class Intake:
         self._limit_bytes = limit_bytes
         self._rooms = {topic: Room() for topic in executors}
         self._partitions: dict[TopicPartition, WorkPartition] = {}
+        self._left: dict[TopicPartition, _Left] = {}
         self._closed: dict[WorkPartition, TopicPartition] = {}
         self._waiting: dict[Executor, list[TopicPartition]] = {executor: [] for executor in executors.values()}
         #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
@@ -156,6 +165,7 @@ class Intake:
     def _lose(self, tp: TopicPartition) -> None:
         partition = self._partitions.pop(tp)
         partition.lose()
+        self._left[tp] = _Left(partition.generation, partition.custodies)
         self._closed.pop(partition, None)
         waiting = self._waiting[self._executors[tp.topic]]
         if tp in waiting:
@@ -172,8 +182,14 @@ class Intake:
             room=self._rooms[tp.topic],
             ordered=self._executors[tp.topic].ordered,
         )
-        partition.open_retries(_restore(tp.retry, retries), retries.end, self._generation)
-        partition.doubt(queue.end, retries.end, self._limit_jobs)
+        tracker = _restore(tp.retry, retries)
+        last_owner = None if tracker.fence is None else tracker.fence.generation
+        partition.open_retries(tracker, retries.end, self._generation)
+        left = self._left.get(tp)
+        if left is not None and left.generation == last_owner:
+            partition.go_on(left.custodies)
+        else:
+            partition.doubt(queue.end, retries.end, self._limit_jobs)
         partition.hold()
         return partition
 

@@ -95,6 +95,12 @@ class Custody:
             if count:
                 self._deaths[offset] = count
 
+    def go_on(self, before: Custody) -> None:
+        """Know what was known before: the last owner was this very worker, which is alive. So whatever a commit says
+        was running has killed nobody."""
+        self.unsure_end = before.unsure_end
+        self._deaths = dict(before._deaths)
+
     def text(self, watermark: int, pending: Pending) -> str:
         """What a commit says of it, after the map."""
         running = self._running if self.held else {}

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from streams.core.custody import Custody
 from streams.core.entry import NOT_WRITTEN, Entry
 from streams.core.fence import Fence
 from streams.core.lanes import Lane, Lanes, LooseLanes
@@ -185,6 +186,17 @@ class Partition(Generic[R]):
         """
         for offsets, end in zip(self._trackers, (queue_end, retry_end), strict=False):
             offsets.custody.doubt(min(end, offsets.end + unsure))
+        self.relax()
+
+    @property
+    def custodies(self) -> list[Custody]:
+        """What is known of its jobs."""
+        return [offsets.custody for offsets in self._trackers]
+
+    def go_on(self, before: Sequence[Custody]) -> None:
+        """Know of its jobs what was known before: the last owner was this worker, and did not die."""
+        for custody, known in zip(self.custodies, before, strict=True):
+            custody.go_on(known)
         self.relax()
 
     def hold(self) -> None:

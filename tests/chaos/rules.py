@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tests.chaos.account import Account, Published, Span
@@ -48,14 +48,11 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
 
 
 def _taken_for_a_killer(account: Account, runs: Sequence[Run]) -> bool:
-    """Whether a worker died at three runs of a job, or before it could commit how they had ended: then nobody can tell
-    it from one that kills."""
-    cut_off = [run for run in runs if run.process in account.deaths and _cut_off_by(account, run, account.deaths)]
-    return len(cut_off) >= 3
+    """Whether two runs of a job were cut off, or could not be committed: then nobody can tell it from one that kills.
 
-
-def _cut_off_by(account: Account, run: Run, deaths: Mapping[int, Span]) -> bool:
-    return run.end is None or deaths[run.process].begin <= _committed_by(account, run)
+    Somebody else's death has put it under suspicion before.
+    """
+    return sum(_disturbed(account, run) for run in runs) >= 2
 
 
 def order(account: Account) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections import Counter, defaultdict
@@ -170,7 +171,8 @@ class Crew:
     def _ended(self, worker: Worker, seen: int) -> None:
         asked = self._stopping.pop(worker, None)
         code = worker.exit_code
-        if asked is not None and code == 0:
+        # Who is asked before it has got as far as to handle signals ends by the signal, and has held nothing.
+        if asked is not None and (code == 0 or (code == -signal.SIGTERM and worker.member is None)):
             self._alive.pop(worker.pid)
             self.stops[worker.pid] = Span(asked, time.monotonic_ns())
             return
