@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from schemas.models.webhook import DeliverWebhook
-from streams import trials
+from streams import solitude
 from streams.context import JobContext
 from streams.core.backoff import Fixed
 from streams.core.custody import COMPANY
@@ -32,9 +32,11 @@ class Gate:
 
 
 @asynccontextmanager
-async def after_a_death(handler: Gate, metadata: str = "~1", *, commits: bool = True) -> AsyncIterator[Rig]:
+async def after_a_death(
+    handler: Gate, metadata: str = "~1", *, commits: bool = True, concurrency: int = 100
+) -> AsyncIterator[Rig]:
     """A rig whose partition's last owner died; with `commits`, what is named is committed at once."""
-    async with rig(handler, concurrency=100) as it:
+    async with rig(handler, concurrency=concurrency) as it:
         if commits:
             it.trials.on_named = partial(commit_soon, it)
         it.open(P0, committed=Committed(0, metadata, 0, 100))
@@ -90,8 +92,7 @@ async def test_who_was_running_at_a_death_runs_alone() -> None:
         it.take(records(0, 5))
         await until(lambda: gate.started)
         await turns(200)
-        company = list(gate.started)
-        assert "2" not in company, "it waits for those that have started"
+        assert gate.started == ["2"]
         gate.go.set()
         await it.idle()
         assert sorted(gate.started) == list("01234")
@@ -114,7 +115,7 @@ async def test_nothing_else_starts_beside_the_one_that_runs_alone_for_a_while() 
 async def test_two_named_deaths_are_enough() -> None:
     gate = Gate()
     gate.go.set()
-    async with after_a_death(gate, "~1,1!1") as it:
+    async with after_a_death(gate, "~1,1*1") as it:
         it.take(records(0, 3))
         await it.idle()
         assert gate.started == ["0", "2"]
@@ -152,7 +153,7 @@ async def test_a_job_that_fails_is_cleared() -> None:
 
 
 async def test_a_long_job_that_runs_alone_lets_others_start_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "_FRESH", 0.01)
+    monkeypatch.setattr(solitude, "WINDOWS", (0.01,))
     gate = Gate()
     async with after_a_death(gate, "~1,0!0,1!0") as it:
         it.take(records(0, 4))
@@ -162,3 +163,66 @@ async def test_a_long_job_that_runs_alone_lets_others_start_after_a_while(monkey
         gate.go.set()
         await it.idle()
         assert len(gate.started) == 4
+
+
+async def test_a_commit_says_so_before_others_start_beside_the_one_that_ran_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A death is then no longer certainly its own."""
+    monkeypatch.setattr(solitude, "WINDOWS", (0.01,))
+    gate = Gate()
+    async with after_a_death(gate, "~1,0!0", commits=False) as it:
+        it.take(records(0, 2))
+        await until(lambda: says(it).startswith("~1,0*1"))
+        commit(it)
+        await until(lambda: gate.started == ["0"])
+        await until(lambda: says(it).startswith("~1,0!1"))
+        assert gate.started == ["0"]
+        commit(it)
+        await until(lambda: says(it).startswith("~1,0!1,1!0"))
+        commit(it)
+        await until(lambda: gate.started == ["0", "1"])
+
+
+async def test_those_that_wait_take_no_runner() -> None:
+    """Others run, however many are suspected."""
+    gate = Gate()
+    async with after_a_death(gate, concurrency=COMPANY + 2) as it:
+        it.open(P0, P1, generation=2)
+        it.take(records(0, 100))
+        await until(lambda: len(gate.started) == COMPANY)
+        it.take(records(200, 2), P1)
+        await until(lambda: {"200", "201"} <= set(gate.started))
+
+
+async def test_what_waits_to_be_named_heeds_a_stop() -> None:
+    gate = Gate()
+    async with after_a_death(gate) as it:
+        it.take(records(0, 100))
+        await until(lambda: len(gate.started) == COMPANY)
+        it.intake.suspend()
+        gate.go.set()
+        assert await it.intake.quiet(20)
+        await turns(200)
+        assert len(gate.started) == COMPANY
+        it.intake.let_go()
+        assert "!" not in says(it)
+
+
+async def test_nobody_is_alone_beside_a_job_that_has_just_begun() -> None:
+    gate = Gate()
+    async with after_a_death(gate, "~1,0!0") as it:
+        it.open(P0, P1, generation=2)
+        it.take(records(200, 1), P1)
+        await until(lambda: gate.started == ["200"])
+        it.take(records(0, 1))
+        await turns(200)
+        assert gate.started == ["200"]
+        gate.go.set()
+        await it.idle()
+        assert gate.started == ["200", "0"]
+
+
+def says(it: Rig) -> str:
+    """What the next commit of the first partition says."""
+    return it.intake._partitions[P0].offsets.commit().metadata
