@@ -20,10 +20,11 @@ from streams.handling import Handling
 from streams.intake import Batch, Committed, Intake, TopicPartition
 from streams.lease import Lease
 from streams.outcomes import Outcomes
+from streams.outgoing import Outgoing
 from streams.processes import Processes
 from streams.queues import Queue
 from streams.retrying import Retries
-from streams.sender import Outgoing, Sender
+from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
 from streams.trials import Trials
@@ -54,7 +55,10 @@ class Letters(Sender):
         #: Where the logs end.
         self.ends: Counter[tuple[str, int | None]] = Counter()
 
-    async def send(self, record: Outgoing, *, give_up: bool = False) -> int:
+    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
+        await self.append(record)
+
+    async def append(self, record: Outgoing) -> int:
         await self.open.wait()
         self.sent.append(record)
         log = record.topic, record.partition
