@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from producers import JobProducer, ProducerSettings
+from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
 from tests.brokers import Broker
 from tests.chaos import plan, schedule
 from tests.chaos.account import Account, Letters, Published, Span
@@ -59,6 +59,7 @@ class Publisher:
         self._next: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.jobs: dict[str, Published] = {}
+        self._handles: dict[str, JobHandle] = {}
 
     def publish(self, job: Planned) -> str:
         """Publish a job; returns its id."""
@@ -72,11 +73,21 @@ class Publisher:
                 max_attempts=job.plan.most,
             )  # fmt: skip
             self.jobs[handle.id] = Published(handle.id, job.queue, job.key, seq, job.plan, time.monotonic_ns())
+            self._handles[handle.id] = handle
             return handle.id
 
-    def flush(self) -> None:
-        """Wait for all deliveries; raises what has failed."""
-        self._producer.flush(120)
+    def flush(self) -> list[str]:
+        """Wait for all deliveries, and forget the jobs that were not delivered; what has failed."""
+        failures: list[str] = []
+        try:
+            self._producer.flush(150)
+        except ProducersError as failed:
+            failures.append(str(failed))
+        for job, handle in self._handles.items():
+            if handle.offset is None:
+                del self.jobs[job]
+        self._handles.clear()
+        return failures
 
     def close(self) -> None:
         self._producer.close(10)
@@ -331,7 +342,7 @@ class Chaos:
                 self._disturb()
             self._say("nothing is disturbed any more")
             self._crew.calm()
-            self._publisher.flush()
+            self._crew.faults += self._publisher.flush()
             self._await_the_end(settle)
             self._say("the workers stop")
             self._crew.dismiss(60)
