@@ -51,7 +51,8 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
     """Create the missing topics of these queues and check the others. Blocks.
 
     A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
-    beside it follow its number. Raises SetupError when they cannot, or when the cluster cannot be reached.
+    beside it follow its number. Raises SetupError when they cannot, when a retry topic has more (its surplus would never
+    be read), or when the cluster cannot be reached.
     """
     cluster = Admin(settings.cluster)
     counts, admin = _partition_counts(cluster), cluster.client
@@ -69,7 +70,9 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
         missing = [each for each in wanted if each.name not in counts]
         _create(admin, missing, settings.replication_factor)
         _await_leaders(admin, missing)
-        for beside in wanted[1:]:
+        _, retry, dead = wanted
+        _refuse_surplus(topic, retry, counts.get(retry.name, partitions))
+        for beside in (retry, dead):
             _follow(admin, topic, beside, counts.get(beside.name, partitions))
 
 
@@ -92,6 +95,16 @@ def _retry(name: str, partitions: int, settings: Settings) -> Topic:
 def _dead(name: str, partitions: int, settings: Settings) -> Topic:
     room = _largest(settings) + DEAD_LETTER_ROOM
     return Topic(name, partitions, {"retention.ms": str(_DEAD_RETENTION_MS), "max.message.bytes": str(room)})
+
+
+def _refuse_surplus(topic: str, retry: Topic, count: int) -> None:
+    """A partition of a retry topic is read with the queue's partition of the same number, and only with that."""
+    if count > retry.partitions:
+        raise SetupError(
+            f"topic {retry.name!r} has {count} partitions and {topic!r} has {retry.partitions}: jobs that are parked in"
+            f" those beyond would never be read. Give {topic!r} as many (kafka-topics.sh --alter --partitions {count}),"
+            f" or delete {retry.name!r} if it holds nothing unfinished: it is then made anew"
+        )
 
 
 def _follow(admin: AdminClient, topic: str, beside: Topic, count: int) -> None:

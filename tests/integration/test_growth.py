@@ -1,4 +1,4 @@
-"""Queues whose topic grows: their dead letters' topic follows, and a letter keeps the partition of its job."""
+"""Queues whose topic grows: the topics beside it follow, and jobs that fail keep their partition."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from schemas import Codec, shipped
 from tests.brokers import EmbeddedBroker
 from tests.integration.conftest import Fleet
+from tests.models.ordered import Step
 from tests.models.trouble import Trouble
 from tests.topics import Record, count, partitions, read_all
 from tests.waiting import until
 from tests.workers import Workers, describe
 
 QUEUE = "trouble-loop"
+#: Whose jobs are tried again.
+FAILING = "failing"
 
 #: A broker that asks who may do what, and lets everybody do what nobody has spoken of.
 WITH_PERMISSIONS = """
@@ -53,6 +56,22 @@ def test_a_dead_letter_topic_that_is_too_large_does_no_harm(fleet: Fleet, kafka:
     check_letters(await_letters(kafka, dead, 2), expected=2)
 
 
+def test_a_retry_topic_that_is_too_large_is_refused(fleet: Fleet, kafka: str, namespace: str) -> None:
+    """A partition of it is read with the queue's of the same number: jobs that are parked beyond those would be lost."""
+    queue, retry = f"{namespace}.{QUEUE}", f"{namespace}.{QUEUE}.retry"
+    create(kafka, {queue: 2, retry: 3})
+    workers = fleet("tests.jobs.trouble")
+    refused = workers.launch()
+    assert refused.wait(within=60) != 0, refused.output
+    assert f"topic '{retry}' has 3 partitions and '{queue}' has 2" in refused.output
+    assert "would never be read" in refused.output
+    assert "--alter --partitions 3" in refused.output
+    assert f"delete '{retry}' if it holds nothing unfinished" in refused.output
+    # The remedy that it names.
+    grow(kafka, queue, 3)
+    workers.start()
+
+
 def test_a_queue_that_grows_while_its_worker_runs(fleet: Fleet, kafka: str, namespace: str) -> None:
     queue, dead = f"{namespace}.{QUEUE}", f"{namespace}.{QUEUE}.dead"
     workers = fleet("tests.jobs.trouble")
@@ -65,8 +84,34 @@ def test_a_queue_that_grows_while_its_worker_runs(fleet: Fleet, kafka: str, name
     for _ in range(4):
         fail_on(kafka, queue, range(5))
     check_letters(await_letters(kafka, dead, 22), expected=22)
-    assert partitions(kafka, dead) == 5
+    assert partitions(kafka, dead) == partitions(kafka, f"{queue}.retry") == 5
     workers.stop()
+
+
+def test_a_job_of_a_new_partition_is_tried_again(fleet: Fleet, kafka: str, namespace: str) -> None:
+    """Also when its worker has died meanwhile: the next one finds it parked."""
+    queue, retry = f"{namespace}.{FAILING}", f"{namespace}.{FAILING}.retry"
+    create(kafka, {queue: 2})
+    workers = fleet("tests.jobs.failing", session_timeout=6)
+    (first,) = workers.start()
+    grow(kafka, queue, 4)
+    until(lambda: assigned(workers, queue) == set(range(4)), within=NOTICE_SECONDS, what="the new partitions are read")
+    jobs = {fail_often(kafka, queue, number, 1) for number in range(4)}
+    workers.await_done(jobs, within=30)
+    runs = workers.ledger.runs()
+    assert sorted((run.job, run.attempt) for run in runs) == [(job, made) for job in sorted(jobs) for made in (0, 1)]
+    assert partitions(kafka, retry) == 4
+    assert {(record.partition, record.header("ce_id")) for record in read_all(kafka, retry)} == {
+        (number, f"on-{number}-fails-1") for number in range(4)
+    }
+    parked = {fail_often(kafka, queue, number, 3) for number in range(4)}
+    until(lambda: count(kafka, retry) >= 8, within=30, what="all are parked")
+    workers.kill(first)
+    workers.launch()
+    workers.await_done(parked, within=60)
+    workers.stop()
+    assert {run.attempt for run in workers.ledger.runs() if run.job in parked} == set(range(4))
+    assert partitions(kafka, retry) == 4
 
 
 @pytest.fixture
@@ -138,6 +183,17 @@ def fail_on(bootstrap: str, queue: str, numbers: Iterable[int]) -> None:
     for number in numbers:
         producer.produce(queue, value, b"key", partition=number)
     assert producer.flush(30) == 0
+
+
+def fail_often(bootstrap: str, queue: str, number: int, fails: int) -> str:
+    """Publish a job that fails so often on one partition; returns its id."""
+    job = f"on-{number}-fails-{fails}"
+    value = Codec(shipped()).encode(Step(seq=0, seconds=0.0), queue)
+    headers: dict[str, str | bytes | None] = {"ce_id": job, "fails": str(fails)}
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+    producer.produce(queue, value, job.encode(), partition=number, headers=headers)
+    assert producer.flush(30) == 0
+    return job
 
 
 def await_letters(bootstrap: str, dead: str, number: int) -> list[Record]:

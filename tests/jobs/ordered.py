@@ -14,5 +14,5 @@ ordered = Queue("ordered", partitions=12)
 @ordered.job(Step)
 async def step(job: Step, ctx: JobContext) -> None:
     """Wait as long as the job says."""
-    with noted(ctx.id, ctx.key, job.seq):
+    with noted(ctx.id, ctx.key, job.seq, ctx.attempt):
         await asyncio.sleep(job.seconds)
