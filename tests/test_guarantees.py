@@ -46,7 +46,7 @@ def _sections() -> dict[str, str]:
 @pytest.mark.parametrize("heading", [heading for heading in _sections() if heading[0].isdigit()])
 def test_a_promise_has_a_boundary_and_its_tests(heading: str) -> None:
     text = _sections()[heading]
-    for part in ("**Promise.**", "**Boundary.**", "**Shown by**"):
+    for part in ("**Promise.**", "**Boundary.**", "**Cost.**", "**Shown by**"):
         assert part in text, part
     assert "::" in text.partition("**Shown by**")[2]
 

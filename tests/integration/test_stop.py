@@ -72,6 +72,30 @@ def test_a_stop_while_the_group_waits_for_another(fleet: Fleet, kafka: str, name
     assert not lost(steps.ids, runs)
 
 
+def test_what_a_stop_cancels_runs_again_and_no_attempt_was_counted(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing", stop_timeout=1)
+    (first,) = workers.start()
+    book = workers.ledger
+    with Steps(kafka, namespace) as steps:
+        quick = {steps.publish(f"key-{number}", 0.0, queue="failing") for number in range(20)}
+        workers.await_done(quick, within=20)
+        long = steps.publish("long", 6.0, queue="failing")
+        behind = steps.publish("long", 0.0, queue="failing")
+        until(lambda: long in book.started, within=20, what="the job runs")
+        first.stop()
+        workers.launch()
+        workers.await_done({long, behind}, within=60)
+    workers.stop()
+    runs = book.runs()
+    cut, again = (run for run in runs if run.job == long)
+    assert cut.end is not None, "its handler was cancelled, and could see that"
+    assert not cut.done
+    assert not cut.failed
+    assert (again.attempt, again.done) == (0, True)
+    assert repeats(runs).keys() == {long}
+    assert not inversions(runs)
+
+
 def test_a_second_signal_ends_it_at_once(fleet: Fleet, kafka: str, namespace: str) -> None:
     workers = fleet("tests.jobs.ordered", stop_timeout=60, session_timeout=6)
     (first,) = workers.start()
