@@ -143,12 +143,23 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     if not run.done:
         # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
         mine += account.refusals
+    if account.jobs[run.job].plan.in_pool:
+        # One that waits for a process of the pool counts as running. If its partition moves to another worker meanwhile,
+        # it is taken back, and may just have begun.
+        mine += _rebalances(account)
     if run.process in account.deaths:
         mine.append(account.deaths[run.process])
     # A stop that has waited long enough cancels what runs, which then runs again elsewhere.
     if run.process in account.stops and not (run.done or run.failed):
         mine.append(account.stops[run.process])
     return [each for each in mine if each.begin <= span.end and each.end >= span.begin]
+
+
+def _rebalances(account: Account) -> list[Span]:
+    """When partitions may have moved."""
+    ends = [span.end for span in (*account.deaths.values(), *account.stops.values())]
+    ends += [span.end for spans in account.freezes.values() for span in spans]
+    return [Span(at, at + int(RECOVERY * SECOND)) for at in (*ends, *account.launches)]
 
 
 def _committed_by(account: Account, run: Run) -> int:

@@ -108,6 +108,7 @@ class Crew:
         self.deaths: dict[int, Span] = {}
         self.freezes: dict[int, list[Span]] = defaultdict(list)
         self.stops: dict[int, Span] = {}
+        self.launches: list[int] = []
         #: What no worker may do: end by itself, or otherwise than asked to.
         self.faults: list[str] = []
 
@@ -116,6 +117,7 @@ class Crew:
         self.look()
 
     def launch(self) -> None:
+        self.launches.append(time.monotonic_ns())
         self._workers.launch()
 
     def disturb(self, what: Disturbance, now: float) -> None:
@@ -396,4 +398,5 @@ class Chaos:
         return Account(
             jobs=self._publisher.jobs, runs=self._workers.ledger.runs(), dead=self._dead(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=weather.outages, refusals=weather.refusals,
+            launches=crew.launches,
         )  # fmt: skip

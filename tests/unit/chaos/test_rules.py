@@ -99,6 +99,14 @@ def test_a_repetition_needs_an_explanation() -> None:
     assert repetitions(account(jobs, runs, stops={A: Span(5005 * MS, 5100 * MS)})), "a stop commits what has finished"
 
 
+def test_a_job_of_the_pool_may_just_have_begun_when_its_partition_moves() -> None:
+    runs = [run(0, 5000, 5010, how="failed"), run(0, 9000, 9010, process=B)]
+    pooled = Published("k0", "chaos-process", "k", 0, Plan("f", None, in_pool=True), 0)
+    assert repetitions(account([pooled], runs))
+    assert repetitions(account([pooled], runs, launches=[4000 * MS])) == []
+    assert repetitions(account([job(0, "f")], runs, launches=[4000 * MS]))
+
+
 def test_a_failure_is_followed_by_the_next_attempt_and_a_snooze_by_the_same() -> None:
     assert repetitions(account([job(0, "f")], [FAILED, DONE_LATER])) == []
     assert repetitions(account([job(0, "z")], [FAILED, run(0, 260, 270)])) == []
