@@ -144,8 +144,8 @@ def _troubles(account: Account, run: Run) -> list[Span]:
         # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
         mine += account.refusals
     if account.jobs[run.job].plan.in_pool:
-        # One that waits for a process of the pool counts as running. If its partition moves to another worker meanwhile,
-        # it is taken back, and may just have begun.
+        # One that waits for a process of the pool counts as running. If its partition moves to another worker
+        # meanwhile, it is taken back, and may just have begun.
         mine += _rebalances(account)
     if run.process in account.deaths:
         mine.append(account.deaths[run.process])
