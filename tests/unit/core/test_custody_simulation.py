@@ -153,7 +153,7 @@ def simulate(data: st.DataObject) -> None:
         deaths += end is End.DIED
         assert deaths <= 3 * len(world.culprits), "more deaths than three for each culprit"
         assert world.buried <= world.culprits, "an innocent job was given up"
-    assert all(world.starts[culprit] <= 3 for culprit in world.culprits)
+    assert all(world.starts[culprit] <= 3 for culprit in world.culprits), "more deaths than three for one culprit"
     assert owner.offsets.pending == 0
 
 
