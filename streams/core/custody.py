@@ -48,10 +48,10 @@ _TEXT = re.compile(r"~([01])((?:,\d{1,18}[.!*]\d)*)")
 _NAME = re.compile(r",(\d+)([.!*])(\d)")
 
 
-class Pending(Protocol):
+class Finished(Protocol):
     """What is asked of a tracker of offsets."""
 
-    def is_pending(self, offset: int) -> bool: ...
+    def is_finished(self, offset: int) -> bool: ...
 
 
 class Way(Enum):
@@ -101,11 +101,13 @@ class Custody:
         self.unsure_end = before.unsure_end
         self._deaths = dict(before._deaths)
 
-    def text(self, watermark: int, pending: Pending) -> str:
+    def text(self, watermark: int, log: Finished) -> str:
         """What a commit says of it, after the map."""
         running = self._running if self.held else {}
         text, last = f"{MARK}{int(self.open)}", watermark
-        for offset in sorted(filter(pending.is_pending, self._deaths.keys() | running.keys())):
+        for offset in sorted(self._deaths.keys() | running.keys()):
+            if log.is_finished(offset):
+                continue
             item = f",{offset - last}{running.get(offset, _STILL)}{self.deaths(offset)}"
             if len(text) + len(item) > CUSTODY_LIMIT:
                 break

@@ -165,9 +165,9 @@ class OffsetTracker:
         self._finished += 1
         self._high = max(self._high, offset)
 
-    def is_pending(self, offset: int) -> bool:
-        """Whether an offset is unfinished."""
-        return offset in self._pending
+    def is_finished(self, offset: int) -> bool:
+        """Whether an offset at or above the watermark is finished. What is not known yet is not."""
+        return offset < self._end and offset not in self._pending
 
     @property
     def end(self) -> int:

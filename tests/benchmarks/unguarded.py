@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.core.custody import Custody, Pending
+from streams.core.custody import Custody, Finished
 from streams.core.partition import Partition
 from tests.benchmarks.names import NO_CUSTODY
 
@@ -15,8 +15,8 @@ def without_custody() -> None:
     def nothing(self: object) -> None:
         """There is nobody to tell."""
 
-    def silent(self: Custody, watermark: int, pending: Pending) -> str:
-        del watermark, pending
+    def silent(self: Custody, watermark: int, log: Finished) -> str:
+        del watermark, log
         return ""
 
     Partition.hold = Partition.let_go = nothing  # type: ignore[method-assign]

@@ -59,7 +59,7 @@ def no_finish_rule() -> None:
                 partition.offsets.finish(entry.position)
 
     def once(self: OffsetTracker, offset: int) -> None:
-        if self.is_pending(offset):
+        if not self.is_finished(offset):
             finish(self, offset)
 
     Retries.write, OffsetTracker.finish = early, once  # type: ignore[method-assign]

@@ -42,6 +42,16 @@ def test_after_a_death_all_that_may_have_run_is_unsure_and_nothing_beyond() -> N
     assert after.custody.way(0) is Way.FREELY, "once sure, sure"
 
 
+def test_a_death_is_remembered_of_a_job_that_was_not_read_yet() -> None:
+    """The first commit of an owner comes before it reads, and it may die before the second."""
+    offsets = died(opened(tracker(2)), alone=False)
+    offsets.custody.hold()
+    assert opened(offsets).custody.deaths(1) == 1
+    offsets.read_all([0, 1])
+    offsets.finish(1)
+    assert opened(offsets).custody.deaths(1) == 0, "and of one that is finished no longer"
+
+
 def test_only_jobs_named_as_running_answer_for_a_death() -> None:
     first = opened(tracker(4))
     first.read_all(list(range(4)))
@@ -165,16 +175,16 @@ def test_what_cannot_be_read_says_nothing(text: str) -> None:
 
 @given(st.sets(st.integers(0, 10**15), max_size=COMPANY), st.integers(0, 100))
 def test_what_is_written_is_read(running: set[int], watermark: int) -> None:
-    class All:
-        def is_pending(self, offset: int) -> bool:
-            return True
+    class Nothing:
+        def is_finished(self, offset: int) -> bool:
+            return False
 
     custody = Custody()
     custody.hold()
     offsets = {watermark + offset for offset in running}
     for offset in offsets:
         custody.start(offset)
-    text = custody.text(watermark, All())
+    text = custody.text(watermark, Nothing())
     assert len(text) <= CUSTODY_LIMIT
     again = Custody(text, from_offset=watermark)
     named = {offset for offset in offsets if again.way(offset) is Way.ALONE}
