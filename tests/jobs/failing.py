@@ -33,7 +33,7 @@ async def loose_step(job: Step, ctx: JobContext) -> None:
 
 async def _step(job: Step, ctx: JobContext) -> None:
     fails = int(ctx.headers.get("fails") or b"0")
-    with noted(ctx.id, ctx.key, job.seq):
+    with noted(ctx.id, ctx.key, job.seq, ctx.attempt):
         await asyncio.sleep(job.seconds)
         if fails < 0:
             raise PermanentError("it never will")
