@@ -31,9 +31,9 @@ _ANY_PARTITION = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 class Client:
     """A producer, the thread that polls it, and the records on their way through it.
 
-    Owned by the event loop on which it is made: no method may be called from another thread, and none blocks but
-    `close`. Once an idempotent producer has met a fatal error it never sends again; then `failed` is set, every record
-    on its way is answered within some seconds, and the caller makes another client.
+    Owned by the event loop on which it is made: no method may be called from another thread, and none blocks. Once
+    an idempotent producer has met a fatal error it never sends again; then `failed` is set, every record on its way is
+    answered within some seconds, and the caller makes another client.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
