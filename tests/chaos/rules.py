@@ -37,7 +37,7 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
         if job.plan.dies and as_planned:
             yield f"{_name(job)} is done, and was to fail for good; {_told(runs)}"
     elif letters.errors[0] == KILLED and not job.plan.kills:
-        if not _taken_for_a_killer(account, runs):
+        if not _taken_for_a_killer(account, job, runs):
             yield f"{_name(job)} was taken for a job that kills its workers; {_told(runs)}"
     elif done:
         yield f"{_name(job)} is done and a dead letter ({letters.errors[0]}); {_told(runs)}"
@@ -47,11 +47,14 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
         yield f"{_name(job)} is a dead letter {len(letters.errors)} times; {_told(runs)}"
 
 
-def _taken_for_a_killer(account: Account, runs: Sequence[Run]) -> bool:
+def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -> bool:
     """Whether two runs of a job were cut off, or could not be committed: then nobody can tell it from one that kills.
 
-    Somebody else's death has put it under suspicion before.
+    Somebody else's death has put it under suspicion before. A job of the pool is named before a process has it, so it
+    may have had no run at either death.
     """
+    if job.plan.in_pool:
+        return len(account.deaths) + len(account.freezes) + len(account.outages) >= 2
     return sum(_disturbed(account, run) for run in runs) >= 2
 
 
