@@ -130,6 +130,10 @@ class Sender:
             self._next_client = monotonic() + self._retry_after
         return client
 
+    def open(self) -> None:
+        """Have a client at hand: it needs half a second before it sends its first record."""
+        self._open()
+
     async def close(self) -> None:
         """Stop; records whose `send` has not returned may or may not reach the broker."""
         if self._client is not None:
