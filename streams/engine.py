@@ -68,7 +68,7 @@ class Engine:
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""
-        self._sender.open()
+        self._sender.warm_up()
         for executor in self._executors.values():
             executor.on_failure = on_failure
         self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]

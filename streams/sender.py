@@ -130,7 +130,7 @@ class Sender:
             self._next_client = monotonic() + self._retry_after
         return client
 
-    def open(self) -> None:
+    def warm_up(self) -> None:
         """Have a client at hand: it needs half a second before it sends its first record."""
         self._open()
 
