@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pytest
 
 from streams import solitude
+from streams.holds import Hold
+from streams.intake import Committed
+from streams.work import WorkLane
 from tests.unit.streams.gate import Gate, after_a_death, commit, commit_soon, noted
 from tests.unit.streams.rig import P0, P1, record, records, turns, until
 
@@ -78,26 +81,54 @@ async def test_it_does_not_wait_for_those_that_run_for_long(windows: Windows) ->
         it.take([record(0)])
         await asyncio.sleep(0.1)
         assert gate.started == ["free"]
-        await until(lambda: gate.started == ["free", "0"])
+        await until(lambda: gate.started == ["free", "0"], within=5)
         gate.go.set()
         await it.idle()
 
 
-async def test_it_waits_for_a_runner_without_holding_back_those_that_run() -> None:
-    gate = Gate()
-    async with after_a_death(gate, "~1,0!0", concurrency=2) as it:
-        it.open(P0, P1, generation=2)
-        it.take([record(200, event="long"), record(201, event="short")], P1)
-        await until(lambda: len(gate.started) == 2)
-        it.take([record(202, event="later")], P1)
-        it.take([record(0)])
-        gate.free.add("short")
+class Busy:
+    """A queue's executor that is told whether a runner is free."""
+
+    def __init__(self) -> None:
+        self.active = 1
+        self.roomy = False
+        self.holds: set[Hold] = set()
+        self.alone: list[WorkLane] = []
+
+    def submit(self, lanes: Iterable[WorkLane]) -> None:
+        raise AssertionError("nothing of it runs in company")
+
+    def submit_alone(self, lane: WorkLane) -> None:
+        self.alone.append(lane)
+
+    def hold(self, reason: Hold) -> None:
+        self.holds.add(reason)
+
+    def release(self, reason: Hold) -> None:
+        self.holds.discard(reason)
+
+
+async def test_until_a_runner_is_free_for_it_only_its_own_queue_waits() -> None:
+    """All others would stand still for as long as the longest job of its queue runs."""
+    gate, busy = Gate(), Busy()
+    gate.go.set()
+    async with after_a_death(gate) as it:
+        it.trials.join(busy)
+        partition = it.intake.prepare(P1, Committed(0, "~1,0!0", 0, 1), Committed(None, "", 0, 0))
+        partition.start(1)
+        (lane,) = partition.admit([record(0)])
+        it.intake.add({P1: partition})
+        assert it.trials.sets_aside(lane, busy)
+        it.take(records(100, 3))
         await until(lambda: len(gate.started) == 3)
-        await asyncio.sleep(0.05)
-        gate.free.add("long")
-        gate.go.set()
-        await it.idle()
-        assert len(gate.started) == 4
+        assert busy.holds == {Hold.TRIAL}
+        assert noted(it, P1) == "~1,0.1"
+        busy.active, busy.roomy = 0, True
+        await until(lambda: busy.alone)
+        it.take(records(103, 3))
+        await turns()
+        assert len(gate.started) == 3
+        assert noted(it, P1) == "~1,0*1"
 
 
 @pytest.mark.parametrize("how", ["it is done", "it has run for a while"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from streams.core.backoff import Fixed
 from streams.core.custody import COMPANY
 from streams.core.retry import RetryPolicy
 from streams.intake import Committed
+from streams.trial import Trial
 from tests.unit.streams.gate import Gate, after_a_death, commit, commit_soon, noted
 from tests.unit.streams.rig import P0, P1, Rig, record, records, rig, turns, until
 
@@ -180,6 +182,33 @@ async def test_a_stop_is_not_held_up_by_those_that_wait() -> None:
         gate.go.set()
         assert await quiet
         assert gate.started == started
+
+
+async def test_nobody_is_named_while_nothing_may_start() -> None:
+    gate = Gate()
+    async with after_a_death(gate, "~1") as it:
+        it.take(records(0, 60))
+        await until(lambda: len(gate.started) == COMPANY)
+        it.intake.suspend()
+        gate.free.update(gate.started[:5])
+        await until(lambda: len(gate.running) == COMPANY - 5)
+        assert noted(it).count("!") == COMPANY - 5
+        gate.go.set()
+
+
+@pytest.mark.parametrize("metadata", ["~1", "~1,0!0,1!0"])
+async def test_nothing_is_kept_of_a_lost_partition(metadata: str) -> None:
+    gate = Gate()
+    async with after_a_death(gate, metadata, commits=False) as it:
+        it.take(records(0, 60))
+        await until(it.intake.due)
+        commit(it)
+        it.intake.suspend()
+        it.open(P1, generation=2)
+        gate.go.set()
+        await until(lambda: not it.executor.active)
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Trial)]
 
 
 async def test_what_still_runs_when_its_partition_is_let_go_is_not_named() -> None:
