@@ -37,7 +37,7 @@ latency_jobs = Queue("latency", partitions=4, pool=_POOL, retry=_RETRY)
 failing_jobs = Queue("failing", partitions=4, pool=_POOL, retry=_RETRY)
 waiting_jobs = Queue(
     "waiting",
-    partitions=12,
+    partitions=24,
     pool=_POOL,
     retry=RetryPolicy(max_attempts=2, backoff=Fixed(float(os.environ.get(WAIT, "1"))), jitter="none"),
 )
