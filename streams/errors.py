@@ -64,7 +64,7 @@ class JobExpired(JobError):
 
 
 class KilledItsWorkers(JobError):
-    """The job's worker died each time that it ran: a dead letter without another try."""
+    """The job's worker died each time that it ran, and once while it ran alone: a dead letter without another try."""
 
 
 class JobTimeout(JobError):

@@ -166,7 +166,7 @@ class Executor:
         return self._tell_hungry
 
     def hold(self, reason: Hold) -> None:
-        """Start no more jobs until the `release` of every hold; those that run go on."""
+        """Start no more jobs until the `release` of every hold, but for `submit_alone`; those that run go on."""
         self._holds.add(reason)
         self._see_holds()
 

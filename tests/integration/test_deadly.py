@@ -55,13 +55,38 @@ def test_several_of_them_among_innocent_jobs(fleet: Fleet, kafka: str, namespace
     assert all(starts[culprit] <= 3 for culprit in culprits), starts
 
 
-def _run_until_done(workers: Workers, jobs: set[str], kafka: str, dead: str, letters: int = 1) -> int:
-    """Start a worker again whenever it has died, as its supervisor would; how often that was."""
+def test_two_workers_of_which_one_dies_each_time(
+    fleet: Fleet, kafka: str, namespace: str, show: Callable[[str], None]
+) -> None:
+    """The partitions move with every death, and again when the worker is back."""
+    workers = fleet("tests.jobs.deadly")
+    workers.start(2)
+    with Steps(kafka, namespace) as steps:
+        for number in range(400):
+            steps.publish(f"key-{number % 60}", 0.01, queue="deadly")
+            if number == 200:
+                culprit = steps.publish("key-7", 0.01, queue="deadly", ends="exit")
+    innocent = steps.ids - {culprit}
+    deaths = _run_until_done(workers, innocent, kafka, f"{namespace}.deadly.dead", alive=2)
+    workers.stop()
+    (letter,) = read_all(kafka, f"{namespace}.deadly.dead")
+    assert letter.header("ce_id") == culprit
+    assert letter.header("job-error-type") == KILLED
+    starts = Counter(run.job for run in workers.ledger.runs())
+    show(f"{deaths} deaths, innocent jobs ran {max(starts[job] for job in innocent)} times at the most")
+    assert starts[culprit] <= 3
+    assert deaths == starts[culprit]
+
+
+def _run_until_done(
+    workers: Workers, jobs: set[str], kafka: str, dead: str, *, letters: int = 1, alive: int = 1
+) -> int:
+    """Start a worker again whenever one has died, as its supervisor would; how often that was."""
     deaths = 0
 
     def over() -> bool:
         nonlocal deaths
-        if not workers.running:
+        if len(workers.running) < alive:
             deaths += 1
             workers.launch()
         return jobs <= workers.ledger.done and count(kafka, dead) >= letters
