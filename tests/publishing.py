@@ -23,12 +23,20 @@ class Steps:
         self.ids: set[str] = set()
 
     def publish(
-        self, key: str | None, seconds: float, *, queue: str | None = None, fails: int = 0, ends: str = ""
+        self,
+        key: str | None,
+        seconds: float,
+        *,
+        queue: str | None = None,
+        fails: int = 0,
+        ends: str = "",
+        says: str = "",
     ) -> str:
-        """Publish the next step of a key, which is to fail so often, or to end its worker so; returns its id."""
+        """Publish the next step of a key; returns its id. It is to fail so often, to end its process so, or to say so
+        what follows."""
         seq = self._next[key or ""]
         self._next[key or ""] += 1
-        headers = {name: str(value) for name, value in (("fails", fails), ("ends", ends)) if value}
+        headers = {name: str(value) for name, value in (("fails", fails), ("ends", ends), ("says", says)) if value}
         job = self._producer.publish(Step(seq=seq, seconds=seconds), key=key, queue=queue, headers=headers).id
         self.ids.add(job)
         return job

@@ -186,3 +186,7 @@ def check_a_stop(workers: Workers, namespace: str) -> None:
     assert worker.wait(within=12) == 0
     assert not repeats(workers.ledger.runs())
     assert covered(workers, but=partition_of(workers, endless)), "what had finished is committed by a stop"
+    (cut,) = [run for run in workers.ledger.runs() if run.job == endless]
+    assert cut.end is not None, "its handler was cancelled"
+    assert not cut.done
+    assert not cut.failed
