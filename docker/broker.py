@@ -99,6 +99,8 @@ class Kafka:
             *heap,
             "-XX:+UseG1GC",
             "-XX:MaxGCPauseMillis=20",
+            # A broker without memory answers nobody, and would go on so.
+            "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={CONFIG / 'log4j2.yaml'}",
             "-cp",

@@ -32,6 +32,7 @@ PARENT = "job-parent"
 ORIGIN = "job-origin"
 PARKED = "job-parked"
 POSITION = "job-position"
+OWNER = "job-owner"
 REDRIVES = "job-redrives"
 ERROR_TYPE = "job-error-type"
 ERROR_MESSAGE = "job-error-message"
@@ -78,6 +79,7 @@ class RetryState(NamedTuple):
     position: int  # its offset in the queue's log; below 0 if that log is gone, or it is not known
     attempt: int  # attempts already made
     due_ms: int  # epoch milliseconds before which it must not run; 0 if it was diverted untried
+    owner: int | None = None  # generation of the group in which the record's writer got the partition
 
 
 class Metadata(NamedTuple):
@@ -279,6 +281,8 @@ def with_retry(
     if not _readable_origin(found):
         kept.append((ORIGIN, str(origin).encode()))
     kept.append((POSITION, b"%d" % state.position))
+    if state.owner is not None:
+        kept.append((OWNER, b"%d" % state.owner))
     kept.append((ATTEMPT, b"%d" % state.attempt))
     kept.append((NOT_BEFORE, b"%d" % state.due_ms) if state.due_ms else (PARKED, b"1"))
     if failure is None:
@@ -312,6 +316,7 @@ def retry_state(headers: Headers | None, offset: int) -> RetryState:
         int(position) if known else offset - _BELOW_ALL,
         (0 if untried else 1) if attempt is None else attempt,
         0 if untried else max(1, due_ms or 0),
+        _count_or(found, OWNER, 9),
     )
 
 
@@ -343,8 +348,8 @@ def rfc3339(epoch_ms: int) -> bytes:
 _CUT = "…".encode()
 _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _FAILURE = frozenset({ERROR_TYPE, ERROR_MESSAGE, ERROR_STACK, LAST_FAILED_AT})
-_FAILURE_AND_RETRY = _FAILURE | {ATTEMPT, NOT_BEFORE, PARKED, POSITION}
-_RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, ERROR_STACK})
+_FAILURE_AND_RETRY = _FAILURE | {ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER}
+_RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER, ERROR_STACK})
 _RETRY_AND_FAILURE = _RETRY | _FAILURE
 #: Digits of a position and its sign: the longest is far from what _BELOW_ALL makes of an offset.
 _POSITION_DIGITS = 18

@@ -40,6 +40,9 @@ logger = logging.getLogger("streams.application")
 _LAST_SECONDS = 15.0
 
 
+_FOR_EVER = 1e9
+
+
 class _Boot(BootStrategy):
     """Starts no producer of Faust's, since outcomes need one that waits for the broker's word, and no web server unless
     a port is set, whatever the command line's default says."""
@@ -86,8 +89,9 @@ class JobsApp(faust.App):
             topic_disable_leader=True,
             table_standby_replicas=1,
             stream_wait_empty=True,
-            # What Faust waits for the positions to be found after a rebalance; a broker may be away for a while.
-            broker_request_timeout=300.0,
+            # What Faust waits for partitions to be opened after a rebalance. When that is over it gives the opening up
+            # for good and says nothing, so it must not be over: a broker may be away for however long.
+            broker_request_timeout=_FOR_EVER,
             broker_session_timeout=settings.session_timeout,
             web_enabled=settings.web_port is not None,
             web_host=settings.web_host,

@@ -11,7 +11,14 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import aiokafka
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.transport.drivers import aiokafka as driver
@@ -113,15 +120,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> None:
         """Commit watermarks and maps in one request, unless the group has moved on; raises CommitFailedError then."""
         consumer = self._ensure_consumer()
-        if consumer._coordinator.generation != generation:
-            raise CommitFailedError("the group has rebalanced since")
+        coordinator = consumer._coordinator
         offsets = {
             KafkaPartition(*tp): OffsetAndMetadata(commit.watermark, commit.metadata if with_map else "")
             for tp, _, commit, _ in due
         }
-        # The consumer's own commit() takes assigned partitions only, and those of retry topics never are.
-        assignment = consumer._subscription.subscription.assignment
-        await consumer._coordinator.commit_offsets(assignment, offsets)
+
+        async def request() -> None:
+            # Nothing is awaited from here until the request is made, so that it is of this generation. aiokafka's own
+            # way of trying again would take the next generation for it, and overwrite what a new owner has committed.
+            if coordinator.generation != generation:
+                raise CommitFailedError("the group has rebalanced since")
+            # The consumer's own commit() takes assigned partitions only, and those of retry topics never are.
+            await coordinator._do_commit_offsets(consumer._subscription.subscription.assignment, offsets)
+
+        while True:
+            await coordinator.ensure_coordinator_known()
+            try:
+                async with coordinator._commit_lock:
+                    return await asyncio.shield(asyncio.ensure_future(request()))
+            except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as error:
+                raise CommitFailedError("the group has moved on") from error
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(coordinator._retry_backoff_ms / 1000)
 
     async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Held]:
         """What the group has committed for these partitions, of whatever topics."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from time import monotonic, time
 
 from schemas.codec import Codec
-from schemas.errors import RegistryUnavailable, UnknownSchema
-from streams.executor import Executor, Hold
+from streams.awaiting_schema import await_schema
+from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
@@ -25,9 +25,6 @@ from streams.turn import Turn
 from streams.work import Record
 
 logger = logging.getLogger("streams.engine")
-
-#: Seconds before the schema registry is asked again.
-_RETRY_AFTER = 1.0
 
 #: How late a retry may start on an idle machine. Seconds.
 _TICK = 0.025
@@ -51,10 +48,9 @@ class Engine:
         self.trials = Trials()
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
-        self.intake = Intake(self._executors, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
-        self.intake.on_committed = self.trials.committed
-        self.trials.hold = lambda: self._each(lambda executor: executor.hold(Hold.TRIAL))
-        self.trials.release = lambda: self._each(lambda executor: executor.release(Hold.TRIAL))
+        self.intake = Intake(
+            self._executors, self.trials, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
+        )
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -70,12 +66,9 @@ class Engine:
             lease=self.lease,
         )
 
-    def _each(self, do: Callable[[Executor], None]) -> None:
-        for executor in self._executors.values():
-            do(executor)
-
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""
+        self._sender.warm_up()
         for executor in self._executors.values():
             executor.on_failure = on_failure
         self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
@@ -109,25 +102,10 @@ class Engine:
         return {number for number in ids if number is not None}
 
     async def _take_with(self, schema_ids: Iterable[int], batch: Batch) -> None:
+        who = "intake of {}-{}".format(*batch.tp)
         for schema_id in schema_ids:
-            await self._load_schema(schema_id, batch)
+            await await_schema(self.codec, schema_id, who, wanted=lambda: batch.epoch == self.intake.epoch)
         self.intake.take(batch)
-
-    async def _load_schema(self, schema_id: int, batch: Batch) -> None:
-        """Wait for a writer's schema: a registry that is down must not turn good jobs into dead letters."""
-        while batch.epoch == self.intake.epoch:
-            try:
-                await self.codec.load_schema(schema_id)
-            except UnknownSchema:
-                return  # Decoding says so again, in the dead letter.
-            except RegistryUnavailable as error:
-                logger.error(
-                    "intake of %s-%d waits for the schema registry (schema %d): %s; asking again in %g s",
-                    *batch.tp, schema_id, error, _RETRY_AFTER,
-                )  # fmt: skip
-                await asyncio.sleep(_RETRY_AFTER)
-            else:
-                return
 
     async def cancel_running(self) -> None:
         """Cancel the jobs that still run."""

@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
+from math import ceil
 from random import random
 from time import monotonic, time
+from typing import Any
 
 from schemas.headers import CE_ID
 from streams.context import JobContext
@@ -23,12 +25,14 @@ from streams.core.retry import Again
 from streams.errors import JobTimeout
 from streams.failing import judge
 from streams.handling import Call, Handling
+from streams.holds import Hold
 from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import RemoteFailure
 from streams.reporting import RetryReports, report
 from streams.retrying import Retries
-from streams.trials import Trial, Trials
+from streams.trial import Trial
+from streams.trials import Trials
 from streams.turn import Turn
 from streams.work import WorkLane, WorkPartition, place_of
 
@@ -47,19 +51,14 @@ _WATCH_INTERVAL = 0.05
 #: Ready lanes that are enough for the quickest jobs.
 _ENOUGH = 256
 
+_NOTHING: deque[WorkLane] = deque()
+
 
 class Cut(Enum):
     """Why the worker cut a run short."""
 
     TIMEOUT = "timeout"
     LOST = "lost"
-
-
-class Hold(Enum):
-    """Why an executor starts no jobs."""
-
-    REBALANCE = "rebalance"
-    TRIAL = "a job that may kill the worker runs alone"
 
 
 class Runner:
@@ -109,10 +108,12 @@ class Executor:
         self.queue = handling.queue.name
         #: Whether jobs of one key run one after another.
         self.ordered = handling.queue.order == "key"
+        self._handling = handling
         self._open = handling.open
         self._outcomes = outcomes
         self._retries = retries
         self._trials = trials
+        trials.join(self)
         self._retry_reports = RetryReports(self.queue)
         retries.on_written = self._written
         self._concurrency = concurrency
@@ -129,11 +130,14 @@ class Executor:
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
+        #: The lane whose head runs alone, on its way to a runner.
+        self._alone: deque[WorkLane] = deque()
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
         self._holds: set[Hold] = set()
-        self._held = False
+        #: What may be started: all that is ready, unless there is a hold.
+        self._startable = self._ready
         self._turn = turn
         self._lease = lease
         self._stopping = False
@@ -146,6 +150,16 @@ class Executor:
         self._ready.extend(lanes)
         self._wake()
 
+    def submit_alone(self, lane: WorkLane) -> None:
+        """Take a lane whose head runs alone: Hold.TRIAL does not hold it back."""
+        self._alone.append(lane)
+        self._wake()
+
+    @property
+    def roomy(self) -> bool:
+        """Whether a runner is free, or may be made."""
+        return self.active < self._concurrency
+
     def satiated(self) -> bool:
         """Whether there is enough to run for now; if so, `on_hungry` is called when that has changed."""
         self._tell_hungry = len(self._ready) >= self._enough
@@ -154,13 +168,23 @@ class Executor:
     def hold(self, reason: Hold) -> None:
         """Start no more jobs until the `release` of every hold; those that run go on."""
         self._holds.add(reason)
-        self._held = True
+        self._see_holds()
 
     def release(self, reason: Hold) -> None:
         """Start jobs again."""
         self._holds.discard(reason)
-        self._held = bool(self._holds)
+        if reason is Hold.TRIAL:
+            # It may have been put off before a runner took it.
+            self._ready.extend(self._alone)
+            self._alone.clear()
+        self._see_holds()
         self._wake()
+
+    def _see_holds(self) -> None:
+        if not self._holds:
+            self._startable = self._ready
+        else:
+            self._startable = self._alone if self._holds == {Hold.TRIAL} else _NOTHING
 
     def stir(self, partition: WorkPartition) -> None:
         """Take the lines of a partition whose time has come."""
@@ -193,6 +217,8 @@ class Executor:
     def forget_lost(self) -> None:
         """Cancel the runs of lost partitions, and drop what they have waiting."""
         self._ready = deque(lane for lane in self._ready if not lane.owner.lost)
+        self._alone = deque(lane for lane in self._alone if not lane.owner.lost)
+        self._see_holds()
         if self._tell_hungry and len(self._ready) < self._enough:
             self._tell_hungry = False
             self.on_hungry()
@@ -228,8 +254,8 @@ class Executor:
 
     def _wake(self) -> None:
         """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""
-        wanted = min(_WAKING, len(self._ready))
-        while self._waking < wanted and not self._held:
+        wanted = min(_WAKING, len(self._startable))
+        while self._waking < wanted:
             if self._idle:
                 self._idle.pop().set_result(None)
             elif len(self._runners) < self._concurrency:
@@ -248,8 +274,8 @@ class Executor:
         now = monotonic()
         # A handler may have swallowed the cancellation that `stop` sent it.
         while not self._stopping:
-            ready = self._ready
-            if not ready or self._held:
+            ready = self._startable
+            if not ready:
                 await self._rest()
                 now = monotonic()
                 continue
@@ -258,11 +284,11 @@ class Executor:
                 now = monotonic()
                 continue
             lane = ready.popleft()
-            if self._tell_hungry and len(ready) < self._enough:
+            if self._tell_hungry and len(self._ready) < self._enough:
                 self._tell_hungry = False
                 self.on_hungry()
             partition = lane.owner
-            if partition.lost:
+            if partition.lost or (partition.cautious and self._trials.sets_aside(lane, self)):
                 continue
             if ready and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
@@ -319,10 +345,9 @@ class Executor:
         try:
             try:
                 if partition.cautious:
-                    trial = await self._trials.enter(lane)
-                    # Waiting for that is not running.
-                    started = monotonic()
-                call, payload, ctx, timeout = self._open(lane)
+                    trial = self._trials.enter(lane)
+                parked = lane.entry is not None
+                call, payload, ctx, timeout = await self._open_parked(lane, started) if parked else self._open(lane)
                 if call.watched:
                     runner.deadline = started + timeout
                     await call.invoke(payload, ctx)
@@ -340,12 +365,24 @@ class Executor:
             return False
         finally:
             if trial is not None:
-                trial.end()
+                trial.end(cleared=not (self._stopping or partition.lost))
         if runner.cut is not None:
             runner.restore()
         if outcome is not None and (self._report_all or outcome is not SUCCEEDED):
             report(self.queue, lane.head.key, ctx.id if ctx else _name(lane), outcome, monotonic() - started)
         return outcome is not None
+
+    async def _open_parked(self, lane: WorkLane, started: float) -> tuple[Call, Any, JobContext, float]:
+        """Open the head of a line, as `_open`; the timeout counts from `started`.
+
+        Its writer's schema may be missing: what comes from the queue has waited for its own before it was taken in.
+        """
+        waited = 0.0
+        if self._handling.lacks_schema(lane):
+            await self._handling.fetch_schema(lane)
+            waited = monotonic() - started
+        call, payload, ctx, timeout = self._open(lane)
+        return call, payload, ctx, timeout + waited
 
     async def _fail(
         self, runner: Runner, lane: WorkLane, call: Call | None, error: BaseException, started: float
@@ -361,7 +398,7 @@ class Executor:
             await self._lease.renewed()
             if lane.owner.lost:
                 raise asyncio.CancelledError from error
-        decision, made = judge(call, lane, failed, now_ms=_now_ms(), luck=random())  # noqa: S311 - no secret
+        decision, made = judge(call, lane, failed, now_ms=ceil(time() * 1000), luck=random())  # noqa: S311 - no secret
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed, started)
             return None

@@ -37,5 +37,6 @@ def judge(call: Call | None, lane: WorkLane, failed: Failed, *, now_ms: int, luc
         since_ms=record.timestamp if record.timestamp > 0 else None,
         luck=luck,
         max_attempts=metadata.max_attempts,
+        expires_ms=metadata.expires_at,
     )
     return Verdict(decision, attempt if failed.snooze else attempt + 1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.codec import Codec
 from schemas.headers import Metadata, parse, quick_identity
+from streams.awaiting_schema import await_schema
 from streams.context import JobContext
 from streams.core.retry import RetryPolicy
 from streams.errors import JobExpired, NoHandler
@@ -37,6 +38,7 @@ class Handling:
     def __init__(self, queue: Queue, codec: Codec, threads: Threads, processes: Processes) -> None:
         self.queue = queue
         self._name = queue.name
+        self._codec = codec
         self._decode = codec.decode
         self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
 
@@ -61,6 +63,17 @@ class Handling:
             return call, payload, ctx, timeout
         attempt = 0 if entry is None else entry.attempt
         return call, payload, JobContext(job_id, self._name, record.key, headers, attempt), call.timeout
+
+    def lacks_schema(self, lane: WorkLane) -> bool:
+        """Whether the head of a lane cannot be opened before `fetch_schema`. No I/O."""
+        return self._codec.missing_schema_id(lane.head.value) is not None
+
+    async def fetch_schema(self, lane: WorkLane) -> None:
+        """Wait for the schema of the head of a lane, unless its partition is lost meanwhile."""
+        schema_id = self._codec.missing_schema_id(lane.head.value)
+        if schema_id is not None:
+            who = "job {}-{}-{}".format(*place_of(lane))
+            await await_schema(self._codec, schema_id, who, wanted=lambda: not lane.owner.lost)
 
     def _no_handler(self, job_type: str) -> NoHandler:
         known = ", ".join(sorted(self._calls)) or "nothing"

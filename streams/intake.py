@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from streams.core.custody import Custody
 from streams.core.offset_map import MapInvalid
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.partition import Partition
 from streams.core.room import Room
-from streams.executor import Executor, Hold
+from streams.executor import Executor
+from streams.holds import Hold
+from streams.trials import Trials
 from streams.work import Record, WorkPartition, retry_topic
 
 logger = logging.getLogger("streams.intake")
@@ -45,6 +48,11 @@ class Committed:
     start: int
     end: int
 
+    @property
+    def anew(self) -> bool:
+        """Whether the topic was made anew since."""
+        return self.offset is not None and self.offset > self.end
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -67,6 +75,13 @@ class Due(NamedTuple):
     partition: WorkPartition
 
 
+class _Left(NamedTuple):
+    """What this worker knew of a partition when it lost it: the generation in which it had got it, and its jobs."""
+
+    generation: int
+    custodies: Sequence[Custody]
+
+
 class Intake:
     """What this worker has been assigned, and how far it has come.
 
@@ -75,8 +90,9 @@ class Intake:
     to commit again.
     """
 
-    def __init__(self, executors: Mapping[str, Executor], *, limit_jobs: int, limit_bytes: int) -> None:
+    def __init__(self, executors: Mapping[str, Executor], trials: Trials, *, limit_jobs: int, limit_bytes: int) -> None:
         self._executors = executors
+        self._trials = trials
         for executor in executors.values():
             executor.on_progress = self.progressed
             executor.on_hungry = partial(self._feed, executor)
@@ -84,6 +100,7 @@ class Intake:
         self._limit_bytes = limit_bytes
         self._rooms = {topic: Room() for topic in executors}
         self._partitions: dict[TopicPartition, WorkPartition] = {}
+        self._left: dict[TopicPartition, _Left] = {}
         self._closed: dict[WorkPartition, TopicPartition] = {}
         self._waiting: dict[Executor, list[TopicPartition]] = {executor: [] for executor in executors.values()}
         #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
@@ -92,8 +109,6 @@ class Intake:
         self.on_room: Callable[[TopicPartition], None] = lambda tp: None
         #: Called with a partition that was let go since its log starts over, and where: open it again, there.
         self.on_restart: Callable[[TopicPartition, int], None] = lambda tp, position: None
-        #: Called when the broker holds a commit.
-        self.on_committed: Callable[[], None] = lambda: None
         #: Whether something has finished since `due` was last asked.
         self.commit_wanted = False
         self.on_finish: Callable[[], None] = lambda: None
@@ -106,7 +121,7 @@ class Intake:
             partition.hold()
 
     def let_go(self) -> None:
-        """Have the next commits say that nothing runs of these partitions."""
+        """Have the next commits say that these partitions are left in order."""
         for partition in self._partitions.values():
             partition.let_go()
 
@@ -115,6 +130,7 @@ class Intake:
         self.epoch += 1
         for executor in self._executors.values():
             executor.hold(Hold.REBALANCE)
+        self._trials.pause()
 
     async def quiet(self, timeout: float) -> bool:
         """Wait until no job runs and none is on its way to a retry topic, at most `timeout` seconds; whether that was
@@ -143,11 +159,13 @@ class Intake:
             self._lose(tp)
         for executor in self._executors.values():
             executor.forget_lost()
+        self._trials.forget_lost()
         return assigned - self._partitions.keys()
 
     def _lose(self, tp: TopicPartition) -> None:
         partition = self._partitions.pop(tp)
         partition.lose()
+        self._left[tp] = _Left(partition.generation, partition.custodies)
         self._closed.pop(partition, None)
         waiting = self._waiting[self._executors[tp.topic]]
         if tp in waiting:
@@ -164,8 +182,14 @@ class Intake:
             room=self._rooms[tp.topic],
             ordered=self._executors[tp.topic].ordered,
         )
-        partition.open_retries(_restore(tp.retry, retries), retries.end)
-        partition.doubt(queue.end, retries.end, self._limit_jobs)
+        tracker = _restore(tp.retry, retries)
+        last_owner = None if tracker.fence is None else tracker.fence.generation
+        partition.open_retries(tracker, retries.end, self._generation)
+        left = self._left.get(tp)
+        if left is not None and left.generation == last_owner:
+            partition.go_on(left.custodies)
+        else:
+            partition.doubt(queue.end, retries.end, self._limit_jobs)
         partition.hold()
         return partition
 
@@ -173,6 +197,8 @@ class Intake:
         """Take over partitions that are loaded and started."""
         self._partitions.update(partitions)
         self._share_limits()
+        for tp, partition in partitions.items():
+            self._executors[tp.topic].divert(partition)
 
     def _share_limits(self) -> None:
         for topic in self._executors:
@@ -186,6 +212,7 @@ class Intake:
         """Start jobs again."""
         for executor in self._executors.values():
             executor.release(Hold.REBALANCE)
+        self._trials.resume()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to fetch next, for every partition."""
@@ -199,6 +226,7 @@ class Intake:
         """Start a partition over: its log was replaced by another one."""
         self._lose(tp)
         self._executors[tp.topic].forget_lost()
+        self._trials.forget_lost()
         self._share_limits()
         self.on_restart(tp, position)
 
@@ -287,7 +315,7 @@ class Intake:
             offsets.acknowledge(commit)
             if partition in self._closed:
                 self._reopen(partition)
-        self.on_committed()
+        self._trials.committed()
 
     @property
     def assigned(self) -> int:
@@ -308,7 +336,7 @@ class Intake:
 def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
     if place.offset is None:
         return OffsetTracker(place.start)
-    if place.offset > place.end:
+    if place.anew:
         logger.error(
             "%s-%d: committed up to offset %d, but the log ends at %d: the topic was made anew. Reading it from %d.",
             *tp, place.offset, place.end, place.start,

@@ -22,8 +22,10 @@ class Lease:
     def renew(self, sent: float) -> None:
         """Note that the group has answered a heartbeat sent at `sent`. May be called from any thread."""
         self.until = sent + self._session
-        if self._waiting:
-            self._waiting[0].get_loop().call_soon_threadsafe(self._tell)
+        # The worker's loop may be telling them right now.
+        waiting = self._waiting
+        if waiting:
+            waiting[0].get_loop().call_soon_threadsafe(self._tell)
 
     async def renewed(self) -> None:
         """Wait for the next heartbeat that is answered."""

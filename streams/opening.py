@@ -9,7 +9,7 @@ from typing import Protocol
 from schemas.headers import retry_state
 from streams.core.entry import Entry
 from streams.intake import Committed, Intake, TopicPartition
-from streams.retry_log import RetryLogs, Stored
+from streams.retry_log import Overtaken, RetryLogs, Stored
 from streams.work import Record, WorkPartition
 
 
@@ -19,6 +19,10 @@ class Held:
 
     offset: int | None
     metadata: str
+
+
+class Unsettled(Exception):
+    """A log is not to be relied on just now: its leader has changed, or it was made anew. Open the partition again."""
 
 
 class Group(Protocol):
@@ -45,47 +49,52 @@ class Opening:
 
         Until the end nothing but this knows of the partitions, so whatever interrupts it leaves nothing behind.
         """
-        partitions = await self._prepare(wanted, restarts)
-        if not await self._load(partitions):
+        try:
+            partitions, anew = await self._prepare(wanted, restarts)
+            await self._load(partitions)
+        except Overtaken:
             return False
         # Asked for only now: what the retry log says of a later position is then surely of another log.
         ends = await self._group.ends(wanted)
         if self._overtaken():
             return False
         for tp, partition in partitions.items():
-            partition.start(max(ends[tp], partition.offsets.position))
+            partition.start(0 if tp in anew else max(ends[tp], partition.offsets.position))
         self._intake.add(partitions)
         return True
 
     async def _prepare(
         self, wanted: Collection[TopicPartition], restarts: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, WorkPartition]:
+    ) -> tuple[dict[TopicPartition, WorkPartition], set[TopicPartition]]:
+        """The partitions as the group left them; and those whose log is another one than it was then."""
         retries = {tp: tp.retry for tp in wanted}
         held = await self._group.places([*wanted, *retries.values()])
-        bounds = {**await self._group.bounds(wanted), **await self._logs.bounds(retries.values())}
+        logs = await self._logs.bounds(retries.values(), self._overtaken)
+        bounds = {**await self._group.bounds(wanted), **logs}
 
         def committed(tp: TopicPartition) -> Committed:
             if tp in restarts:
                 return Committed(restarts[tp], "", *bounds[tp])
             return Committed(held[tp].offset, held[tp].metadata, *bounds[tp])
 
-        return {tp: self._intake.prepare(tp, committed(tp), committed(retries[tp])) for tp in wanted}
+        anew = {tp for tp in wanted if tp in restarts or committed(tp).anew}
+        return {tp: self._intake.prepare(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
 
-    async def _load(self, partitions: Mapping[TopicPartition, WorkPartition]) -> bool:
-        """Read the retry logs; False if that was overtaken."""
+    async def _load(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
+        """Read the retry logs. Raises Overtaken, and Unsettled."""
         loading = {tp.retry: partition for tp, partition in partitions.items() if not partition.loaded}
         starts = {tp: partition.retries.position for tp, partition in loading.items() if partition.retries}
         if starts:
-            async for tp, records, read_to in self._logs.read(starts):
-                if self._overtaken():
-                    return False
+            async for tp, records, read_to in self._logs.read(starts, self._overtaken):
                 loading[tp].load(_entries(records), read_to)
-        return not self._overtaken()
+        for tp, partition in loading.items():
+            if not partition.loaded:
+                raise Unsettled(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
 
 
-def _entries(records: Sequence[Stored]) -> list[Entry[Record]]:
-    entries: list[Entry[Record]] = []
+def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], int | None]]:
+    entries: list[tuple[Entry[Record], int | None]] = []
     for record in records:
-        state = retry_state(record.headers, record.offset)
-        entries.append(Entry(record, state.position, attempt=state.attempt, due_ms=state.due_ms, offset=record.offset))
+        position, attempt, due_ms, owner = retry_state(record.headers, record.offset)
+        entries.append((Entry(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset), owner))
     return entries

@@ -12,7 +12,8 @@ from schemas.errors import RegistryUnavailable
 from schemas.headers import with_failure
 from streams.context import FollowUp, JobContext
 from streams.core.outcome import Failed
-from streams.sender import Outgoing, Sender
+from streams.outgoing import Outgoing
+from streams.sender import Sender
 from streams.settings import Settings
 from streams.showing import shown_id
 from streams.work import WorkLane, place_of

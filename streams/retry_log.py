@@ -31,6 +31,15 @@ _REQUEST_TIMEOUT = 10.0
 _RETRY_AFTER = 1.0
 
 
+class Overtaken(Exception):
+    """A rebalance has made it pointless to read on."""
+
+
+def _go_on_unless(overtaken: Callable[[], bool]) -> None:
+    if overtaken():
+        raise Overtaken
+
+
 class Bounds(NamedTuple):
     """The first offset of a log and the one after its last."""
 
@@ -66,10 +75,13 @@ class RetryLogs:
         self._cluster = cluster
         self._repair = repair
 
-    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
-        """Where these logs start and end; waits for a broker that is away."""
+    async def bounds(
+        self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
+    ) -> dict[TopicPartition, Bounds]:
+        """Where these logs start and end; waits for a broker that is away. Raises Overtaken."""
         wanted = list(partitions)
         while wanted:
+            _go_on_unless(overtaken)
             try:
                 return await asyncio.to_thread(self._bounds, wanted)
             except KafkaException as error:
@@ -105,16 +117,18 @@ class RetryLogs:
             for tp, future in ends.items()
         }
 
-    async def read(self, starts: Mapping[TopicPartition, int]) -> AsyncIterator[Piece]:
+    async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
         """All records from these offsets on; each partition's last piece is the one that says where its end was.
 
-        Waits for a broker that is away.
+        Waits for a broker that is away. Raises Overtaken.
         """
         unread = set(starts)
         async with self._consumer() as consumer:
             consumer.assign([KafkaPartition(*tp, offset) for tp, offset in starts.items()])
             while unread:
-                for piece in await asyncio.to_thread(_take, consumer):
+                taken = await asyncio.to_thread(_take, consumer)
+                _go_on_unless(overtaken)
+                for piece in taken:
                     if piece.read_to is not None:
                         unread.discard(piece.tp)
                     yield piece

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from schemas.headers import RetryState, with_retry
 from streams.core.entry import Entry
 from streams.core.outcome import Failed
-from streams.sender import Outgoing, Sender
+from streams.outgoing import Outgoing
+from streams.sender import Sender
 from streams.work import Record, WorkPartition, place, retry_topic
 
 
@@ -39,7 +40,7 @@ class Retries:
             failure = None
 
     async def _write(self, partition: WorkPartition, entry: Entry[Record], record: Outgoing) -> None:
-        offset = await self._sender.send(record)
+        offset = await self._sender.append(record)
         partition.wrote(entry, offset)
         self.on_written(partition)
 
@@ -80,7 +81,7 @@ def _outgoing(partition: WorkPartition, entry: Entry[Record], failure: tuple[str
     headers = with_retry(
         record.headers,
         origin=place(partition, record, entry.position),
-        state=RetryState(entry.position, entry.attempt, entry.due_ms),
+        state=RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation)),
         failure=failure,
         now_ms=now_ms,
     )

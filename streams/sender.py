@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from time import monotonic
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from producers.cluster import Cluster
 from producers.options import PROMISES
+from streams.client import Client
 from streams.errors import FollowUpRefused, SetupError
+from streams.outgoing import Outgoing
+from streams.resent import ResentReports
 from streams.topics import add_partitions
 
 logger = logging.getLogger("streams.sender")
@@ -29,39 +32,29 @@ _LASTING = frozenset(
     }
 )
 
-#: Seconds that a question about a topic may take.
-_METADATA_TIMEOUT = 10.0
-
 #: Seconds before a refused record is sent again.
 _RETRY_AFTER = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A record to write; the partition is Kafka's choice by key where it is None.
-
-    timestamp  epoch milliseconds; 0: now
-    anywhere   whether any partition is better than none, where the topic lacks this one and cannot be given it
-    """
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, Any]]
-    partition: int | None = None
-    timestamp: int = 0
-    anywhere: bool = False
-
-
 class Sender:
-    """A producer whose `send` returns only when the broker has acknowledged the record.
+    """Sends records until the broker has acknowledged them: what a record stands for is not finished before.
 
-    A record that is refused is logged and sent again for as long as the caller waits: what it stands for is not
-    finished before. A topic that lacks a record's partition is given it. Opened and closed on the worker's event loop.
+    A record that is refused is logged and sent again for as long as the caller waits. A topic that lacks a record's
+    partition is given it. A client that has failed for good is replaced. Opened and closed on the worker's event loop.
+
+    What is written to one partition by calls that begin one after the other lies there in this order, as long as
+    nothing is sent again. What is sent again lies behind what was sent meanwhile:
+
+    - a record that the broker has refused, or for which the client's queue was full;
+    - one that the broker has not acknowledged within five minutes (librdkafka's message.timeout.ms), or that was on its
+      way when the client failed. The broker may have it all the same, or get it late: it may lie there twice, and the
+      first copy even behind the second.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, retry_after: float = _RETRY_AFTER) -> None:
+        """`retry_after` are the seconds before a record is sent again, and between two clients."""
         self._cluster = cluster
+        self._retry_after = retry_after
         self._config: dict[str, Any] = {
             **PROMISES,
             **cluster.client_config(),
@@ -71,117 +64,85 @@ class Sender:
             "topic.metadata.propagation.max.ms": 5_000,
             # What was small enough to be read must not be too large to be written: only the topic's limit counts.
             "message.max.bytes": 1_000_000_000,
+            # The worker bounds what it holds. What finds the client's queue full would only be tried again and again.
+            "queue.buffering.max.messages": 0,
             "error_cb": _log_client_error,
         }
-        self._producer: Producer | None = None
-        self._closing = threading.Event()
-        self._poller: threading.Thread | None = None
+        self._client: Client | None = None
+        self._next_client = 0.0
         self._growing = asyncio.Lock()
+        self._reports = ResentReports()
 
-    async def send(self, record: Outgoing, *, give_up: bool = False) -> int:
-        """Write a record; returns its offset when the broker has it.
-
-        What is written to one partition by calls that begin one after the other lies there in this order, unless the
-        broker refuses some of it.
+    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
+        """Write a record; returns when the broker has it.
 
         With `give_up`, raises FollowUpRefused for an error that time does not heal.
         """
-        while True:
-            error = await self._try(record)
-            if isinstance(error, int):
-                return error
-            if isinstance(error, KafkaError):
-                if give_up and error.code() in _LASTING:
-                    raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
-                if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
-                    # The queue's topic has grown and this one has not.
-                    record = await self._make_room(record, record.partition)
-            if isinstance(error, KafkaError) and error.fatal():
-                # An idempotent client that has lost its place sends nothing more; a new one starts over.
-                self._producer = None
-            logger.error(
-                "%s did not take a record: %s; sending it again in %g s. Its job stays unfinished until then.",
-                record.topic, error, _RETRY_AFTER,
-            )  # fmt: skip
-            await asyncio.sleep(_RETRY_AFTER)
+        await self._deliver(record, give_up=give_up)
 
-    async def _make_room(self, record: Outgoing, partition: int) -> Outgoing:
-        """Give a topic the partition that a record is for; the record, as it is to be sent now."""
+    async def append(self, record: Outgoing) -> int:
+        """Write a record whose place must be known; returns its offset when the broker has it.
+
+        One that the broker has, without saying where, is sent again: it then lies there twice.
+        """
+        while True:
+            offset = await self._deliver(record)
+            if offset is not None:
+                return offset
+            self._reports.report(record.topic, "the broker has it, and does not say at which offset")
+            await asyncio.sleep(self._retry_after)
+
+    async def _deliver(self, record: Outgoing, *, give_up: bool = False) -> int | None:
+        """Write a record; its offset, None where the broker has not told it."""
+        while True:
+            try:
+                return await self._open().write(record)
+            except KafkaException as refused:
+                error, why = _error_of(refused), str(refused)
+            if give_up and error.code() in _LASTING:
+                raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
+            if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
+                # The queue's topic has grown and this one has not.
+                record, why = await self._make_room(record, record.partition)
+            self._reports.report(record.topic, why)
+            await asyncio.sleep(self._retry_after)
+
+    async def _make_room(self, record: Outgoing, partition: int) -> tuple[Outgoing, str]:
+        """Give a topic the partition that a record is for; the record, as it is to be sent now, and why so."""
+        lacks = f"{record.topic} lacks partition {partition}"
         try:
             async with self._growing:
-                await asyncio.to_thread(self._add_partition, record.topic, partition)
+                if not await self._open().has_partition(record.topic, partition):
+                    await asyncio.to_thread(add_partitions, self._cluster, record.topic, partition + 1)
         except KafkaException as error:
-            logger.error("%s lacks partition %d, and cannot be given it: %s", record.topic, partition, error)
-            if record.anywhere and _refused(error):
-                return replace(record, partition=None)
+            if record.anywhere and _error_of(error).code() > 0:  # A broker has said no, rather than nothing.
+                record = replace(record, partition=None)
+            return record, f"{lacks}, and cannot be given it: {error}"
         except SetupError as error:
-            logger.error("%s", error)
-        return record
+            return record, f"{lacks}: {error}"
+        return record, f"{lacks}, and has been given it"
 
-    def _add_partition(self, topic: str, partition: int) -> None:
-        if not self._knows(topic, partition):
-            add_partitions(self._cluster, topic, partition + 1)
+    def _open(self) -> Client:
+        """The client that works; a failed one, whose writes fail, where the last one has failed just now."""
+        client = self._client
+        if client is None or (client.failed and monotonic() >= self._next_client):
+            client = self._client = Client(self._config)
+            self._next_client = monotonic() + self._retry_after
+        return client
 
-    def _knows(self, topic: str, partition: int) -> bool:
-        """Whether a topic has a partition; to ask also tells the producer."""
-        return partition in self._open().list_topics(topic, timeout=_METADATA_TIMEOUT).topics[topic].partitions
-
-    async def _try(self, record: Outgoing) -> int | KafkaError | BufferError:
-        loop = asyncio.get_running_loop()
-        delivered: asyncio.Future[int | KafkaError] = loop.create_future()
-
-        def settle(result: int | KafkaError) -> None:
-            if not delivered.done():
-                delivered.set_result(result)
-
-        def on_delivery(error: KafkaError | None, message: Message) -> None:
-            offset = message.offset()
-            loop.call_soon_threadsafe(settle, error or (-1 if offset is None else offset))
-
-        anywhere = -1  # librdkafka's RD_KAFKA_PARTITION_UA
-        try:
-            self._open().produce(
-                record.topic,
-                record.value,
-                record.key,
-                partition=anywhere if record.partition is None else record.partition,
-                headers=record.headers,
-                timestamp=record.timestamp,
-                on_delivery=on_delivery,
-            )
-        except BufferError as full:
-            return full
-        except KafkaException as refused:
-            error = refused.args[0]
-            return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
-        return await delivered
-
-    def _open(self) -> Producer:
-        if self._producer is None:
-            self._producer = Producer(self._config, logger=logger)
-        if self._poller is None:
-            self._poller = threading.Thread(target=self._poll, name="sender-poll", daemon=True)
-            self._poller.start()
-        return self._producer
-
-    def _poll(self) -> None:
-        while not self._closing.is_set():
-            producer = self._producer
-            if producer is None:
-                self._closing.wait(0.1)
-            else:
-                producer.poll(0.1)
+    def warm_up(self) -> None:
+        """Have a client at hand: it needs half a second before it sends its first record."""
+        self._open()
 
     async def close(self) -> None:
         """Stop; records whose `send` has not returned may or may not reach the broker."""
-        self._closing.set()
-        if self._poller is not None:
-            await asyncio.to_thread(self._poller.join)
+        if self._client is not None:
+            await self._client.close()
 
 
-def _refused(error: KafkaException) -> bool:
-    """Whether a broker has said no, rather than nothing."""
-    return isinstance(error.args[0], KafkaError) and error.args[0].code() > 0
+def _error_of(raised: KafkaException) -> KafkaError:
+    error = raised.args[0]
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
 
 
 def _log_client_error(error: KafkaError) -> None:

@@ -51,8 +51,8 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
     """Create the missing topics of these queues and check the others. Blocks.
 
     A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
-    beside it follow its number. Raises SetupError when they cannot, when a retry topic has more (what lies in its
-    surplus would never be read), or when the cluster cannot be reached.
+    beside it follow its number. Raises SetupError when they cannot, when a retry topic has more (what is in those would
+    never be read), or when the cluster cannot be reached.
     """
     cluster = Admin(settings.cluster)
     counts, admin = _partition_counts(cluster), cluster.client

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -29,9 +29,9 @@ from mode import Service
 
 from streams.consumer_thread import NO_GENERATION, ConsumerThread
 from streams.core.offset_map import METADATA_LIMIT
-from streams.intake import Batch, Intake, TopicPartition
+from streams.intake import Batch, Due, Intake, TopicPartition
 from streams.lease import Lease
-from streams.opening import Held, Opening
+from streams.opening import Held, Opening, Unsettled
 from streams.retry_log import RetryLogs
 from streams.settings import Settings
 from streams.trials import Trials
@@ -40,6 +40,14 @@ logger = logging.getLogger("streams.transport")
 
 #: Seconds that a commit may take when partitions are given up.
 _LAST_COMMIT_TIMEOUT = 10.0
+
+#: What one request to commit may hold, since a broker keeps it as one batch of at most a megabyte, and what it keeps of
+#: an offset beside its metadata. Bytes.
+_REQUEST_BYTES = 400_000
+_PLACE_BYTES = 200
+
+#: Of the time, at most one part in so many goes into putting commits together, however large their maps are.
+_ENCODING_SHARE = 10
 
 #: Seconds between two tries of something the broker refuses.
 _RETRY_AFTER = 1.0
@@ -80,6 +88,8 @@ class Consumer(driver.Consumer):
         self._generation = -1
         self._may_commit = False
         self._with_map = True
+        #: Seconds that it took to put the last commit together.
+        self._taking = 0.0
         self._commit_wanted = asyncio.Event()
         self.intake.on_finish = self._commit_wanted.set
         #: Set where somebody waits for the next commit.
@@ -222,8 +232,8 @@ class Consumer(driver.Consumer):
                         self._unopened -= wanted
                         self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in wanted}
                         return True
-                except (KafkaError, asyncio.TimeoutError) as error:
-                    logger.warning("cannot read the group's offsets: %r; trying again", error)
+                except (KafkaError, Unsettled, asyncio.TimeoutError) as error:
+                    logger.warning("cannot open the partitions: %r; trying again", error)
                     await self.sleep(_RETRY_AFTER)
             return False
 
@@ -285,7 +295,7 @@ class Consumer(driver.Consumer):
             self._commit_wanted.clear()
             begun = monotonic()
             if await self._commit_due():
-                await self._rest(begun + interval - monotonic())
+                await self._rest(begun + max(interval, self._taking * _ENCODING_SHARE) - monotonic())
             else:
                 await self.sleep(_RETRY_AFTER)
 
@@ -299,11 +309,15 @@ class Consumer(driver.Consumer):
     async def _commit_due(self) -> bool:
         """Commit what is due; False if it stays due."""
         async with self._committing:
+            begun = monotonic()
             due = self.intake.due() if self._may_commit else []
+            self._taking = monotonic() - begun
             if not due:
                 return True
             try:
-                await self._thread.ask(self._thread.commit_due(due, self._generation, with_map=self._with_map))
+                for request in _requests(due):
+                    await self._thread.ask(self._thread.commit_due(request, self._generation, with_map=self._with_map))
+                    self.intake.committed(request)
             except (CommitFailedError, IllegalStateError) as error:
                 logger.info("commit overtaken by a rebalance: %s", error)
             except OffsetMetadataTooLargeError:
@@ -316,7 +330,6 @@ class Consumer(driver.Consumer):
             except KafkaError as error:
                 logger.error("the broker refused a commit: %r; trying again", error)
             else:
-                self.intake.committed(due)
                 return True
             self._commit_wanted.set()
             return False
@@ -352,6 +365,19 @@ class Transport(driver.Transport):
 
 
 _NO_PARTITION = TopicPartition("", -1)
+
+
+def _requests(due: Sequence[Due]) -> Iterator[list[Due]]:
+    """What is due, in requests that a broker takes; a job's way to its retry topic is in one of them."""
+    request: list[Due] = []
+    size = 0
+    for each in due:
+        if size > _REQUEST_BYTES and each.partition is not request[-1].partition:
+            yield request
+            request, size = [], 0
+        request.append(each)
+        size += len(each.commit.metadata) + _PLACE_BYTES
+    yield request
 
 
 class _Group:

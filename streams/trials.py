@@ -1,147 +1,154 @@
-"""Starts jobs that may have killed an earlier worker: each only when a commit names it, and the worst of them alone."""
+"""Starts jobs that may have killed an earlier worker: each only when a commit names it, and the worst of them alone.
+
+A lane whose head must wait is *set aside*: it is here and in no executor, and occupies no runner. When its turn has
+come and the broker holds the commit that names it, it is submitted again, and a runner takes it like any other: unless
+there is a hold, or its partition is lost. Who was named and could not start before a rebalance or a stop is no longer
+named, and asks again.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from streams.core.custody import Way
 from streams.core.offsets import OffsetTracker
 from streams.errors import KilledItsWorkers
+from streams.solitude import Solitude
+from streams.trial import Starter, Trial
 from streams.work import WorkLane
-
-#: How long nothing else is started beside a job that runs alone, and what has run for longer is no company. What kills
-#: its worker mostly does so at once, and a job of ten minutes must not stop the worker for as long. Seconds.
-_FRESH = 2.0
-
-
-class Trial:
-    """One run of a suspected job."""
-
-    __slots__ = ("_log", "_offset", "_trials", "alone", "fresh")
-
-    def __init__(self, trials: Trials, log: OffsetTracker, offset: int, *, alone: bool) -> None:
-        self._trials = trials
-        self._log = log
-        self._offset = offset
-        self.alone = alone
-        #: Whether it has only just begun.
-        self.fresh = True
-
-    def end(self) -> None:
-        """The run is over."""
-        self._log.custody.end(self._offset)
-        self._log.touch()
-        self._trials.ended(self)
 
 
 class Trials:
-    """The suspected jobs that a worker runs, of all its queues."""
+    """The suspected jobs of a worker, of all its queues. Owned by its event loop; nothing here blocks."""
 
     def __init__(self) -> None:
-        #: Called when a job has been named that waits for the commit.
+        #: Called when the next commit is waited for.
         self.on_named: Callable[[], None] = lambda: None
-        #: Called to start no other jobs, and to go on.
-        self.hold: Callable[[], None] = lambda: None
-        self.release: Callable[[], None] = lambda: None
-        #: How many have only just begun.
-        self._fresh = 0
-        #: The one that runs alone: without another one of its kind, and while it is fresh without any other job.
-        self._alone: Trial | None = None
-        #: Jobs that wait until they may run alone.
-        self._lonely = 0
-        self._awaiting_change: list[asyncio.Future[None]] = []
-        self._awaiting_commit: list[tuple[OffsetTracker, int, asyncio.Future[None]]] = []
+        self._starters: list[Starter] = []
+        #: Who waits to run in company, by the log that names them.
+        self._waiting: dict[OffsetTracker, deque[Trial]] = {}
+        #: Who waits for the commit that names them.
+        self._named: list[Trial] = []
+        #: Whose lanes were submitted and have not been taken by a runner.
+        self._submitted: dict[WorkLane, Trial] = {}
+        self._solitude = Solitude(self._starters, self._recall, self._tell, self._submit)
 
-    async def enter(self, lane: WorkLane) -> Trial | None:
-        """Wait until the head of a lane may be started; the trial to end after its run, None if there is no suspicion.
+    def join(self, starter: Starter) -> None:
+        """Start no jobs of it while another one runs alone."""
+        self._starters.append(starter)
 
-        Raises KilledItsWorkers for a job that must not be started again.
-        """
+    # -- asked by a runner, for a lane of a cautious partition ---------------------------------------------------------
+
+    def sets_aside(self, lane: WorkLane, starter: Starter) -> bool:
+        """Whether the head of a lane must wait. Then the lane is submitted again, once."""
+        if lane in self._submitted:
+            return False
         partition = lane.owner
         partition.relax()
         log, offset = partition.log_of(lane)
         way = log.custody.way(offset)
-        if way is Way.FREELY:
-            return None
-        if way is Way.NEVER:
+        if way not in {Way.IN_COMPANY, Way.ALONE}:
+            return False
+        trial = Trial(lane, starter, self._ended)
+        if way is Way.ALONE:
+            self._solitude.add(trial)
+        else:
+            self._waiting.setdefault(log, deque()).append(trial)
+        self._go_on()
+        return True
+
+    def enter(self, lane: WorkLane) -> Trial | None:
+        """Begin a run; the trial to end after it, None if there is no suspicion.
+
+        Raises KilledItsWorkers for a job that must not be started again.
+        """
+        trial = self._submitted.pop(lane, None)
+        if trial is not None:
+            self._solitude.begin(trial)
+            return trial
+        log, offset = lane.owner.log_of(lane)
+        if log.custody.way(offset) is Way.NEVER:
             raise KilledItsWorkers(
-                "its worker died each of the last three times that it ran, and the last time it ran alone: it is not"
-                " started again"
+                "its worker died each of the last times that it ran, and the last time it ran alone: it is not started"
+                " again"
             )
-        alone = way is Way.ALONE
-        await self._turn(log, alone=alone)
-        trial = self._start(log, offset, alone=alone)
-        try:
-            await self._named(log)
-        except BaseException:
-            trial.end()
-            raise
-        return trial
+        return None
 
-    async def _turn(self, log: OffsetTracker, *, alone: bool) -> None:
-        self._lonely += alone
-        try:
-            while self._alone or self._fresh if alone else self._must_wait(log):
-                change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._awaiting_change.append(change)
-                await change
-        finally:
-            self._lonely -= alone
-            if alone:
-                self._tell_change()
-
-    def _must_wait(self, log: OffsetTracker) -> bool:
-        """Whether no job may start in company. Who is to run alone comes first, unless another one of them runs."""
-        busy = self._alone.fresh if self._alone else self._lonely > 0
-        return busy or log.custody.crowded
-
-    def _start(self, log: OffsetTracker, offset: int, *, alone: bool) -> Trial:
-        trial = Trial(self, log, offset, alone=alone)
-        self._fresh += 1
-        log.custody.start(offset)
-        if alone:
-            self._alone = trial
-            self.hold()
-        asyncio.get_running_loop().call_later(_FRESH, self._let_others, trial)
-        return trial
-
-    def _let_others(self, trial: Trial) -> None:
-        """A run is fresh no longer."""
-        if trial.fresh:
-            trial.fresh = False
-            self._fresh -= 1
-            if trial.alone:
-                self.release()
-            self._tell_change()
-
-    def ended(self, trial: Trial) -> None:
-        """A suspected job's run is over."""
-        if trial.alone:
-            self._alone = None
-        self._let_others(trial)
-        self._tell_change()
-
-    def _tell_change(self) -> None:
-        waiting, self._awaiting_change = self._awaiting_change, []
-        for change in waiting:
-            if not change.done():
-                change.set_result(None)
-
-    async def _named(self, log: OffsetTracker) -> None:
-        """Wait until the broker holds what a job's start has changed."""
-        named: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._awaiting_commit.append((log, log.touch(), named))
-        self.on_named()
-        await named
+    # -- whose turn it is ----------------------------------------------------------------------------------------------
 
     def committed(self) -> None:
         """The broker holds a commit."""
-        waiting, self._awaiting_commit = self._awaiting_commit, []
-        for log, change, named in waiting:
-            if named.done():
-                continue
-            if log.acknowledged >= change:
-                named.set_result(None)
+        if self._named:
+            self._submit_named()
+        self._go_on()
+
+    def _submit_named(self) -> None:
+        named, self._named = self._named, []
+        for trial in named:
+            if trial.told:
+                self._submit(trial)
+                trial.starter.submit([trial.lane])
             else:
-                self._awaiting_commit.append((log, change, named))
+                self._named.append(trial)
+
+    def _submit(self, trial: Trial) -> None:
+        self._submitted[trial.lane] = trial
+
+    def _ended(self, trial: Trial) -> None:
+        self._solitude.ended(trial)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._solitude.advance()
+        if self._waiting:
+            self._name_company()
+
+    def _name_company(self) -> None:
+        before = len(self._named)
+        for log, waiting in [*self._waiting.items()]:
+            while waiting and not log.custody.crowded and self._solitude.allows(waiting[0].starter):
+                trial = waiting.popleft()
+                trial.name()
+                self._named.append(trial)
+            if not waiting:
+                del self._waiting[log]
+        if len(self._named) > before:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.on_named()
+
+    # -- what comes in between -----------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Name nobody, and have the next commit name nobody who has not begun: executors start no jobs for now."""
+        self._solitude.paused = True
+        if self._submitted or self._named:
+            self._recall()
+            self._tell()
+        self._solitude.withdraw()
+
+    def resume(self) -> None:
+        """Executors start jobs again."""
+        self._solitude.paused = False
+        self._go_on()
+
+    def _recall(self) -> None:
+        """Take back the names of those that have not begun. Who was submitted is set aside again by a runner."""
+        for trial in self._submitted.values():
+            trial.unname()
+        self._submitted.clear()
+        for trial in reversed(self._named):
+            trial.unname()
+            self._waiting.setdefault(trial.log, deque()).appendleft(trial)
+        self._named.clear()
+
+    def forget_lost(self) -> None:
+        """Drop what belongs to other workers now."""
+        self._submitted = {lane: trial for lane, trial in self._submitted.items() if not trial.lost}
+        self._named = [trial for trial in self._named if not trial.lost]
+        # All jobs of a log are of one partition.
+        self._waiting = {log: waiting for log, waiting in self._waiting.items() if not waiting[0].lost}
+        self._solitude.forget_lost()
+        self._go_on()

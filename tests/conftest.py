@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 import pytest
 
 from tests.brokers import Broker, Kind, private_broker, shared_broker
+from tests.brokers.base import await_answer
+
+#: The broker that all tests share, while it runs.
+_shared: list[Broker] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """End the run when the shared broker has died: every other test would only wait for it in vain."""
+    report = yield
+    if report.failed:
+        for broker in _shared:
+            try:
+                await_answer(broker.bootstrap)
+            except TimeoutError as silent:
+                item.session.shouldstop = f"{silent}; the end of its log:\n{broker.last_words()}"
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +48,9 @@ def kafka(broker_kind: Kind | None) -> Iterator[str]:
     """The address of a broker that all tests share. Use topics of your own: see namespace."""
     with closing(shared_broker(broker_kind)) as broker:
         broker.start()
+        _shared.append(broker)
         yield broker.bootstrap
+        _shared.clear()
 
 
 @pytest.fixture

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from tests.waiting import until
 
@@ -54,6 +61,32 @@ def partitions(bootstrap: str, topic: str) -> int:
     """How many partitions a topic has; 0 if there is none."""
     found = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=10).topics.get(topic)
     return 0 if found is None else len(found.partitions)
+
+
+@contextmanager
+def refusing(bootstrap: str, topic: str) -> Iterator[None]:
+    """Until the end of the block every record is too large for a topic."""
+    _limit_records(bootstrap, topic, 1)
+    try:
+        yield
+    finally:
+        _limit_records(bootstrap, topic, 2_000_000)
+
+
+def _limit_records(bootstrap: str, topic: str, size: int) -> None:
+    """Return when the broker knows a topic's new limit. Bytes."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    name = "max.message.bytes"
+    entry = ConfigEntry(name, str(size), incremental_operation=AlterConfigOpType.SET)
+    change = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for done in admin.incremental_alter_configs([change], request_timeout=10).values():
+        done.result()
+
+    def known() -> bool:
+        (found,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)], request_timeout=10).values()
+        return bool(found.result()[name].value == str(size))
+
+    until(known, within=30, what=f"{topic} takes records of {size} bytes")
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:

@@ -15,5 +15,5 @@ said=$(java -XX:TieredStopAtLevel=1 "$logging" -cp '/opt/kafka/libs/*' kafka.doc
 esac
 
 # shellcheck disable=SC2086 # several options in one variable, as in Kafka's own scripts
-exec java ${KAFKA_HEAP_OPTS:--Xms256m -Xmx512m} -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -Djava.awt.headless=true \
+exec java ${KAFKA_HEAP_OPTS:--Xms256m -Xmx512m} -XX:+ExitOnOutOfMemoryError -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -Djava.awt.headless=true \
     "$logging" -cp '/opt/kafka/libs/*' kafka.Kafka /opt/kafka/config/server.properties

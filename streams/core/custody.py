@@ -4,16 +4,23 @@ A job that kills its process (a segfault, os._exit, memory that runs out) takes 
 of it at that moment. So it is said before. An owner notes in its commits that it holds the partition, and in its last
 one that it has let it go in order; who finds a partition *open* knows that the last owner died, and is *unsure* of
 every job that one may have been running. Of these it starts few at once, and each only when a commit names it as
-*running*.
+*running*: beside others, or alone.
 
-What is found running in the commit of a dead owner has a *death* to its account, and such jobs run one at a time. So
-the third death is that of a job that ran alone, and then it is certain enough:
+What is found running in the commit of a dead owner has a *death* to its account, and such jobs run one at a time. While
+it runs alone, nothing else does that has only just begun: a death then is its own, and *certain*. So the third death
+of a job that kills its worker at once is that of a job that ran alone:
 
     1   unknown     any job that was read and unfinished; those of the next owner are named when they start
     2   in company  a handful of them are named; each has a death now
-    3   alone       it has two, and is not started again
+    3   alone       it is certain, and the job is not started again
 
-Only jobs that were running at a death pay for it, and a job that ends in whatever way is cleared.
+Nothing is alone for ever, or a job of ten minutes would stop its worker for as long. When others start again beside it,
+a commit says so first, and a death then is one more of those in company: anybody may have caused it. With every one of
+these a job runs alone for longer (see solitude.py), so what kills later is certain later, after four or five deaths;
+and what kills later than that is never told from the jobs that run beside it, which is better than to take them for it.
+
+An owner that lets go names nothing as running, whatever still runs: what happens to it later says nothing of its jobs.
+Only jobs that were running at a death pay for it, and a job that comes to an outcome, whatever it is, is cleared.
 """
 
 from __future__ import annotations
@@ -31,16 +38,20 @@ COMPANY = 24
 #: What divides this from the map.
 MARK = "~"
 
-#: Deaths in company or alone after which a job is not started again.
-_ENOUGH = 2
+#: Stands, as a number of deaths, for one that was the job's own. Those in company are counted up to the number below.
+CERTAIN = 9
 
-_TEXT = re.compile(r"~([01])((?:,\d{1,18}[.!]\d)*)")
+#: What stands between the offset of a named job and its deaths: it does not run, runs beside others, or runs alone.
+_STILL, _BESIDE, _ALONE = ".", "!", "*"
+
+_TEXT = re.compile(r"~([01])((?:,\d{1,18}[.!*]\d)*)")
+_NAME = re.compile(r",(\d+)([.!*])(\d)")
 
 
-class Pending(Protocol):
+class Finished(Protocol):
     """What is asked of a tracker of offsets."""
 
-    def is_pending(self, offset: int) -> bool: ...
+    def is_finished(self, offset: int) -> bool: ...
 
 
 class Way(Enum):
@@ -55,18 +66,22 @@ class Way(Enum):
 class Custody:
     """Who holds a partition of a log, and the jobs that are suspected.
 
-    Invariant: every named job is unfinished, and `text` names all that run while the owner is unsure of them.
+    Invariant: every named job is unfinished, and `text` names all that run while the owner is unsure of them, unless it
+    has let go.
     """
 
-    __slots__ = ("_deaths", "_running", "open", "unsure_end")
+    __slots__ = ("_deaths", "_running", "held", "open", "unsure_end")
 
     def __init__(self, text: str = "", *, from_offset: int = 0) -> None:
-        #: Whether an owner holds it, or held it and did not let it go.
+        #: Whether the next owner will be unsure of its jobs: somebody holds it, or did and has not let it go.
         self.open = False
+        #: Whether this owner holds it.
+        self.held = False
         #: The owner is unsure of jobs at offsets below this.
         self.unsure_end = 0
         self._deaths: dict[int, int] = {}
-        self._running: set[int] = set()
+        #: What runs, and how it is named.
+        self._running: dict[int, str] = {}
         self._restore(text, from_offset)
 
     def _restore(self, text: str, offset: int) -> None:
@@ -74,20 +89,26 @@ class Custody:
         if found is None:
             return
         self.open = found[1] == "1"
-        for item in found[2].split(",")[1:]:
-            kind = "!" if "!" in item else "."
-            step, deaths = item.split(kind)
+        for step, kind, deaths in _NAME.findall(found[2]):
             offset += int(step)
-            count = int(deaths) + (kind == "!" and self.open)
+            count = _count(int(deaths), kind if self.open else _STILL)
             if count:
-                self._deaths[offset] = min(9, count)
+                self._deaths[offset] = count
 
-    def text(self, watermark: int, pending: Pending) -> str:
+    def go_on(self, before: Custody) -> None:
+        """Know what was known before: the last owner was this very worker, which is alive. So whatever a commit says
+        was running has killed nobody."""
+        self.unsure_end = before.unsure_end
+        self._deaths = dict(before._deaths)
+
+    def text(self, watermark: int, log: Finished) -> str:
         """What a commit says of it, after the map."""
-        named = {offset: self._deaths.get(offset, 0) for offset in (*self._deaths, *self._running)}
+        running = self._running if self.held else {}
         text, last = f"{MARK}{int(self.open)}", watermark
-        for offset in sorted(filter(pending.is_pending, named)):
-            item = f",{offset - last}{'!' if offset in self._running else '.'}{named[offset]}"
+        for offset in sorted(self._deaths.keys() | running.keys()):
+            if log.is_finished(offset):
+                continue
+            item = f",{offset - last}{running.get(offset, _STILL)}{self.deaths(offset)}"
             if len(text) + len(item) > CUSTODY_LIMIT:
                 break
             text += item
@@ -100,12 +121,17 @@ class Custody:
             self.unsure_end = end
         self._deaths = dict(sorted(self._deaths.items())[:COMPANY])
 
-    def let_go(self, watermark: int) -> None:
-        """Note that the owner leaves in order, and that nothing runs any more.
+    def hold(self) -> None:
+        """Note that this owner holds it, and answers for what runs."""
+        self.held = self.open = True
 
-        What it was unsure of and has not run is left to the next owner to be unsure of.
+    def let_go(self, watermark: int) -> None:
+        """Note that the owner leaves in order. What still runs has killed nobody.
+
+        What it was unsure of and has not finished is left to the next owner to be unsure of.
         """
-        self.open = not self.sure(watermark)
+        self.held = False
+        self.open = self.unsure_end > watermark
 
     def sure(self, watermark: int) -> bool:
         """Whether nothing is left to be unsure of."""
@@ -117,25 +143,38 @@ class Custody:
         self.unsure_end = 0
         return True
 
+    def deaths(self, offset: int) -> int:
+        """How many deaths a job has to its account, or CERTAIN."""
+        return self._deaths.get(offset, 0)
+
     def way(self, offset: int) -> Way:
         """How the job at an offset may be started."""
-        deaths = self._deaths.get(offset, 0)
-        if deaths >= _ENOUGH:
-            return Way.NEVER
+        deaths = self.deaths(offset)
         if deaths:
-            return Way.ALONE
+            return Way.NEVER if deaths == CERTAIN else Way.ALONE
         return Way.IN_COMPANY if offset < self.unsure_end else Way.FREELY
 
     @property
     def crowded(self) -> bool:
         """Whether no more jobs should be named for now. One always may, lest those behind it wait for ever."""
-        return bool(self._running) and len(self._deaths.keys() | self._running) >= COMPANY
+        return bool(self._running) and len(self._deaths.keys() | self._running.keys()) >= COMPANY
 
-    def start(self, offset: int) -> None:
-        """Name a job as running. It may start when a commit has said so."""
-        self._running.add(offset)
+    def start(self, offset: int, *, alone: bool = False) -> None:
+        """Name a job as running. It may start when a commit has said so, and others beside it likewise."""
+        self._running[offset] = _ALONE if alone else _BESIDE
+
+    def leave(self, offset: int) -> None:
+        """It does not run any more, or not yet, and nothing was learnt of it."""
+        self._running.pop(offset, None)
 
     def end(self, offset: int) -> None:
-        """The run is over, and whatever it came to, it killed nobody."""
-        self._running.discard(offset)
+        """The run has come to an outcome, and whatever that is, it killed nobody."""
+        self.leave(offset)
         self._deaths.pop(offset, None)
+
+
+def _count(deaths: int, kind: str) -> int:
+    """The deaths of a job that a dead owner's commit has named."""
+    if kind == _ALONE or deaths == CERTAIN:
+        return CERTAIN
+    return min(CERTAIN - 1, deaths + (kind == _BESIDE))

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from streams.core import fence as fences
 from streams.core import offset_map
 from streams.core.custody import MARK, Custody
+from streams.core.fence import Fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class OffsetTracker:
     """
 
     __slots__ = (
-        "_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "custody", "map_size", "position", "room",
+        "_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "custody", "fence", "map_size",
+        "position", "room",
     )  # fmt: skip
 
     def __init__(self, position: int, metadata: str = "") -> None:
@@ -52,8 +55,11 @@ class OffsetTracker:
         self.map_size = 0
         #: Restored offsets that are unfinished and have not been read yet: they are no load before they are.
         self._unread = 0
-        finished, mark, custody = metadata.partition(MARK)
+        rest, mark, custody = metadata.partition(MARK)
+        finished, fence, place = rest.partition(fences.MARK)
         self._restore(finished)
+        #: Which records count, where the log is a retry log.
+        self.fence = Fence.read(fence + place)
         #: Who held it, and what may have killed them.
         self.custody = Custody(mark + custody, from_offset=position)
         self.commit()
@@ -159,9 +165,9 @@ class OffsetTracker:
         self._finished += 1
         self._high = max(self._high, offset)
 
-    def is_pending(self, offset: int) -> bool:
-        """Whether an offset is unfinished."""
-        return offset in self._pending
+    def is_finished(self, offset: int) -> bool:
+        """Whether an offset at or above the watermark is finished. What is not known yet is not."""
+        return offset < self._end and offset not in self._pending
 
     @property
     def end(self) -> int:
@@ -185,7 +191,8 @@ class OffsetTracker:
         budget = (offset_map.MAP_LIMIT - len(metadata)) * 3 // 4 * 8 // offset_map.COST_BITS
         self.room = budget - len(self._pending) - _SLACK
         watermark = self.watermark
-        return Commit(watermark, metadata + self.custody.text(watermark, self), self._finished)
+        fence = "" if self.fence is None else self.fence.text
+        return Commit(watermark, metadata + fence + self.custody.text(watermark, self), self._finished)
 
     def acknowledge(self, commit: Commit) -> None:
         """Note that the broker holds this commit."""

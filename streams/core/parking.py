@@ -92,13 +92,14 @@ def _position(entry: Entry[R]) -> int:
 class Parking(Generic[R, W]):
     """All lines of one partition, and when their heads may run."""
 
-    __slots__ = ("_due", "_ordered", "_owner", "_unread", "lines")
+    __slots__ = ("_due", "_longest", "_ordered", "_owner", "_unread", "lines")
 
     def __init__(self, owner: W, *, ordered: bool) -> None:
         self._owner = owner
         self._ordered = ordered
         #: By key; by position, where every job is a line of its own.
         self.lines: dict[bytes | int, Line[R, W]] = {}
+        self._longest: Line[R, W] | None = None
         #: Heads that wait for their time, and those that wait until the queue was read past their position. Both may
         #: hold an item twice, or one whose line has another head by now; these are passed over when their turn comes.
         self._due: list[tuple[int, int, Line[R, W]]] = []
@@ -115,11 +116,24 @@ class Parking(Generic[R, W]):
         self.lines[_name(line)] = line
         return line
 
+    def insert(self, line: Line[R, W], entry: Entry[R]) -> None:
+        """Add an entry to a line."""
+        line.insert(entry)
+        if self._longest is None or len(line) > len(self._longest):
+            self._longest = line
+
+    @property
+    def longest(self) -> int:
+        """How many entries the longest line has, or less where it has become shorter than another since."""
+        return 0 if self._longest is None else len(self._longest)
+
     def leave(self, line: Line[R, W]) -> bool:
         """Take the head off a line whose turn it was; False if that was the last, and the line is gone."""
         if line.take():
             return True
         del self.lines[_name(line)]
+        if line is self._longest:
+            self._longest = max(self.lines.values(), key=len, default=None)
         return False
 
     def wait(self, line: Line[R, W], read_to: int) -> None:

@@ -10,6 +10,7 @@ log and still unfinished where it was; or *parked*, unfinished in the retry log.
     loaded    nothing of the queue is admitted before the retry log was read
     turn      a line's head runs when it is acknowledged, due, and the queue was read past its position
     lost      a partition that is lost does nothing any more
+    fence     what an owner writes to the retry log after the next one has taken over counts for nobody
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from streams.core.custody import Custody
 from streams.core.entry import NOT_WRITTEN, Entry
+from streams.core.fence import Fence
 from streams.core.lanes import Lane, Lanes, LooseLanes
 from streams.core.loading import Loading
-from streams.core.offset_map import MAP_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line, Parking
 from streams.core.room import Room
 from streams.core.sizes import HEADER_SIZE, LargeHeaders, Record, size_of, small_size
+
+#: Offsets of the retry log's map that are to be free again before a partition that was full for lack of them reads on.
+_MARGIN = 512
 
 R = TypeVar("R", bound=Record)
 
@@ -48,6 +53,7 @@ class Partition(Generic[R]):
         "_loading",
         "_parking",
         "cautious",
+        "generation",
         "limit_bytes",
         "limit_jobs",
         "lost",
@@ -76,6 +82,8 @@ class Partition(Generic[R]):
         self.offsets = offsets
         #: Offsets of the retry partition; None until `open_retries`, and nothing can be postponed before.
         self.retries: OffsetTracker | None = None
+        #: Of the group, in which this owner has got it.
+        self.generation = 0
         #: Whether any of its jobs may have killed their worker: see custody.py.
         self.cautious = False
         self.limit_jobs = limit_jobs
@@ -98,19 +106,27 @@ class Partition(Generic[R]):
 
     # -- the retry log on assignment ----------------------------------------------------------------------------------
 
-    def open_retries(self, retries: OffsetTracker, end: int) -> None:
-        """Give it the retry partition, whose log ends at `end`; then `load` from its position on, and `start`."""
+    def open_retries(self, retries: OffsetTracker, end: int, generation: int = 0) -> None:
+        """Give it the retry partition, whose log ends at `end`; then `load` from its position on, and `start`.
+
+        generation  of the group, in which this owner has got the partition; `end` must have been asked for since
+        """
         self.retries = retries
-        self._loading = Loading(end)
+        self.generation = generation
+        fence = Fence(end, generation)
+        fences = [fence] if retries.fence is None or retries.fence.offset > end else [retries.fence, fence]
+        self._loading = Loading(end, fences)
+        retries.fence = fence
 
     @property
     def loaded(self) -> bool:
         """Whether the retry log was read up to the end that was known at assignment, or there is none."""
         return self._loading is None or self._retries.position >= self._loading.end
 
-    def load(self, entries: Sequence[Entry[R]], read_to: int | None = None) -> None:
+    def load(self, entries: Sequence[tuple[Entry[R], int | None]], read_to: int | None = None) -> None:
         """Take in records of the retry log as entries with their offset, in its order and without leaving any out.
 
+        entries  each with the generation of the owner that wrote it; None if that is not known
         read_to  the next offset to read, where the log goes on behind the last of them with what are no records
 
         A position below 0 is of no queue's log: an entry that lacks one gets one of its own there. Does nothing on a
@@ -122,9 +138,9 @@ class Partition(Generic[R]):
         if loading is None:
             raise RuntimeError(f"{self}: the retry log is read on assignment only")
         retries = self._retries
-        for entry in entries:
+        for entry, generation in entries:
             if retries.read(entry.offset):
-                superseded = loading.add(entry.record.key, entry)
+                superseded = loading.add(entry.record.key, entry, generation)
                 if superseded is not None:
                     retries.finish(superseded)
         if read_to is not None:
@@ -134,9 +150,10 @@ class Partition(Generic[R]):
         """Form the lines of what was loaded; from now on the queue may be read.
 
         queue_end  where the queue's log ends. Ask the broker for it once all is loaded: what lies beyond it is then
-                   surely of a log that is gone.
+                   surely of a log that is gone. 0 if the log is known to be another one than was read before.
 
-        Does nothing on a lost partition.
+        What is of a log that is gone is to be written again, under positions that say so: see `take_diverted`. Does
+        nothing on a lost partition.
         """
         if self.lost:
             return
@@ -144,12 +161,17 @@ class Partition(Generic[R]):
         if loading is None or not self.loaded:
             raise RuntimeError(f"{self}: the retry log must be read to its end first")
         self._loading = None
-        for entry in loading.entries(queue_end):
+        entries, moved = loading.settle(queue_end)
+        for entry in moved:
+            entry.writing = True
+        self._diverted += moved
+        self.writing += len(moved)
+        for entry in entries:
             line = self._parking.find(entry.record.key, entry.position)
             if line is None:
                 self._parking.park(entry.record.key, entry)
             else:
-                line.insert(entry)
+                self._parking.insert(line, entry)
             self.parked_bytes += size_of(entry.record)
         for line in self._lines.values():
             self._parking.wait(line, self.offsets.position)
@@ -166,15 +188,26 @@ class Partition(Generic[R]):
             offsets.custody.doubt(min(end, offsets.end + unsure))
         self.relax()
 
+    @property
+    def custodies(self) -> list[Custody]:
+        """What is known of its jobs."""
+        return [offsets.custody for offsets in self._trackers]
+
+    def go_on(self, before: Sequence[Custody]) -> None:
+        """Know of its jobs what was known before: the last owner was this worker, and did not die."""
+        for custody, known in zip(self.custodies, before, strict=True):
+            custody.go_on(known)
+        self.relax()
+
     def hold(self) -> None:
         """Note in the next commit that this worker holds it."""
         for offsets in self._trackers:
-            if not offsets.custody.open:
-                offsets.custody.open = True
+            if not offsets.custody.held:
+                offsets.custody.hold()
                 offsets.touch()
 
     def let_go(self) -> None:
-        """Note in the next commit that nothing of it runs any more."""
+        """Note in the next commits, until `hold`, that it is left in order."""
         for offsets in self._trackers:
             offsets.custody.let_go(offsets.watermark)
             offsets.touch()
@@ -224,13 +257,22 @@ class Partition(Generic[R]):
     def _crowded(self, quarters: int) -> bool:
         """Whether so much of what may be parked is.
 
-        Never where a head waits for the queue to be read on, or the two would wait for each other. The retry log's map
-        counts as it was last encoded: a hundred thousand jobs of one key are a single run of it.
+        Never where a head waits for the queue to be read on, or the two would wait for each other.
         """
         retries = self.retries
         if retries is None or self._parking.unread:
             return False
-        return self.room.crowded(self, quarters) or retries.map_size * 4 >= MAP_LIMIT * (quarters - 1)
+        return self.room.crowded(self, quarters) or self._scattered(retries, (4 - quarters) * _MARGIN)
+
+    def _scattered(self, retries: OffsetTracker, margin: int) -> bool:
+        """Whether the retry log's map might not fit any more, if all that is held were parked and finished in the worst
+        order.
+
+        The jobs of a line finish in their order, so those of the longest one are a run of the map and no more, whatever
+        lies between them: a hundred thousand of one key are no burden.
+        """
+        room = retries.room - self.offsets.load
+        return room <= margin and room + self._parking.longest <= margin
 
     # -- the queue ----------------------------------------------------------------------------------------------------
 
@@ -274,7 +316,7 @@ class Partition(Generic[R]):
                 self.offsets.finish(record.offset)
             else:
                 entry = Entry(record, record.offset, writing=True)
-                line.insert(entry)
+                self._parking.insert(line, entry)
                 self._diverted.append(entry)
                 self._bytes += size_of(record)
                 self.writing += 1
@@ -282,7 +324,8 @@ class Partition(Generic[R]):
         return others
 
     def take_diverted(self) -> list[Entry[R]]:
-        """What `admit` has diverted since this was last asked: to be written to the retry log, in this order."""
+        """What `admit` has diverted and `start` has moved since this was last asked: to be written to the retry log, in
+        this order."""
         diverted, self._diverted = self._diverted, []
         return [] if self.lost else diverted
 
@@ -347,7 +390,7 @@ class Partition(Generic[R]):
         entries = [Entry(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
         line = self._parking.park(lane.head.key, entries[0])
         for entry in entries[1:]:
-            line.insert(entry)
+            self._parking.insert(line, entry)
         for entry in entries:
             counted = small_size(entry.record) + self._large.held.pop(entry.position, 0)
             self._bytes += size_of(entry.record) - counted

@@ -57,6 +57,7 @@ class RetryPolicy:
             raise PolicyInvalid(f'jitter must be "equal", "full" or "none", not {self.jitter!r}')
         if self.deadline is not None:
             check_seconds("deadline", self.deadline, least=0.001)
+            _check_deadline(self)
         retried = None if self.retry_on is None else _names("retry_on", self.retry_on)
         object.__setattr__(self, "_retried", retried)
         object.__setattr__(self, "_refused", _PERMANENT | _names("never", self.never))
@@ -99,6 +100,7 @@ def decide(
     since_ms: int | None,
     luck: float,
     max_attempts: int | None = None,
+    expires_ms: int | None = None,
 ) -> Again | Bury:
     """Decide what becomes of a job that has failed or wants to come back.
 
@@ -106,6 +108,7 @@ def decide(
     since_ms      epoch milliseconds when the job was published, or first failed; None: it is unknown, or now
     luck          chance, from 0 up to 1
     max_attempts  the job's own (header job-max-attempts), in place of the policy's
+    expires_ms    epoch milliseconds from which on it must not start any more (header job-expires-at)
 
     Raises nothing, whatever a policy's function does.
     """
@@ -125,6 +128,9 @@ def decide(
         if due_ms > start + policy.deadline * 1000:
             return Bury(f"(gave up after {made} attempts: the next would come after its deadline of"
                         f" {policy.deadline:g} s)")  # fmt: skip
+    if expires_ms is not None and due_ms >= expires_ms:
+        # Its key would wait for it in vain.
+        return Bury(f"(gave up after {made} attempts: it expires before the next)")
     return Again(due_ms, made)
 
 
@@ -170,6 +176,17 @@ def _check_backoff(backoff: Backoff, cap: float) -> None:
     if isinstance(backoff, (Fixed, Exponential)) and backoff(1) > cap:
         raise PolicyInvalid(
             f"the first wait of {backoff!r} is longer than the cap of {cap:g} s: raise cap, or shorten the wait"
+        )
+
+
+def _check_deadline(policy: RetryPolicy) -> None:
+    if policy.deadline is None or not isinstance(policy.backoff, (Fixed, Exponential)) or policy.max_attempts == 1:
+        return
+    first = jittered(policy.backoff(1), policy.jitter, 0.0)
+    if first > policy.deadline:
+        raise PolicyInvalid(
+            f"the first wait of {policy.backoff!r} is longer than the deadline of {policy.deadline:g} s, so nothing"
+            " would ever be tried again: raise the deadline, shorten the wait, or use NO_RETRY"
         )
 
 

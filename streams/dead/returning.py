@@ -11,6 +11,7 @@ _DROPPED = frozenset(
         names.NOT_BEFORE,
         names.PARKED,
         names.POSITION,
+        names.OWNER,
         names.ERROR_TYPE,
         names.ERROR_MESSAGE,
         names.ERROR_STACK,

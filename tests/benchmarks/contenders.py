@@ -86,6 +86,13 @@ class Running:
         last = self.report(RUN_SECONDS)
         return Drained(jobs, (last["at"] - first["at"]) / 1e9, last["cpu"] - first["cpu"])
 
+    def drain_with(self, jobs: int) -> list[int]:
+        """Wait until it has run its jobs; the nanoseconds that each has waited for something."""
+        self.report(START_SECONDS + RUN_SECONDS)
+        waits: list[int] = self.report(RUN_SECONDS)["waits_ns"]
+        assert len(waits) == jobs
+        return waits
+
     def stop(self) -> None:
         """Have it end in order, or by force after a while."""
         self._process.terminate()

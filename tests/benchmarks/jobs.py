@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from array import array
 from zlib import crc32
 
 from schemas.models.email import SendEmail
@@ -17,10 +18,13 @@ from tests.benchmarks.names import (
     HELLO_KEY,
     HOT_IS_ILL,
     HOT_KEY,
+    NO_CUSTODY,
     TIMED_KEY,
+    WAIT,
     WAITS,
 )
 from tests.benchmarks.tally import Tally, report
+from tests.benchmarks.unguarded import without_custody
 
 # A pool is a consumer group, so a run in a pool of its own reads its topics from the start.
 _POOL = os.environ.get("STREAMS_POOL", "default")
@@ -31,7 +35,16 @@ noop_jobs = Queue("noop", partitions=4, pool=_POOL)
 sleep_jobs = Queue("sleep", partitions=1, pool=_POOL)
 latency_jobs = Queue("latency", partitions=4, pool=_POOL, retry=_RETRY)
 failing_jobs = Queue("failing", partitions=4, pool=_POOL, retry=_RETRY)
+waiting_jobs = Queue(
+    "waiting",
+    partitions=24,
+    pool=_POOL,
+    retry=RetryPolicy(max_attempts=2, backoff=Fixed(float(os.environ.get(WAIT, "1"))), jitter="none"),
+)
 hot_jobs = Queue("hot", partitions=1, pool=_POOL, retry=_RETRY)
+
+if os.environ.get(NO_CUSTODY) == "1":
+    without_custody()
 
 _tally = Tally()
 _waits: list[int] = []
@@ -77,6 +90,21 @@ async def fail_some(job: SendEmail, ctx: JobContext) -> None:
     if crc32(job.subject.encode()) % 100 < _failing and ctx.attempt == 0:
         raise Unlucky("the first attempt fails")
     _tally.end()
+
+
+_due = array("d", bytes(8 * 100_000))
+
+
+@waiting_jobs.job(SendEmail)
+async def fail_once(job: SendEmail, ctx: JobContext) -> None:
+    """Fail, and when it comes back note how late that is."""
+    number = int(job.subject)
+    if ctx.attempt == 0:
+        # The worker takes the time a moment later.
+        _due[number] = time.time() + float(os.environ[WAIT])
+        raise Unlucky("the first attempt fails")
+    _waits.append(int((time.time() - _due[number]) * 1e9))
+    _tally.end(waits_ns=_waits)
 
 
 class HotKey:

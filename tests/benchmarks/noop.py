@@ -7,6 +7,7 @@ from time import monotonic_ns
 from tests.benchmarks import backlog
 from tests.benchmarks.contenders import Contender, Drained, measure, note, python, worker
 from tests.benchmarks.figures import Figure, Goal, Scale, shares
+from tests.benchmarks.names import NO_CUSTODY
 
 PARTITIONS = 4
 BACKLOG = 300_000
@@ -17,15 +18,23 @@ AGENT_JOBS = 60_000
 def run(bootstrap: str, scale: Scale) -> list[Figure]:
     """Measure the three in turn."""
     jobs = scale.jobs(BACKLOG)
-    ours, agent, loop = [], [], []
+    ours, unguarded, agent, loop = [], [], [], []
     with backlog.queue(bootstrap, "noop", PARTITIONS) as namespace:
         backlog.publish(bootstrap, namespace, "noop", jobs)
         for number in range(1, scale.runs + 1):
             note(f"noop, run {number} of {scale.runs}")
             ours.append(measure(worker("our worker", bootstrap, namespace), jobs))
+            unguarded.append(measure(worker("unguarded worker", bootstrap, namespace, **{NO_CUSTODY: "1"}), jobs))
             agent.append(measure(_agent(bootstrap, namespace), scale.jobs(AGENT_JOBS)))
             loop.append(measure(_loop(bootstrap, namespace), jobs))
-    return _figures(ours, agent, loop)
+    return [*_figures(ours, agent, loop), _cost_of_the_guard(ours, unguarded)]
+
+
+def _cost_of_the_guard(ours: list[Drained], unguarded: list[Drained]) -> Figure:
+    """The CPU that a job takes of the worker says more than its rate, which the broker shares in."""
+    cpu, without = ([run.cpu_microseconds for run in runs] for runs in (ours, unguarded))
+    name = "no-op jobs, CPU with the guard against jobs that kill their worker, to none"
+    return Figure(name, "%", shares(cpu, without), Goal("<=", 105))
 
 
 def _figures(ours: list[Drained], agent: list[Drained], loop: list[Drained]) -> list[Figure]:

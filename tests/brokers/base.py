@@ -41,6 +41,10 @@ class Broker(ABC):
     def close(self) -> None:
         """Stop and remove its data. Called once, in any state."""
 
+    @abstractmethod
+    def last_words(self) -> str:
+        """The end of its log."""
+
 
 class ExternalBroker(Broker):
     """Somebody else's broker: tests share it and may not stop it."""
@@ -58,6 +62,9 @@ class ExternalBroker(Broker):
 
     def close(self) -> None:
         """Nothing is ours to remove."""
+
+    def last_words(self) -> str:
+        return "its log is somebody else's"
 
 
 def await_answer(bootstrap: str) -> None:

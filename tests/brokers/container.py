@@ -18,6 +18,9 @@ from tests.brokers.embedded import free_port
 IMAGES = ("kafka-jobs/kafka:4.3.1", "apache/kafka:4.3.1")
 
 
+_TAIL_LINES = 40
+
+
 class KafkaContainer(DockerContainer):
     """Kafka's official image, or the project's own, which reads the same settings.
 
@@ -50,7 +53,7 @@ class KafkaContainer(DockerContainer):
             KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
             KAFKA_BROKER_SESSION_TIMEOUT_MS="3000",
             KAFKA_BROKER_HEARTBEAT_INTERVAL_MS="500",
-            KAFKA_HEAP_OPTS="-Xms256m -Xmx512m",
+            KAFKA_HEAP_OPTS="-Xms256m -Xmx1g",
         )
 
 
@@ -72,7 +75,7 @@ class ContainerBroker(Broker):
         try:
             await_answer(self.bootstrap)
         except TimeoutError as silent:
-            raise TimeoutError(f"{silent}; the end of its log:\n{self._wrapped().logs(tail=20).decode()}") from None
+            raise TimeoutError(f"{silent}; the end of its log:\n{self.last_words()}") from None
 
     def stop(self) -> None:
         self._wrapped().stop(timeout=30)
@@ -89,6 +92,9 @@ class ContainerBroker(Broker):
 
     def close(self) -> None:
         self._container.stop()
+
+    def last_words(self) -> str:
+        return str(self._wrapped().logs(tail=_TAIL_LINES).decode())
 
     def _wrapped(self) -> Any:
         return self._container.get_wrapped_container()

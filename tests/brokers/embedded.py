@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.brokers.base import START_SECONDS, Broker
 
+_TAIL_LINES = 40
 SCRIPTS = Path(__file__).resolve().parents[2] / "docker"
 
 
@@ -54,6 +55,9 @@ class EmbeddedBroker(Broker):
         if self._process is not None:
             self.stop()
         shutil.rmtree(self.data)
+
+    def last_words(self) -> str:
+        return "\n".join((self.data / "kafka.log").read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:])
 
     def jvm_pid(self) -> int:
         self._running()

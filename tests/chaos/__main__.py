@@ -23,14 +23,13 @@ def main() -> int:
     """Run once; 1 if a rule was broken."""
     options = _parse()
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
-    # What clients say of a broker that is away is no news here.
-    logging.getLogger("producers").setLevel(logging.CRITICAL)
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
+    _log_to(directory / "publisher.log")
     with closing(private_broker(options.broker)) as broker:
         broker.start()
         chaos = Chaos(
             broker, f"chaos-{uuid.uuid4().hex[:8]}", directory, seed=options.seed, seconds=options.seconds,
-            fault=options.fault, say=lambda line: print(line, flush=True),
+            fault=options.fault, debug="topic,eos,broker", say=lambda line: print(line, flush=True),
         )  # fmt: skip
         account, faults = chaos.run()
     print(summary(account))
@@ -39,6 +38,16 @@ def main() -> int:
         print(f"\n{rule}: {len(said)}", *said[:_SHOWN], sep="\n  ")
     print(f"seed {options.seed}: {'no rule broken' if not found else 'BROKEN: ' + ', '.join(found)}; logs: {directory}")
     return int(bool(found))
+
+
+def _log_to(path: Path) -> None:
+    """Keep what the publisher says: of a broker that is away, and what becomes of its records."""
+    logger = logging.getLogger("producers")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.addHandler(handler)
 
 
 def _parse() -> argparse.Namespace:

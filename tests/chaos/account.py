@@ -54,6 +54,7 @@ class Account:
     stops     from when a worker was asked to stop until it had ended
     outages   when the broker was away or frozen
     refusals  when it refused records of ours
+    launches  when a worker was started
     """
 
     jobs: Mapping[str, Published]
@@ -64,6 +65,7 @@ class Account:
     stops: Mapping[int, Span] = field(default_factory=dict)
     outages: Sequence[Span] = ()
     refusals: Sequence[Span] = ()
+    launches: Sequence[int] = ()
 
     @cached_property
     def by_job(self) -> dict[str, list[Run]]:

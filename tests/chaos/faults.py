@@ -40,9 +40,9 @@ def no_loading() -> None:
     """A partition starts without having read what its retry log holds."""
     open_retries = Partition.open_retries
 
-    def without(self: WorkPartition, retries: OffsetTracker, end: int) -> None:
+    def without(self: WorkPartition, retries: OffsetTracker, end: int, generation: int = 0) -> None:
         del end
-        open_retries(self, retries, retries.position)
+        open_retries(self, retries, retries.position, generation)
 
     Partition.open_retries = without  # type: ignore[method-assign, assignment]
 
@@ -59,7 +59,7 @@ def no_finish_rule() -> None:
                 partition.offsets.finish(entry.position)
 
     def once(self: OffsetTracker, offset: int) -> None:
-        if self.is_pending(offset):
+        if not self.is_finished(offset):
             finish(self, offset)
 
     Retries.write, OffsetTracker.finish = early, once  # type: ignore[method-assign]

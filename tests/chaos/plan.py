@@ -100,7 +100,7 @@ KEYS = 120
 
 def jobs(chance: random.Random) -> Iterator[Planned]:
     """Jobs without an end: keys by Zipf, plans by chance."""
-    weights = [1 / (rank + 1) ** 0.8 for rank in range(KEYS)]
+    weights = [1 / (rank + 1) ** 0.6 for rank in range(KEYS)]
     while True:
         queue = _pick(chance, _QUEUES)
         key = chance.choices(range(KEYS), weights)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tests.chaos.account import Account, Published, Span
@@ -37,7 +37,7 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
         if job.plan.dies and as_planned:
             yield f"{_name(job)} is done, and was to fail for good; {_told(runs)}"
     elif letters.errors[0] == KILLED and not job.plan.kills:
-        if not _taken_for_a_killer(account, runs):
+        if not _taken_for_a_killer(account, job, runs):
             yield f"{_name(job)} was taken for a job that kills its workers; {_told(runs)}"
     elif done:
         yield f"{_name(job)} is done and a dead letter ({letters.errors[0]}); {_told(runs)}"
@@ -47,15 +47,15 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
         yield f"{_name(job)} is a dead letter {len(letters.errors)} times; {_told(runs)}"
 
 
-def _taken_for_a_killer(account: Account, runs: Sequence[Run]) -> bool:
-    """Whether a worker died at three runs of a job, or before it could commit how they had ended: then nobody can tell
-    it from one that kills."""
-    cut_off = [run for run in runs if run.process in account.deaths and _cut_off_by(account, run, account.deaths)]
-    return len(cut_off) >= 3
+def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -> bool:
+    """Whether two runs of a job were cut off, or could not be committed: then nobody can tell it from one that kills.
 
-
-def _cut_off_by(account: Account, run: Run, deaths: Mapping[int, Span]) -> bool:
-    return run.end is None or deaths[run.process].begin <= _committed_by(account, run)
+    Somebody else's death has put it under suspicion before. A job of the pool is named before a process has it, so it
+    may have had no run at either death.
+    """
+    if job.plan.in_pool:
+        return len(account.deaths) + len(account.freezes) + len(account.outages) >= 2
+    return sum(_disturbed(account, run) for run in runs) >= 2
 
 
 def order(account: Account) -> list[str]:
@@ -143,12 +143,26 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     """What may have cut a run off from its commit."""
     span = Span(run.start, _committed_by(account, run))
     mine = [*account.freezes.get(run.process, ()), *account.outages]
+    if not run.done:
+        # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
+        mine += account.refusals
+    if account.jobs[run.job].plan.in_pool:
+        # One that waits for a process of the pool counts as running. If its partition moves to another worker
+        # meanwhile, it is taken back, and may just have begun.
+        mine += _rebalances(account)
     if run.process in account.deaths:
         mine.append(account.deaths[run.process])
     # A stop that has waited long enough cancels what runs, which then runs again elsewhere.
     if run.process in account.stops and not (run.done or run.failed):
         mine.append(account.stops[run.process])
     return [each for each in mine if each.begin <= span.end and each.end >= span.begin]
+
+
+def _rebalances(account: Account) -> list[Span]:
+    """When partitions may have moved."""
+    ends = [span.end for span in (*account.deaths.values(), *account.stops.values())]
+    ends += [span.end for spans in account.freezes.values() for span in spans]
+    return [Span(at, at + int(RECOVERY * SECOND)) for at in (*ends, *account.launches)]
 
 
 def _committed_by(account: Account, run: Run) -> int:

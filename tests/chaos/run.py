@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from producers import JobProducer, ProducerSettings
+from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
 from tests.brokers import Broker
 from tests.chaos import plan, schedule
 from tests.chaos.account import Account, Letters, Published, Span
@@ -52,11 +53,13 @@ Say = Callable[[str], None]
 class Publisher:
     """Publishes planned jobs, numbered in each key, and remembers them."""
 
-    def __init__(self, bootstrap: str, namespace: str) -> None:
-        self._producer = JobProducer(ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace))
+    def __init__(self, bootstrap: str, namespace: str, debug: str) -> None:
+        settings = ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace)
+        self._producer = JobProducer(settings, client_options={"debug": debug} if debug else {})
         self._next: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.jobs: dict[str, Published] = {}
+        self._handles: dict[str, JobHandle] = {}
 
     def publish(self, job: Planned) -> str:
         """Publish a job; returns its id."""
@@ -70,11 +73,21 @@ class Publisher:
                 max_attempts=job.plan.most,
             )  # fmt: skip
             self.jobs[handle.id] = Published(handle.id, job.queue, job.key, seq, job.plan, time.monotonic_ns())
+            self._handles[handle.id] = handle
             return handle.id
 
-    def flush(self) -> None:
-        """Wait for all deliveries; raises what has failed."""
-        self._producer.flush(120)
+    def flush(self) -> list[str]:
+        """Wait for all deliveries, and forget the jobs that were not delivered; what has failed."""
+        failures: list[str] = []
+        try:
+            self._producer.flush(150)
+        except ProducersError as failed:
+            failures.append(str(failed))
+        for job, handle in self._handles.items():
+            if handle.offset is None:
+                del self.jobs[job]
+        self._handles.clear()
+        return failures
 
     def close(self) -> None:
         self._producer.close(10)
@@ -95,6 +108,7 @@ class Crew:
         self.deaths: dict[int, Span] = {}
         self.freezes: dict[int, list[Span]] = defaultdict(list)
         self.stops: dict[int, Span] = {}
+        self.launches: list[int] = []
         #: What no worker may do: end by itself, or otherwise than asked to.
         self.faults: list[str] = []
 
@@ -103,6 +117,7 @@ class Crew:
         self.look()
 
     def launch(self) -> None:
+        self.launches.append(time.monotonic_ns())
         self._workers.launch()
 
     def disturb(self, what: Disturbance, now: float) -> None:
@@ -169,7 +184,8 @@ class Crew:
     def _ended(self, worker: Worker, seen: int) -> None:
         asked = self._stopping.pop(worker, None)
         code = worker.exit_code
-        if asked is not None and code == 0:
+        # Who is asked before it has got as far as to handle signals ends by the signal, and has held nothing.
+        if asked is not None and (code == 0 or (code == -signal.SIGTERM and worker.member is None)):
             self._alive.pop(worker.pid)
             self.stops[worker.pid] = Span(asked, time.monotonic_ns())
             return
@@ -290,9 +306,10 @@ class Chaos:
         jobs: Iterator[Planned] | None = None,
         of_workers: Sequence[Disturbance] | None = None, of_broker: Sequence[Disturbance] | None = None,
         say: Say = lambda line: None,
+        debug: str = "",
     ) -> None:  # fmt: skip
         """`fault` names a mechanism to switch off, see tests.chaos.faults. Jobs and disturbances are those of the seed
-        where none are given."""
+        where none are given. `debug` has librdkafka's debug contexts, for the publisher's log."""
         self._broker = broker
         self._namespace = namespace
         self._seed = seed
@@ -303,7 +320,7 @@ class Chaos:
         module = "tests.jobs.chaotic" if not fault else "tests.chaos.faults"
         environment = {"TEST_FAULT": fault} if fault else {}
         self._workers = Workers(module, namespace, broker.bootstrap, directory, environment=environment, **SETTINGS)
-        self._publisher = Publisher(broker.bootstrap, namespace)
+        self._publisher = Publisher(broker.bootstrap, namespace, debug)
         self._crew = Crew(self._workers, self._publisher.publish, self._say)
         chance = random.Random(seed)
         own_workers = schedule.of_workers(random.Random(chance.random()), seconds)
@@ -327,7 +344,7 @@ class Chaos:
                 self._disturb()
             self._say("nothing is disturbed any more")
             self._crew.calm()
-            self._publisher.flush()
+            self._crew.faults += self._publisher.flush()
             self._await_the_end(settle)
             self._say("the workers stop")
             self._crew.dismiss(60)
@@ -381,4 +398,5 @@ class Chaos:
         return Account(
             jobs=self._publisher.jobs, runs=self._workers.ledger.runs(), dead=self._dead(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=weather.outages, refusals=weather.refusals,
+            launches=crew.launches,
         )  # fmt: skip

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.brokers import Broker
 from tests.chaos.rules import broken, summary
 from tests.chaos.run import Chaos
@@ -15,6 +17,7 @@ SECONDS = 120
 SEED = int(os.environ.get("CHAOS_SEED") or 20)
 
 
+@pytest.mark.timeout(900)
 def test_no_rule_is_broken(own_broker: Broker, namespace: str, tmp_path: Path, show: Callable[[str], None]) -> None:
     lines: list[str] = []
     show(f"seed {SEED} (make chaos SEED={SEED} SECONDS={SECONDS})")

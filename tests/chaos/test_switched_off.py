@@ -31,7 +31,7 @@ class Trial:
 
 
 def every(times: int, letters: str) -> Callable[[int], Planned]:
-    """Short jobs of thirty keys, of which one in so many is planned otherwise."""
+    """Short jobs of thirty keys, of which one in so many is planned otherwise: in all keys, if it is a prime."""
 
     def job(number: int) -> Planned:
         return Planned("chaos", f"key-{number % 30}", 0.002, Plan(letters if number % times == 0 else ""))
@@ -46,7 +46,7 @@ def slow(number: int) -> Planned:
 
 def with_a_long_one(number: int) -> Planned:
     """Short jobs, and among them some that keep the watermark where it is."""
-    if number % 300 == 0:
+    if number % 50 == 0:
         return Planned("chaos-thread", f"long-{number}", 6.0, Plan())
     return Planned("chaos-thread", f"key-{number % 30}", 0.002, Plan())
 
@@ -54,10 +54,10 @@ def with_a_long_one(number: int) -> Planned:
 KILL = Disturbance(5.0, Event.KILL)
 
 TRIALS = {
-    "parking": Trial({"order"}, every(20, "f")),
+    "parking": Trial({"order"}, every(7, "f")),
     "loading": Trial({"outcomes"}, every(7, "fff"), workers=[KILL]),
     "finish rule": Trial(
-        {"outcomes"}, every(20, "f"), workers=[KILL], broker=[Disturbance(2.0, Event.REFUSE_RETRIES, 4.0)]
+        {"outcomes"}, every(7, "f"), workers=[KILL], broker=[Disturbance(2.0, Event.REFUSE_RETRIES, 4.0)]
     ),
     "fencing": Trial({"repetitions"}, slow, workers=[Disturbance(4.0, Event.FREEZE, 10.0)], seconds=16.0),
     "map": Trial({"repetitions"}, with_a_long_one, workers=[KILL]),

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas import Origin
-from streams.core.offset_map import METADATA_LIMIT
+from streams.core.offset_map import MAP_LIMIT
 from streams.dead import Filters, MapFull, NotesUnreadable, SomebodyElse
 from streams.dead.dealt import Dealt
 from streams.dead.notes import Notes
@@ -168,7 +168,7 @@ def test_a_broker_takes_the_largest_map_that_fits(morgue: Morgue) -> None:
         place = notes.write(0, largest, "cafe0123", expected=notes.read([0])[0])
         assert notes.read([0])[0] == place
         assert notes.dealt(0, place, 0) == largest
-        assert METADATA_LIMIT - 4 < len(place.metadata) < METADATA_LIMIT
+        assert MAP_LIMIT - 4 < len(place.metadata) <= MAP_LIMIT
 
 
 def test_notes_of_somebody_else_are_not_understood(morgue: Morgue) -> None:

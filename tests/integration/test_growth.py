@@ -57,7 +57,7 @@ def test_a_dead_letter_topic_that_is_too_large_does_no_harm(fleet: Fleet, kafka:
 
 
 def test_a_retry_topic_that_is_too_large_is_refused(fleet: Fleet, kafka: str, namespace: str) -> None:
-    """A partition of it is read with the queue's of the same number: jobs parked beyond those would be lost."""
+    """A partition of it is read with the queue's of the same number: jobs that are parked beyond would be lost."""
     queue, retry = f"{namespace}.{QUEUE}", f"{namespace}.{QUEUE}.retry"
     create(kafka, {queue: 2, retry: 3})
     workers = fleet("tests.jobs.trouble")

@@ -73,9 +73,7 @@ def test_a_stop_while_the_group_waits_for_another(fleet: Fleet, kafka: str, name
     assert not lost(steps.ids, runs)
 
 
-def test_a_job_that_is_cut_short_by_a_stop_runs_again_as_the_same_attempt(
-    fleet: Fleet, kafka: str, namespace: str
-) -> None:
+def test_what_a_stop_cancels_runs_again_and_no_attempt_was_counted(fleet: Fleet, kafka: str, namespace: str) -> None:
     workers = fleet("tests.jobs.failing", stop_timeout=1)
     (first,) = workers.start()
     book = workers.ledger

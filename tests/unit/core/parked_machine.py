@@ -62,9 +62,7 @@ class ParkingMachine(RuleBasedStateMachine):
     def a_stale_write_lands(self, at: int) -> None:
         """A worker that is gone, or thinks it is not, wrote this before: nobody is told where it landed."""
         stray = self.world.stray
-        write = stray.pop(at % len(stray))
-        self.world.strayed.add(write.position)
-        self.world.append(write, 0)
+        self.world.append(stray.pop(at % len(stray)), 0)
 
     # -- assignment ---------------------------------------------------------------------------------------------------
 
@@ -79,7 +77,9 @@ class ParkingMachine(RuleBasedStateMachine):
         )
         room.share([self.partition])
         self.retry_end = self.world.retry_end
-        self.partition.open_retries(OffsetTracker(held.retries.watermark, held.retries.metadata), self.retry_end)
+        self.world.generation += 1
+        retries = OffsetTracker(held.retries.watermark, held.retries.metadata)
+        self.partition.open_retries(retries, self.retry_end, self.world.generation)
         self.open_ = False
         self.closed = False
         self.position = held.queue.watermark
@@ -103,7 +103,7 @@ class ParkingMachine(RuleBasedStateMachine):
         ahead = [copy for copy in self.world.retry if copy.offset >= retries.position]
         batch = ahead[:count]
         whole = len(batch) == len(ahead)
-        self.partition.load([self.entry(copy) for copy in batch], self.world.retry_end if whole else None)
+        self.partition.load([(self.entry(copy), copy.owner) for copy in batch], self.world.retry_end if whole else None)
         if self.partition.loaded:
             self.begin()
 
@@ -118,7 +118,9 @@ class ParkingMachine(RuleBasedStateMachine):
         retries = self.partition.retries
         assert retries
         for copy in self.world.retry:
-            if copy.offset < retries.position and restored.read(copy.offset):
+            if copy.offset >= retries.position or not restored.read(copy.offset):
+                continue
+            if all(fence is None or fence.passes(copy.offset, copy.owner) for fence in (restored.fence, retries.fence)):
                 other = best.get(copy.position, copy)
                 best[copy.position] = max(copy, other, key=lambda each: (each.attempt, each.offset))
         for copy in best.values():
@@ -156,7 +158,7 @@ class ParkingMachine(RuleBasedStateMachine):
             self.ready.append(lane)
 
     def send(self, entries: list[Entry[Job]]) -> None:
-        self.outbox += [Write.of(entry) for entry in entries]
+        self.outbox += [Write.of(self.world.generation, entry) for entry in entries]
 
     @precondition(lambda self: self.open_)
     @rule()

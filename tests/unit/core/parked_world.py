@@ -21,12 +21,15 @@ class Copy(Job):
     position: int = 0
     attempt: int = 0
     due_ms: int = 0
+    #: Generation of the owner that wrote it.
+    owner: int = 0
 
 
 @dataclass
 class Write:
-    """A record on its way to the retry log."""
+    """A record on its way to the retry log, and the generation of its writer."""
 
+    owner: int
     entry: Entry[Job]
     key: bytes | None
     position: int
@@ -34,9 +37,9 @@ class Write:
     due_ms: int
 
     @classmethod
-    def of(cls, entry: Entry[Job]) -> Write:
+    def of(cls, owner: int, entry: Entry[Job]) -> Write:
         assert entry.writing, "only what is writing is written"
-        return cls(entry, entry.record.key, entry.position, entry.attempt, entry.due_ms)
+        return cls(owner, entry, entry.record.key, entry.position, entry.attempt, entry.due_ms)
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,10 @@ class World:
     attempts: Counter[int] = field(default_factory=Counter)
     outcomes: Counter[int] = field(default_factory=Counter)
     due: dict[int, int] = field(default_factory=dict)
-    #: Writes of crashed owners, which may land whenever they like, and the positions of those that have.
+    #: The owner's.
+    generation: int = 0
+    #: Writes of crashed owners, which may land whenever they like.
     stray: list[Write] = field(default_factory=list)
-    strayed: set[int] = field(default_factory=set)
     #: Jobs of which a crash explains that they run again.
     excused: set[int] = field(default_factory=set)
     ever_excused: set[int] = field(default_factory=set)
@@ -86,8 +90,9 @@ class World:
     def append(self, write: Write, gap: int) -> int:
         """Write to the retry log, behind a gap as markers of transactions make them; the offset."""
         offset = self.retry_end + gap
+        headers = write.entry.record.headers
         self.retry.append(
-            Copy(offset, write.key, b"", write.entry.record.headers, write.position, write.attempt, write.due_ms)
+            Copy(offset, write.key, b"", headers, write.position, write.attempt, write.due_ms, write.owner)
         )
         self.retry_end = offset + 1
         return offset
@@ -109,18 +114,19 @@ class World:
         self.stray += writes
 
     def handed_over(self, started: set[int], done: set[int]) -> None:
-        """A worker left in order: what it ran runs again only where an earlier one's strayed record explains it.
+        """A worker left in order: what it ran does not run again.
 
-        Or where an earlier one had done it, and died before it could say so, and this one has failed at it.
+        But for what an earlier one had done, and died before it could say so, and this one has failed at.
         """
         self.excused -= done | {position for position in started if not self.outcomes[position]}
-        self.excused |= self.strayed | {write.position for write in self.stray}
 
     def nothing_is_lost(self, queue: Commit, retries: Commit) -> None:
         """A worker that goes on from these commits still has every job that is not done."""
         restored = OffsetTracker(queue.watermark, queue.metadata)
         there = {job.offset for job in self.queue if restored.read(job.offset)}
         restored = OffsetTracker(retries.watermark, retries.metadata)
-        there |= {copy.position for copy in self.retry if restored.read(copy.offset)}
+        assert restored.fence
+        waiting = [copy for copy in self.retry if restored.read(copy.offset)]
+        there |= {copy.position for copy in waiting if restored.fence.passes(copy.offset, copy.owner)}
         lost = [job.offset for job in self.queue if not self.outcomes[job.offset] and job.offset not in there]
         assert not lost, f"jobs {lost} are in neither log"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.entry import Entry
 from streams.core.lanes import Lane
-from streams.core.offset_map import MAP_LIMIT
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line
 from streams.core.room import Room
@@ -30,10 +32,15 @@ def partition(
     return part
 
 
+def known(entries: Iterable[Entry[Job]], generation: int | None = None) -> list[tuple[Entry[Job], int | None]]:
+    """Entries, and who has written them."""
+    return [(entry, generation) for entry in entries]
+
+
 def opened(part: Jobs, *entries: Entry[Job], queue_end: int = 1_000_000) -> Jobs:
     """A partition that has loaded these from its retry log."""
     part.open_retries(OffsetTracker(0), len(entries))
-    part.load(entries)
+    part.load(known(entries))
     part.start(queue_end)
     return part
 
@@ -208,7 +215,7 @@ def test_nothing_is_admitted_before_the_retry_log_was_read() -> None:
     assert not is_loaded(part)
     with pytest.raises(RuntimeError, match="retry log"):
         part.admit([Job(0)])
-    part.load(entries(0)[:1])
+    part.load(known(entries(0)[:1]))
     with pytest.raises(RuntimeError, match="read to its end"):
         part.start(10)
     part.load([], read_to=2)
@@ -219,7 +226,7 @@ def test_nothing_is_admitted_before_the_retry_log_was_read() -> None:
     part.start(10)
     part.admit([Job(0)])
     with pytest.raises(RuntimeError, match="assignment"):
-        part.load(entries(0))
+        part.load(known(entries(0)))
 
 
 def test_without_a_retry_partition_it_is_as_it_was() -> None:
@@ -239,7 +246,7 @@ def test_what_was_finished_in_the_retry_log_is_not_loaded() -> None:
     commit = before.commit()
     part = partition()
     part.open_retries(OffsetTracker(commit.watermark, commit.metadata), 3)
-    part.load(entries(5, 6, 7))
+    part.load(known(entries(5, 6, 7)))
     part.start(10)
     part.admit([Job(9, b"b")])
     assert run(part, 5) == [5]
@@ -262,21 +269,37 @@ def test_of_two_records_of_a_job_the_later_counts(attempts: tuple[int, int]) -> 
 def test_jobs_of_a_log_that_is_gone_run_at_once_and_stand_for_no_job_of_the_new_one() -> None:
     """The queue's topic was made anew and its retry topic was not."""
     part = opened(partition(), *entries(100, 101), queue_end=1)
+    write(part, *part.take_diverted())
     assert run(part, 5) == [-2]
     assert run(part, 5) == [-1]
     part = opened(partition(), *entries(100, 101), queue_end=1)
     assert part.admit([Job(0, b"a")]) == []
     assert part.admit([Job(100, b"a")]) == []
     late = part.take_diverted()
-    assert [each.position for each in late] == [0, 100]
+    assert [each.position for each in late] == [-2, -1, 0, 100]
     write(part, *late)
     assert run(part, 5) == [-2]
     assert run(part, 5) == [-1, 0, 100]
 
 
+def test_what_is_of_a_log_that_is_gone_says_so_in_the_log_from_then_on() -> None:
+    """A position of the old log may be one that the new log has, too."""
+    part = opened(partition(), *entries(10), queue_end=0)
+    (moved,) = part.take_diverted()
+    assert moved.position < 0
+    assert part.ready(5) == [], "not before the broker has it under that position"
+    assert part.writing == 1
+    part.wrote(moved, 1)
+    assert part.retries
+    assert part.retries.watermark == 1, "its old record is finished"
+    part.admit([Job(offset, b"a") for offset in range(20)])
+    assert [entry.position for entry in part.take_diverted()] == [*range(20)], "the new log's job 10 is another one"
+
+
 def test_logs_that_are_gone_do_not_mix() -> None:
     """The topic was made anew twice: what was moved below 0 keeps a position of its own, and jobs that can wait do."""
     part = opened(partition(), *entries(-1, -2, 7, 8, 1), queue_end=5)
+    write(part, *part.take_diverted())
     ran = []
     while due(part) is not None:
         ran += run(part, 5)
@@ -289,6 +312,7 @@ def test_records_of_two_keys_at_one_position_are_two_jobs() -> None:
     (one,) = entries(100)
     other = Entry(Job(1, b"b"), 100, attempt=1, due_ms=5, offset=1)
     part = opened(partition(), one, other, queue_end=1)
+    write(part, *part.take_diverted())
     assert len(part.ready(5)) == 2
 
 
@@ -382,21 +406,47 @@ def test_keys_and_headers_of_parked_jobs_count_too(seen: bool) -> None:
     assert part._bytes == size_of(other)
 
 
-def test_a_map_of_retries_that_grows_large_makes_a_partition_full() -> None:
-    part = opened(partition(limit_retries=1_000_000), *entries(*range(20_000), key=None))
-    part.admit([Job(20_000, b"b")])
-    lines = part.ready(5)
-    assert not is_full(part)
-    for line in lines[1::2]:
-        part.finish(line)
-    retries = part.retries
+def test_the_map_of_a_full_partition_fits_in_whatever_order_its_retries_finish() -> None:
+    """A clean stop would repeat what the map leaves out."""
+    chance = random.Random(7)
+    part = opened(partition(limit_retries=1_000_000, limit_retry_bytes=1_000_000, limit_bytes=1_000_000))
+    retries, read = part.retries, 0
     assert retries
-    retries.acknowledge(retries.commit())
-    assert retries.map_size > MAP_LIMIT * 3 // 4
-    assert is_full(part)
-    for line in lines[:15_000:2]:
+    while not is_full(part):
+        lanes = part.admit([Job(offset, b"%d" % offset) for offset in range(read, read + 100)])
+        read += 100
+        for lane in lanes:
+            write(part, *part.postpone(lane, 1, 5))
+        retries.acknowledge(retries.commit())
+    assert read > 5_000, "it is no more cautious than it has to be"
+    lines = part.ready(5)
+    chance.shuffle(lines)
+    done = set()
+    for number, line in enumerate(lines):
+        assert line.entry is not None
+        done.add(line.entry.offset)
         part.finish(line)
+        if number % 500 == 0:
+            commit = retries.commit()
+            again = OffsetTracker(commit.watermark, commit.metadata)
+            assert not [offset for offset in done if again.read(offset)], "what is finished is not read again"
     retries.commit()
+    assert is_roomy(part)
+
+
+def test_a_partition_whose_map_was_full_reads_on_when_there_is_room() -> None:
+    part = opened(partition(limit_retries=1_000_000, limit_retry_bytes=1_000_000), *entries(*range(20_000), key=None))
+    part.admit([Job(20_000, b"b")])
+    assert is_full(part)
+    lines = part.ready(5)
+    for line in lines[:5_000]:
+        part.finish(line)
+    assert part.retries
+    part.retries.commit()
+    assert not is_roomy(part)
+    for line in lines[5_000:15_000]:
+        part.finish(line)
+    part.retries.commit()
     assert is_roomy(part)
 
 
@@ -422,10 +472,10 @@ def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:
 def test_a_partition_that_is_lost_while_it_loads_does_nothing() -> None:
     part = partition()
     part.open_retries(OffsetTracker(0), 2)
-    part.load(entries(4, 5)[:1])
+    part.load(known(entries(4, 5)[:1]))
     part.lose()
     part.start(10)
-    part.load(entries(4, 5)[1:])
+    part.load(known(entries(4, 5)[1:]))
     assert part.retries
     assert part.retries.position == 1
     assert part.admit([Job(0)]) == []

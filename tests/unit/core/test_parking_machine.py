@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from streams.core.entry import NOT_WRITTEN, Entry
+from streams.core.fence import Fence
 from streams.core.lanes import Lane
 from streams.core.loading import Loading
 from streams.core.offsets import OffsetTracker
@@ -88,7 +89,7 @@ class StartsTheQueueFirst(Jobs):
 class LoadsNothing(Jobs):
     """The parked jobs of another worker are none of this one's."""
 
-    def load(self, entries: Sequence[Entry[Job]], read_to: int | None = None) -> None:
+    def load(self, entries: Sequence[tuple[Entry[Job], int | None]], read_to: int | None = None) -> None:
         super().load(entries, read_to)
         assert self._loading
         self._loading._entries.clear()
@@ -179,13 +180,20 @@ def acknowledged_in_order(self: OffsetTracker, offset: int) -> None:
     self._pending.setdefault(max(offset, self.position - 1))
 
 
-def keeps_the_older(self: Loading[Any], key: bytes | None, entry: Entry[Any]) -> int | None:
+def keeps_the_older(
+    self: Loading[Any], key: bytes | None, entry: Entry[Any], generation: int | None = None
+) -> int | None:
+    del generation
     other = self._entries.setdefault((entry.position, key), entry)
     return None if other is entry else entry.offset
 
 
 def never_wakes(self: Parking[Any, Any], read_to: int) -> None:
     """Forget those who wait for the queue to be read."""
+
+
+def passes_all(self: Fence, offset: int, generation: int | None) -> bool:
+    return True
 
 
 #: What a rule is without: the method that holds it, and what takes its place.
@@ -196,6 +204,7 @@ RULES = {
     "position: at most one entry": (Line, "holds", holds_nothing),
     "order: a line is sorted": (Line, "insert", at_the_end),
     "position: the last copy counts": (Loading, "add", keeps_the_older),
+    "fence: late writes count for nobody": (Fence, "passes", passes_all),
     "finish: late acknowledgements": (OffsetTracker, "wrote", acknowledged_in_order),
 }
 

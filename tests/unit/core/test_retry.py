@@ -46,7 +46,8 @@ policies = st.builds(
     backoff=backoffs,
     cap=st.floats(100, 1e6),
     jitter=jitters,
-    deadline=st.none() | st.floats(1, 1e6),
+    # No policy may have a deadline that its first wait does not fit into.
+    deadline=st.none() | st.floats(100, 1e6),
 )
 failures = st.sampled_from([OSError("refused"), KeyError("x"), Retry(3), Snooze(3), Retry(0), Snooze(0)]).map(Failed.of)
 
@@ -251,6 +252,24 @@ def test_a_snooze_does_not_count() -> None:
     assert after(policy, Snooze(7), attempt=0) == Again(NOW + 7000, 0)
     assert after(policy, Snooze(7), attempt=1) == Again(NOW + 7000, 1)
     assert after(policy, Snooze(7), attempt=4, max_attempts=3) == Again(NOW + 7000, 4)
+
+
+def test_a_deadline_within_which_nothing_would_be_tried_again() -> None:
+    for deadline, backoff in ((1, Fixed(60)), (5, Exponential(first=20))):
+        with pytest.raises(PolicyInvalid, match="longer than the deadline"):
+            RetryPolicy(backoff=backoff, deadline=deadline)
+    assert RetryPolicy(backoff=Fixed(60), deadline=31).deadline == 31, "half of the wait may be all"
+    assert RetryPolicy(backoff=Fixed(60), deadline=1, max_attempts=1).deadline == 1
+
+
+@pytest.mark.parametrize("error", [OSError(), Retry(2), Snooze(2)])
+def test_what_expires_before_its_next_attempt_is_given_up_at_once(error: Exception) -> None:
+    """Its key would wait for nothing."""
+    policy = RetryPolicy(backoff=Fixed(2), jitter="none")
+    assert isinstance(after(policy, error, expires_ms=NOW + 2_001), Again)
+    decision = after(policy, error, expires_ms=NOW + 2_000)
+    assert isinstance(decision, Bury)
+    assert "it expires before the next" in decision.reason_suffix
 
 
 @pytest.mark.parametrize("error", [OSError(), Retry(2), Snooze(2)])

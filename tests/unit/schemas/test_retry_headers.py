@@ -32,6 +32,7 @@ STATES = st.builds(
     position=st.integers(-(10**16), 10**17),
     attempt=st.integers(0, 10**9 - 1),
     due_ms=st.integers(0, 10**18 - 1),
+    owner=st.none() | st.integers(0, 10**9 - 1),
 )
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic, time
 from typing import Any, Literal
 
@@ -16,15 +15,16 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
 from streams.core.retry import NO_RETRY, RetryPolicy
-from streams.executor import Executor, Hold
+from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Committed, Intake, TopicPartition
 from streams.lease import Lease
 from streams.outcomes import Outcomes
+from streams.outgoing import Outgoing
 from streams.processes import Processes
 from streams.queues import Queue
 from streams.retrying import Retries
-from streams.sender import Outgoing, Sender
+from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
 from streams.trials import Trials
@@ -52,14 +52,18 @@ class Letters(Sender):
         self.sent: list[Outgoing] = []
         self.open = asyncio.Event()
         self.open.set()
-        self._ends: Counter[tuple[str, int | None]] = Counter()
+        #: Where the logs end.
+        self.ends: Counter[tuple[str, int | None]] = Counter()
 
-    async def send(self, record: Outgoing, *, give_up: bool = False) -> int:
+    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
+        await self.append(record)
+
+    async def append(self, record: Outgoing) -> int:
         await self.open.wait()
         self.sent.append(record)
         log = record.topic, record.partition
-        self._ends[log] += 1
-        return self._ends[log] - 1
+        self.ends[log] += 1
+        return self.ends[log] - 1
 
     def to(self, topic: str) -> list[Outgoing]:
         """What was sent to a topic."""
@@ -70,13 +74,13 @@ class Letters(Sender):
         return [dict(record.headers)[name].decode() for record in self.sent]
 
 
-def codec() -> Codec:
+def make_codec(registry: Any = None) -> Codec:
     catalog = shipped()
     catalog.add_model(DeliverWebhook)
-    return Codec(catalog)
+    return Codec(catalog, registry)
 
 
-CODEC = codec()
+CODEC = make_codec()
 
 
 def job(event: str, url: str = "http://localhost") -> DeliverWebhook:
@@ -137,6 +141,7 @@ async def rig(
     timeout: float = 30,
     limit_jobs: int = 1000,
     limit_bytes: int = 1_000_000,
+    codec: Codec | None = None,
     executor_type: type[Executor] = Executor,
 ) -> AsyncIterator[Rig]:
     """A running queue with one handler."""
@@ -145,8 +150,8 @@ async def rig(
     trials = Trials()
     letters, threads, lease = Letters(), Threads(), Lease(session=60)
     executor = executor_type(
-        Handling(queue, CODEC, threads, Processes(1)),
-        Outcomes(letters, CODEC, Settings()),
+        Handling(queue, codec or CODEC, threads, Processes(1)),
+        Outcomes(letters, codec or CODEC, Settings()),
         Retries(letters),
         trials,
         concurrency=concurrency,
@@ -154,11 +159,9 @@ async def rig(
         turn=Turn(),
         lease=lease,
     )
-    intake = Intake({TOPIC: executor}, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
+    intake = Intake({TOPIC: executor}, trials, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
     clock = asyncio.create_task(_tell_time(intake))
-    intake.on_committed = trials.committed
-    trials.hold, trials.release = partial(executor.hold, Hold.TRIAL), partial(executor.release, Hold.TRIAL)
     it = Rig(executor, intake, letters, trials, threads, lease)
     intake.on_room = it.reopened.append
     intake.on_restart = lambda tp, position: it.restarted.append((tp, position))

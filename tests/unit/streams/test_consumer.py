@@ -91,7 +91,9 @@ class NoRetries(RetryLogs):
     def __init__(self) -> None:
         """No cluster is asked."""
 
-    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
+    async def bounds(
+        self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
+    ) -> dict[TopicPartition, Bounds]:
         return dict.fromkeys(partitions, Bounds(0, 0))
 
 

@@ -11,6 +11,7 @@ import pytest
 from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
+from streams.core.custody import Way
 from streams.core.offset_map import encode
 from streams.intake import Batch, Committed, Due, Intake, TopicPartition
 from streams.work import WorkPartition
@@ -498,3 +499,20 @@ async def test_a_refresh_commits_what_is_unchanged() -> None:
         assert not it.intake.due()
         it.intake.refresh()
         assert {due.tp for due in it.intake.due()} == {P0, P0.retry}
+
+
+@pytest.mark.parametrize(("owner", "suspected"), [(1, False), (2, True)])
+async def test_a_worker_that_gets_its_partition_back_knows_that_nobody_has_died(owner: int, suspected: bool) -> None:
+    """Its last commit may say that jobs were running, since the group went on without it; but it lives."""
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        """Nothing is to run."""
+
+    async with rig(handler) as it:
+        it.open(P0)
+        it.intake.keep([], 2)
+        it.intake.keep([P0], 4)
+        retries = Committed(0, f"^0,{owner}~1", 0, 0)
+        partition = it.intake.prepare(P0, Committed(0, "~1,3!0", 0, 10), retries)
+        assert partition.cautious is suspected
+        assert (partition.offsets.custody.way(3) is not Way.FREELY) is suspected

@@ -1,52 +1,22 @@
-"""Suspected jobs on a real event loop: named in a commit before they start, few at once, the worst alone."""
+"""Suspected jobs on a real event loop: set aside, named in a commit before they start, few at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import gc
 from functools import partial
 
 import pytest
 
 from schemas.models.webhook import DeliverWebhook
-from streams import trials
 from streams.context import JobContext
 from streams.core.backoff import Fixed
 from streams.core.custody import COMPANY
 from streams.core.retry import RetryPolicy
 from streams.intake import Committed
+from streams.trial import Trial
+from tests.unit.streams.gate import Gate, after_a_death, commit, commit_soon, noted
 from tests.unit.streams.rig import P0, P1, Rig, record, records, rig, turns, until
-
-
-class Gate:
-    """Lets its jobs go when the test says so."""
-
-    def __init__(self) -> None:
-        self.started: list[str] = []
-        self.go = asyncio.Event()
-
-    async def __call__(self, job: DeliverWebhook, ctx: JobContext) -> None:
-        self.started.append(job.event)
-        await self.go.wait()
-
-
-@asynccontextmanager
-async def after_a_death(handler: Gate, metadata: str = "~1", *, commits: bool = True) -> AsyncIterator[Rig]:
-    """A rig whose partition's last owner died; with `commits`, what is named is committed at once."""
-    async with rig(handler, concurrency=100) as it:
-        if commits:
-            it.trials.on_named = partial(commit_soon, it)
-        it.open(P0, committed=Committed(0, metadata, 0, 100))
-        yield it
-
-
-def commit_soon(it: Rig) -> None:
-    asyncio.get_running_loop().call_soon(commit, it)
-
-
-def commit(it: Rig) -> None:
-    it.intake.committed(it.intake.due())
 
 
 async def test_a_suspected_job_starts_only_when_a_commit_names_it() -> None:
@@ -84,37 +54,10 @@ async def test_few_of_them_run_at_once_and_all_in_the_end() -> None:
         assert len(gate.started) == 100
 
 
-async def test_who_was_running_at_a_death_runs_alone() -> None:
-    gate = Gate()
-    async with after_a_death(gate, "~1,2!0") as it:
-        it.take(records(0, 5))
-        await until(lambda: gate.started)
-        await turns(200)
-        company = list(gate.started)
-        assert "2" not in company, "it waits for those that have started"
-        gate.go.set()
-        await it.idle()
-        assert sorted(gate.started) == list("01234")
-
-
-async def test_nothing_else_starts_beside_the_one_that_runs_alone_for_a_while() -> None:
-    gate = Gate()
-    async with after_a_death(gate, "~1,0!0") as it:
-        it.open(P0, P1, generation=2)
-        it.take([record(0)])
-        await until(lambda: gate.started == ["0"])
-        it.take(records(10, 3), P1)
-        await turns(200)
-        assert gate.started == ["0"]
-        gate.go.set()
-        await it.idle()
-        assert len(gate.started) == 4
-
-
-async def test_two_named_deaths_are_enough() -> None:
+async def test_a_death_alone_is_enough() -> None:
     gate = Gate()
     gate.go.set()
-    async with after_a_death(gate, "~1,1!1") as it:
+    async with after_a_death(gate, "~1,1*1") as it:
         it.take(records(0, 3))
         await it.idle()
         assert gate.started == ["0", "2"]
@@ -147,17 +90,150 @@ async def test_a_job_that_fails_is_cleared() -> None:
         it.take(records(0, 2))
         await it.idle()
         due = {each.tp: each.commit for each in it.intake.due()}
-        assert due[P0].metadata == due[P0.retry].metadata == "~1"
+        assert due[P0].metadata == "~1"
+        assert due[P0.retry].metadata == "^0,1~1"
 
 
-async def test_a_long_job_that_runs_alone_lets_others_start_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "_FRESH", 0.01)
+async def test_free_jobs_run_while_more_suspected_ones_wait_than_there_are_runners() -> None:
     gate = Gate()
-    async with after_a_death(gate, "~1,0!0,1!0") as it:
-        it.take(records(0, 4))
-        await until(lambda: len(gate.started) == 3)
-        await turns(200)
-        assert len({"0", "1"} & set(gate.started)) == 1, "no two that have a death to their account"
+    async with after_a_death(gate, "~1,0!0,1!0,2!0", concurrency=COMPANY + 20) as it:
+        it.open(P0, P1, generation=2)
+        it.take(records(0, 100, [f"key-{number}" for number in range(100)]))
+        await until(lambda: it.executor.active)
+        gate.free.add(gate.started[0])
+        gate.free.update("012")
+        await until(lambda: len(gate.running) > 10)
+        it.take([record(500 + number, event=f"free-{number}") for number in range(10)], P1)
+        await until(lambda: len([event for event in gate.running if event.startswith("free")]) == 10)
+        assert it.executor.active == len(gate.running) <= COMPANY + 10
         gate.go.set()
         await it.idle()
-        assert len(gate.started) == 4
+        assert len(gate.started) == len(set(gate.started)) == 110
+
+
+async def test_a_lane_that_is_set_aside_keeps_its_order_and_runs_each_job_once() -> None:
+    gate = Gate()
+    gate.go.set()
+    async with after_a_death(gate, "~1,3!0,40!0", concurrency=3) as it:
+        it.take(records(0, 80, ["a", "b", "c", None]))
+        it.take(records(80, 40, ["a", "b", "c", None]))
+        await it.idle()
+        assert len(gate.started) == len(set(gate.started)) == 120
+        for key in range(3):
+            of_key = [int(event) for event in gate.started if int(event) % 4 == key]
+            assert of_key == sorted(of_key)
+
+
+CUTS = ["set aside", "named", "submitted"]
+
+
+async def rebalance_at(it: Rig, cut: str) -> None:
+    """Suspend the intake while the jobs that were taken have come so far and have not started."""
+    await until(lambda: it.intake.due() or cut == "set aside")
+    if cut == "submitted":
+        commit(it)
+    it.intake.suspend()
+
+
+@pytest.mark.parametrize("metadata", ["~1", "~1,0!0"])
+@pytest.mark.parametrize("cut", CUTS)
+async def test_nothing_starts_in_a_handover_nor_is_named_and_all_runs_once_after_it(metadata: str, cut: str) -> None:
+    gate = Gate()
+    gate.go.set()
+    async with after_a_death(gate, metadata, commits=False) as it:
+        it.take(records(0, 3, ["a", "b"]))
+        await rebalance_at(it, cut)
+        await turns(200)
+        assert not {"!", "*"} & set(noted(it)), "nobody who has not begun is named"
+        assert await it.intake.quiet(0.5)
+        commit(it)
+        await turns(200)
+        assert not gate.started
+        it.trials.on_named = partial(commit_soon, it)
+        it.open(P0, generation=2)
+        await it.idle()
+        assert sorted(gate.started) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("metadata", ["~1", "~1,0!0"])
+@pytest.mark.parametrize("cut", CUTS)
+async def test_what_waits_of_a_lost_partition_is_dropped_and_holds_back_nobody(metadata: str, cut: str) -> None:
+    gate = Gate()
+    gate.go.set()
+    async with after_a_death(gate, metadata, commits=False) as it:
+        it.take(records(0, 3))
+        await rebalance_at(it, cut)
+        it.open(P1, generation=2)
+        it.take([record(200 + number, event=f"free-{number}") for number in range(2)], P1)
+        await until(lambda: len(gate.started) == 2)
+        commit(it)
+        await turns(200)
+        assert gate.started == ["free-0", "free-1"]
+
+
+async def test_a_stop_is_not_held_up_by_those_that_wait() -> None:
+    gate = Gate()
+    async with after_a_death(gate, "~1,0!0") as it:
+        it.take(records(0, 60))
+        await until(lambda: gate.started)
+        it.intake.suspend()
+        quiet = asyncio.ensure_future(it.intake.quiet(5))
+        started = list(gate.started)
+        gate.go.set()
+        assert await quiet
+        assert gate.started == started
+
+
+async def test_nobody_is_named_while_nothing_may_start() -> None:
+    gate = Gate()
+    async with after_a_death(gate, "~1") as it:
+        it.take(records(0, 60))
+        await until(lambda: len(gate.started) == COMPANY)
+        it.intake.suspend()
+        gate.free.update(gate.started[:5])
+        await until(lambda: len(gate.running) == COMPANY - 5)
+        assert noted(it).count("!") == COMPANY - 5
+        gate.go.set()
+
+
+@pytest.mark.parametrize("metadata", ["~1", "~1,0!0,1!0"])
+async def test_nothing_is_kept_of_a_lost_partition(metadata: str) -> None:
+    gate = Gate()
+    async with after_a_death(gate, metadata, commits=False) as it:
+        it.take(records(0, 60))
+        await until(it.intake.due)
+        commit(it)
+        it.intake.suspend()
+        it.open(P1, generation=2)
+        gate.go.set()
+        await until(lambda: not it.executor.active)
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Trial)]
+
+
+async def test_what_still_runs_when_its_partition_is_let_go_is_not_named() -> None:
+    gate = Gate()
+    async with after_a_death(gate, "~1,0!0") as it:
+        it.take(records(0, 3))
+        await until(lambda: gate.started == ["0"])
+        it.intake.suspend()
+        assert not await it.intake.quiet(0.01)
+        assert noted(it) == "~1,0*1"
+        it.intake.let_go()
+        assert noted(it) == "~1,0.1"
+        it.intake.hold()
+        assert noted(it) == "~1,0*1", "who has it back answers for it"
+        it.intake.resume()
+        gate.go.set()
+        await it.idle()
+
+
+async def test_a_run_that_a_stop_cuts_short_clears_nobody() -> None:
+    gate = Gate()
+    async with after_a_death(gate, "~1,0!0") as it:
+        it.take(records(0, 1))
+        await until(lambda: gate.started)
+        it.intake.suspend()
+        await it.executor.stop()
+        it.intake.let_go()
+        assert noted(it) == "~1,0.1"

@@ -1,0 +1,12 @@
+"""Why an executor starts no jobs. Any number of reasons may hold at once."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Hold(Enum):
+    """Why an executor starts no jobs."""
+
+    REBALANCE = "rebalance"
+    TRIAL = "a job that may kill the worker runs alone"

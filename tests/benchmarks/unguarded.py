@@ -1,0 +1,23 @@
+"""A worker that does not guard against jobs that kill it: what the guard costs is the difference."""
+
+from __future__ import annotations
+
+from streams.core.custody import Custody, Finished
+from streams.core.partition import Partition
+from tests.benchmarks.names import NO_CUSTODY
+
+__all__ = ["NO_CUSTODY", "without_custody"]
+
+
+def without_custody() -> None:
+    """Have commits say nothing of who holds a partition, and nothing be suspected."""
+
+    def nothing(self: object) -> None:
+        """There is nobody to tell."""
+
+    def silent(self: Custody, watermark: int, log: Finished) -> str:
+        del watermark, log
+        return ""
+
+    Partition.hold = Partition.let_go = nothing  # type: ignore[method-assign]
+    Custody.text = silent  # type: ignore[method-assign]

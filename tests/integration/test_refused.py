@@ -1,0 +1,116 @@
+"""Topics that refuse the worker's own records: what these stand for is not finished, and nobody else waits for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from producers.cluster import Cluster
+from streams.core.offsets import OffsetTracker
+from streams.dead.committed import read_committed
+from tests.integration.conftest import Fleet
+from tests.ledger_rules import inversions, overlaps
+from tests.publishing import Steps
+from tests.topics import partitions, read_all, refusing
+from tests.waiting import until
+from tests.workers import Worker, Workers
+
+QUEUE = "failing"
+SESSION = 6
+#: Time for the session of a killed worker to end, and for another to take over.
+TAKEN_OVER = 40
+
+
+def test_a_retry_topic_that_refuses_records(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing", session_timeout=SESSION)
+    (worker,) = workers.start()
+    retry = f"{namespace}.{QUEUE}.retry"
+    with Steps(kafka, namespace) as steps:
+        with refusing(kafka, retry):
+            first = steps.publish("a", 0, queue=QUEUE, fails=2)
+            behind = {steps.publish("a", 0, queue=QUEUE) for _ in range(5)}
+            others = publish_others(steps)
+            workers.await_done(others, within=20)
+            await_refusal(worker, retry)
+            # Read after the refusal: diverted, and refused as well.
+            behind |= {steps.publish("a", 0, queue=QUEUE) for _ in range(5)}
+            others |= publish_others(steps)
+            workers.await_done(others, within=20)
+            held = {first, *behind}
+            until(lambda: unfinished(workers) == held, within=20, what="all else is committed, and nothing of the key")
+            workers.kill(worker)
+            second = workers.launch()
+            until(lambda: starts(workers, first) == 2, within=TAKEN_OVER, what="the failed job runs on another worker")
+            await_refusal(second, retry)
+            others |= publish_others(steps)
+            workers.await_done(others, within=20)
+            until(lambda: unfinished(workers) == held, within=20, what="still nothing of the key is committed")
+        workers.await_done(steps.ids, within=30)
+    until(lambda: not unfinished(workers), within=20, what="everything is committed")
+    workers.stop()
+    runs = workers.ledger.runs()
+    # The attempt that the broker has not heard of is made again by the second worker.
+    assert [run.attempt for run in runs if run.job == first] == [0, 0, 1, 2]
+    assert Counter(run.job for run in runs) == Counter({first: 4, **dict.fromkeys(behind | others, 1)})
+    assert not inversions(runs)
+    assert not overlaps(runs, workers.kills)
+
+
+def test_a_dead_letter_topic_that_refuses_records(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing", session_timeout=SESSION)
+    (worker,) = workers.start()
+    dead = f"{namespace}.{QUEUE}.dead"
+    with Steps(kafka, namespace) as steps:
+        with refusing(kafka, dead):
+            hopeless = steps.publish("a", 0, queue=QUEUE, fails=-1)
+            behind = {steps.publish("a", 0, queue=QUEUE) for _ in range(5)}
+            others = publish_others(steps)
+            workers.await_done(others, within=20)
+            await_refusal(worker, dead)
+            held = {hopeless, *behind}
+            until(lambda: unfinished(workers) == held, within=20, what="all else is committed, and nothing of the key")
+            workers.kill(worker)
+            second = workers.launch()
+            until(lambda: starts(workers, hopeless) == 2, within=TAKEN_OVER, what="the job runs on another worker")
+            await_refusal(second, dead)
+            others |= publish_others(steps)
+            workers.await_done(others, within=20)
+            until(lambda: unfinished(workers) == held, within=20, what="still nothing of the key is committed")
+            assert not read_all(kafka, dead)
+        workers.await_done(behind, within=30)
+    until(lambda: not unfinished(workers), within=20, what="everything is committed")
+    workers.stop()
+    runs = workers.ledger.runs()
+    assert Counter(run.job for run in runs) == Counter({hopeless: 2, **dict.fromkeys(behind | others, 1)})
+    assert min(run.start for run in runs if run.job in behind) > max(run.start for run in runs if run.job == hopeless)
+    assert not overlaps(runs, workers.kills)
+    (letter,) = read_all(kafka, dead)
+    assert letter.header("ce_id") == hopeless
+    assert letter.header("job-attempt") == "1"
+
+
+def publish_others(steps: Steps) -> set[str]:
+    """Jobs of other keys, on all partitions."""
+    return {steps.publish(f"other-{number}", 0, queue=QUEUE) for number in range(30)}
+
+
+def await_refusal(worker: Worker, topic: str) -> None:
+    what = f"the worker tells that {topic} takes no record"
+    until(lambda: worker.count(rf"{topic}: a record is sent again.*MSG_SIZE_TOO_LARGE"), within=20, what=what)
+
+
+def starts(workers: Workers, job: str) -> int:
+    return sum(run.job == job for run in workers.ledger.runs())
+
+
+def unfinished(workers: Workers) -> set[str]:
+    """The jobs of the queue that the group's commits do not call finished: a worker that starts now would run them."""
+    topic = f"{workers.group.removesuffix('.default')}.{QUEUE}"
+    numbers = range(partitions(workers.bootstrap, topic))
+    cluster = Cluster(bootstrap_servers=workers.bootstrap)
+    held = read_committed(cluster, workers.group, topic, numbers, patience=10)
+    trackers = {number: OffsetTracker(max(0, place.offset), place.metadata) for number, place in held.items()}
+    return {
+        record.header("ce_id") or ""
+        for record in read_all(workers.bootstrap, topic)
+        if trackers[record.partition].read(record.offset)
+    }

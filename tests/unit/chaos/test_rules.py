@@ -1,0 +1,130 @@
+"""The rules of a chaos run's account: each finds what breaks it, and takes for an explanation only what is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.chaos.account import Account, Letters, Published, Span
+from tests.chaos.plan import TIMEOUT, Plan
+from tests.chaos.rules import KILLED, RECOVERY, STALL, attempts, broken, due, order, outcomes, repetitions, stalls
+from tests.ledger import SECOND, Run
+
+A, B = 100, 200  # processes
+MS = SECOND // 1000
+
+
+def job(seq: int, plan: str = "", *, key: str | None = "k", queue: str = "chaos", most: int | None = None) -> Published:
+    return Published(f"{key}{seq}", queue, key, seq, Plan(plan, most), 0)
+
+
+def run(seq: int, start: int, end: int | None, *, how: str = "done", attempt: int = 0, process: int = A) -> Run:
+    """A run with times in milliseconds."""
+    ended = None if end is None else end * MS
+    return Run(f"k{seq}", "k", seq, process, start * MS, ended, how == "done", how == "failed", attempt)
+
+
+def account(jobs: list[Published], runs: list[Run], *dead: tuple[int, str], **more: Any) -> Account:
+    letters = {f"k{seq}": Letters(tuple(errors.split(","))) for seq, errors in dead}
+    return Account({each.id: each for each in jobs}, runs, letters, **more)
+
+
+FAILED = run(0, 0, 10, how="failed")
+DONE_LATER = run(0, 210, 220, attempt=1)
+
+
+def test_a_good_account_breaks_no_rule() -> None:
+    jobs = [job(0, "f"), job(1), job(2, "p"), job(3)]
+    runs = [FAILED, DONE_LATER, run(1, 230, 240), run(2, 250, 260, how="failed"), run(3, 270, 280)]
+    assert broken(account(jobs, runs, (2, "PermanentError"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("plan", "runs", "dead", "said"),
+    [
+        ("", [], [], "is lost"),
+        ("", [run(0, 0, 10, how="failed")], [], "is lost"),
+        ("p", [run(0, 0, 10)], [], "was to fail for good"),
+        ("", [run(0, 0, 10)], [(0, "E")], "is done and a dead letter"),
+        ("f", [FAILED], [(0, "E")], "was not to be one"),
+        ("p", [FAILED], [(0, "E,E")], "a dead letter 2 times"),
+        ("", [run(0, 0, None)], [(0, KILLED)], "was taken for a job that kills"),
+    ],
+)
+def test_outcomes(plan: str, runs: list[Run], dead: list[tuple[int, str]], said: str) -> None:
+    (found,) = outcomes(account([job(0, plan)], runs, *dead))
+    assert said in found
+
+
+def test_two_deaths_excuse_that_a_job_is_taken_for_a_killer() -> None:
+    deaths = {process: Span(process * SECOND, process * SECOND) for process in (1, 2)}
+    runs = [run(0, process * 1000 - 5, None, process=process) for process in deaths]
+    assert outcomes(account([job(0)], runs, (0, KILLED), deaths=deaths)) == []
+    assert outcomes(account([job(0)], runs[:1], (0, KILLED), deaths=deaths))
+
+
+def test_order() -> None:
+    jobs = [job(0, "f"), job(1)]
+    assert order(account(jobs, [FAILED, run(1, 20, 30), DONE_LATER])), "it overtakes one that is to be tried again"
+    assert order(account(jobs, [FAILED, DONE_LATER, run(1, 215, 230)])), "it overlaps"
+    assert order(account(jobs, [FAILED, run(1, 20, 30)])), "the other is never done"
+    assert order(account(jobs, [FAILED, DONE_LATER, run(1, 220, 230)])) == []
+    loose = [job(0, "f", queue="chaos-loose"), job(1, queue="chaos-loose")]
+    assert order(account(loose, [FAILED, run(1, 20, 30), DONE_LATER])) == []
+
+
+def test_attempts() -> None:
+    often = [run(0, at * 1000, at * 1000 + 1, how="failed", attempt=at) for at in range(5)]
+    assert "may be run 4 times" in attempts(account([job(0, "ffff")], often))[0]
+    assert "may be run 2 times" in attempts(account([job(0, "ffff", most=2)], often[:3]))[0]
+    assert "is missing" in attempts(account([job(0, "ff")], [often[0], often[2]]))[0]
+
+
+def test_due() -> None:
+    early = run(0, 205, 220, attempt=1)
+    assert due(account([job(0, "f")], [FAILED, early]))
+    assert due(account([job(0, "f")], [FAILED, DONE_LATER])) == []
+
+
+def test_a_repetition_needs_an_explanation() -> None:
+    jobs, runs = [job(0)], [run(0, 5000, 5010), run(0, 9000, 9010, process=B)]
+    assert repetitions(account(jobs, runs))
+    assert repetitions(account(jobs, runs, deaths={A: Span(5100 * MS, 5200 * MS)})) == []
+    assert repetitions(account(jobs, runs, deaths={A: Span(7000 * MS, 7100 * MS)})), "it was committed long before"
+    assert repetitions(account(jobs, runs, deaths={B: Span(5100 * MS, 5200 * MS)})), "another worker died"
+    assert repetitions(account(jobs, runs, freezes={A: [Span(5005 * MS, 15000 * MS)]})) == []
+    assert repetitions(account(jobs, runs, outages=[Span(5005 * MS, 6000 * MS)])) == []
+    assert repetitions(account(jobs, runs, refusals=[Span(4000 * MS, 6000 * MS)])), "a job that is done writes nothing"
+    assert repetitions(account(jobs, runs, stops={A: Span(5005 * MS, 5100 * MS)})), "a stop commits what has finished"
+
+
+def test_a_job_of_the_pool_may_just_have_begun_when_its_partition_moves() -> None:
+    runs = [run(0, 5000, 5010, how="failed"), run(0, 9000, 9010, process=B)]
+    pooled = Published("k0", "chaos-process", "k", 0, Plan("f", None, in_pool=True), 0)
+    assert repetitions(account([pooled], runs))
+    assert repetitions(account([pooled], runs, launches=[4000 * MS])) == []
+    assert repetitions(account([job(0, "f")], runs, launches=[4000 * MS]))
+
+
+def test_a_failure_is_followed_by_the_next_attempt_and_a_snooze_by_the_same() -> None:
+    assert repetitions(account([job(0, "f")], [FAILED, DONE_LATER])) == []
+    assert repetitions(account([job(0, "z")], [FAILED, run(0, 260, 270)])) == []
+    assert repetitions(account([job(0, "f")], [FAILED, run(0, 260, 270, how="failed")]))
+
+
+def test_a_worker_that_stood_still_explains_a_timeout_that_was_not_planned() -> None:
+    longest = int(TIMEOUT * 1000)
+    runs = [run(0, 0, longest + 10, how="cut"), run(0, longest + 300, longest + 310, attempt=1)]
+    assert broken(account([job(0)], runs)) == {}
+    assert repetitions(account([job(0)], [run(0, 0, 100, how="cut"), run(0, 400, 410, attempt=1)]))
+
+
+def test_stalls() -> None:
+    late = int(STALL * 1000) + 10
+    assert stalls(account([job(0)], [run(0, late, late + 1)]))
+    assert stalls(account([job(0)], [run(0, late - 20, late)])) == []
+    trouble = [Span(0, late * MS)]
+    assert stalls(account([job(0)], [run(0, late, late + 1)], outages=trouble)) == []
+    much_later = 2 * late + int(RECOVERY * 1000)
+    assert stalls(account([job(0)], [run(0, much_later, much_later + 1)], outages=trouble))

@@ -1,0 +1,58 @@
+"""Jobs that end when the test says so, in a partition whose last owner has died."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from schemas.models.webhook import DeliverWebhook
+from streams.context import JobContext
+from streams.intake import Committed, TopicPartition
+from tests.unit.streams.rig import P0, Rig, rig, until
+
+
+class Gate:
+    """Lets its jobs go when the test says so: all of them, or some."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.running: set[str] = set()
+        self.free: set[str] = set()
+        self.go = asyncio.Event()
+
+    async def __call__(self, job: DeliverWebhook, ctx: JobContext) -> None:
+        self.started.append(job.event)
+        self.running.add(job.event)
+        try:
+            await until(lambda: self.go.is_set() or job.event in self.free)
+        finally:
+            self.running.discard(job.event)
+
+
+@asynccontextmanager
+async def after_a_death(
+    handler: Gate, metadata: str = "~1", *, commits: bool = True, concurrency: int = 100
+) -> AsyncIterator[Rig]:
+    """A rig whose partition's last owner died; with `commits`, what is named is committed at once."""
+    async with rig(handler, concurrency=concurrency) as it:
+        if commits:
+            it.trials.on_named = partial(commit_soon, it)
+        it.open(P0, committed=Committed(0, metadata, 0, 100))
+        yield it
+
+
+def commit_soon(it: Rig) -> None:
+    asyncio.get_running_loop().call_soon(commit, it)
+
+
+def commit(it: Rig) -> None:
+    it.intake.committed(it.intake.due())
+
+
+def noted(it: Rig, tp: TopicPartition = P0) -> str:
+    """What the next commit of a partition says."""
+    it.intake.refresh()
+    (metadata,) = [due.commit.metadata for due in it.intake.due() if due.tp == tp]
+    return metadata

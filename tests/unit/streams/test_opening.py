@@ -1,0 +1,142 @@
+"""Opening partitions: what a retry log holds, logs that were made anew, leaders that change, rebalances meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from schemas.errors import RegistryUnavailable
+from schemas.headers import Origin, RetryState, with_retry
+from schemas.models.webhook import DeliverWebhook
+from streams import awaiting_schema
+from streams.intake import TopicPartition
+from streams.opening import Held, Opening, Unsettled
+from streams.retry_log import Bounds, Overtaken, Piece, RetryLogs, Stored
+from tests.unit.streams.rig import P0, TOPIC, job, make_codec, record, records, rig
+
+
+class Group:
+    """A group that has committed some offset of the queue, whose log ends somewhere."""
+
+    def __init__(self, committed: int | None, end: int) -> None:
+        self._committed = committed
+        self._end = end
+
+    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Held]:
+        return {tp: Held(self._committed if tp.topic == TOPIC else None, "") for tp in partitions}
+
+    async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        return dict.fromkeys(partitions, (0, self._end))
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(partitions, self._end)
+
+
+class Logs(RetryLogs):
+    """A retry log with some records, read up to an end that may be another than it had."""
+
+    def __init__(self, stored: list[Stored], ends_at: int | None = None) -> None:
+        self._stored = stored
+        self._ends_at = len(stored) if ends_at is None else ends_at
+
+    async def bounds(
+        self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
+    ) -> dict[TopicPartition, Bounds]:
+        return dict.fromkeys(partitions, Bounds(0, len(self._stored)))
+
+    async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
+        if overtaken():
+            raise Overtaken
+        for tp in starts:
+            yield Piece(tp, self._stored[: self._ends_at], self._ends_at)
+
+
+def parked(offset: int, position: int, key: str = "k", event: str = "parked") -> Stored:
+    """A record of the retry log that is due."""
+    stored = record(0, key, event=event)
+    state = RetryState(position, 1, 1)
+    headers = with_retry((), origin=Origin(TOPIC, 0, position), state=state, failure=None, now_ms=1)
+    return Stored(offset, stored.key, stored.value, tuple(headers), 0)
+
+
+@pytest.mark.parametrize("restarts", [{}, {P0: 0}])
+async def test_jobs_of_a_log_that_was_made_anew_stand_for_none_of_the_new_one(
+    restarts: Mapping[TopicPartition, int],
+) -> None:
+    """Their positions may be positions of the new log as well, of jobs with the same key."""
+    ran = []
+
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        ran.append(job.event)
+
+    async with rig(handler) as it:
+        it.intake.keep([P0], 1)
+        it.letters.ends[P0.retry] = 1
+        committed = None if restarts else 100
+        opening = Opening(it.intake, Group(committed, end=50), Logs([parked(0, 10)]), overtaken=lambda: False)
+        assert await opening.open([P0], restarts)
+        it.intake.resume()
+        it.take(records(0, 20, ["k"]))
+        await it.idle()
+    assert ran == ["parked", *map(str, range(20))]
+
+
+class Registry:
+    """A registry that is down at first."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.down = 2
+
+    def schema_id(self, _topic: str, _job_type: str, text: str) -> int:
+        self.text = text
+        return 7
+
+    def schema_text(self, _schema_id: int) -> str:
+        self.down -= 1
+        if self.down > 0:
+            raise RegistryUnavailable("it is down")
+        return self.text
+
+
+async def test_parked_jobs_of_a_registry_wait_for_their_schemas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has just started knows none."""
+    monkeypatch.setattr(awaiting_schema, "_RETRY_AFTER", 0.01)
+    registry = Registry()
+    stored = parked(0, 1)._replace(value=make_codec(registry).encode(job("parked"), TOPIC))
+    ran = []
+
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        ran.append(job.event)
+
+    async with rig(handler, codec=make_codec(registry)) as it:
+        it.intake.keep([P0], 1)
+        assert await Opening(it.intake, Group(2, end=2), Logs([stored]), overtaken=lambda: False).open([P0], {})
+        it.intake.resume()
+        await it.idle()
+        assert it.letters.to(f"{TOPIC}.dead") == []
+    assert ran == ["parked"]
+    assert registry.down == 0
+
+
+async def test_a_log_that_ends_sooner_than_it_did_is_opened_again() -> None:
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        """Nothing runs."""
+
+    async with rig(handler) as it:
+        logs = Logs([parked(0, 1), parked(1, 2)], ends_at=1)
+        with pytest.raises(Unsettled, match=r"jobs\.webhook\.retry-0 ends sooner"):
+            await Opening(it.intake, Group(None, end=5), logs, overtaken=lambda: False).open([P0], {})
+        assert it.intake.assigned == 0
+
+
+async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        """Nothing runs."""
+
+    async with rig(handler) as it:
+        opening = Opening(it.intake, Group(None, end=5), Logs([parked(0, 1)]), overtaken=lambda: True)
+        assert not await opening.open([P0], {})
+        assert it.intake.assigned == 0
