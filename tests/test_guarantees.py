@@ -43,11 +43,19 @@ def _sections() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-@pytest.mark.parametrize("heading", [heading for heading in _sections() if heading[0].isdigit()])
-def test_a_promise_has_a_boundary_and_its_tests(heading: str) -> None:
+PROMISES = [heading for heading in _sections() if heading[0].isdigit()]
+
+
+def test_the_promises_are_numbered() -> None:
+    assert [heading.partition(". ")[0] for heading in PROMISES] == [str(number + 1) for number in range(len(PROMISES))]
+
+
+@pytest.mark.parametrize("heading", [*PROMISES, "Dead letters and redrive"])
+def test_a_promise_has_a_boundary_a_cost_and_its_tests(heading: str) -> None:
     text = _sections()[heading]
-    for part in ("**Promise.**", "**Boundary.**", "**Cost.**", "**Shown by**"):
-        assert part in text, part
+    parts = ("**Promise.**", "**Boundary.**", "**Cost.**", "**Shown by**")
+    assert [part for part in parts if part in text] == list(parts)
+    assert sorted(parts, key=text.index) == list(parts), "in this order"
     assert "::" in text.partition("**Shown by**")[2]
 
 

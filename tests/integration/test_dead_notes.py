@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas import Origin
 from streams.core.offset_map import MAP_LIMIT
@@ -266,3 +267,25 @@ def test_it_says_that_brokers_forget_sooner_than_letters_go(morgue: Morgue) -> N
     with morgue.open() as letters:
         assert letters.forgets_after() == (7.0, 90.0)
     assert "forget what is dealt with 7 days after" in morgue.run("redrive", "ordered")
+
+
+def test_letters_whose_notes_were_forgotten_look_as_if_nobody_had_dealt_with_them(morgue: Morgue) -> None:
+    """What a broker does when a time has passed that no test waits for is done here by hand: the notes are gone."""
+    ids = buried(morgue, 6)
+    with morgue.open() as letters:
+        assert deal_with(letters) == 6
+        assert not list(letters.find())
+        admin = AdminClient({"bootstrap.servers": morgue.bootstrap, "log_level": 0})
+        admin.delete_consumer_groups([letters.group], request_timeout=30)[letters.group].result()
+        assert [letter.id for letter in letters.find()] == ids
+    said = morgue.run("redrive", "ordered", "--yes")
+    assert "6 dead letters sent back" in said
+    assert "forget what is dealt with 7 days after" in said
+    assert "keep letters 90 days" in said
+    assert Counter(morgue.returned_ids()) == Counter(ids * 2)
+    assert {record.header("job-redrives") for record in morgue.returned()} == {"1"}, "it cannot know of the first time"
+    # The remedy: what is deleted cannot come back.
+    with morgue.open() as letters:
+        assert letters.purge(letters.plan_purge()).deleted == 6
+        admin.delete_consumer_groups([letters.group], request_timeout=30)[letters.group].result()
+        assert not list(letters.find())

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, lost, overlaps, repeats
 from tests.publishing import Steps
+from tests.topics import count
 from tests.waiting import until
 
 REBALANCING = "because it is rebalancing"
@@ -77,23 +78,29 @@ def test_what_a_stop_cancels_runs_again_and_no_attempt_was_counted(fleet: Fleet,
     (first,) = workers.start()
     book = workers.ledger
     with Steps(kafka, namespace) as steps:
-        quick = {steps.publish(f"key-{number}", 0.0, queue="failing") for number in range(20)}
+        quick = {steps.publish(f"key-{number}", 0.0, queue="failing") for number in range(50)}
         workers.await_done(quick, within=20)
-        long = steps.publish("long", 6.0, queue="failing")
+        long = steps.publish("long", 12.0, queue="failing")
         behind = steps.publish("long", 0.0, queue="failing")
         until(lambda: long in book.started, within=20, what="the job runs")
         first.stop()
-        workers.launch()
-        workers.await_done({long, behind}, within=60)
+        (cut,) = [run for run in book.runs() if run.job == long]
+        assert cut.end is not None, "its handler was cancelled"
+        assert not cut.done
+        assert not cut.failed
+        assert behind not in book.started, "what waits behind it is not let go by a stop"
+        (second,) = workers.start()
+        workers.await_done(steps.ids, within=60)
     workers.stop()
     runs = book.runs()
-    cut, again = (run for run in runs if run.job == long)
-    assert cut.end is not None, "its handler was cancelled, and could see that"
-    assert not cut.done
-    assert not cut.failed
-    assert (again.attempt, again.done) == (0, True)
     assert repeats(runs).keys() == {long}
+    assert [(run.process, run.attempt, run.done) for run in runs if run.job == long] == [
+        (first.pid, 0, False),
+        (second.pid, 0, True),
+    ], "the policy had more attempts for it: none was counted"
     assert not inversions(runs)
+    assert not overlaps(runs)
+    assert count(kafka, f"{namespace}.failing.retry") == count(kafka, f"{namespace}.failing.dead") == 0
 
 
 def test_a_second_signal_ends_it_at_once(fleet: Fleet, kafka: str, namespace: str) -> None:
