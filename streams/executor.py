@@ -377,10 +377,8 @@ class Executor:
 
         Its writer's schema may be missing: what comes from the queue has waited for its own before it was taken in.
         """
-        waited = 0.0
-        if self._handling.lacks_schema(lane):
-            await self._handling.fetch_schema(lane)
-            waited = monotonic() - started
+        await self._handling.fetch_schema(lane)
+        waited = monotonic() - started
         call, payload, ctx, timeout = self._open(lane)
         return call, payload, ctx, timeout + waited
 

@@ -64,12 +64,8 @@ class Handling:
         attempt = 0 if entry is None else entry.attempt
         return call, payload, JobContext(job_id, self._name, record.key, headers, attempt), call.timeout
 
-    def lacks_schema(self, lane: WorkLane) -> bool:
-        """Whether the head of a lane cannot be opened before `fetch_schema`. No I/O."""
-        return self._codec.missing_schema_id(lane.head.value) is not None
-
     async def fetch_schema(self, lane: WorkLane) -> None:
-        """Wait for the schema of the head of a lane, unless its partition is lost meanwhile."""
+        """Wait for the schema of the head of a lane if it is missing, unless its partition is lost meanwhile."""
         schema_id = self._codec.missing_schema_id(lane.head.value)
         if schema_id is not None:
             who = "job {}-{}-{}".format(*place_of(lane))

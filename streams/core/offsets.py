@@ -36,7 +36,7 @@ class OffsetTracker:
     """
 
     __slots__ = (
-        "_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "custody", "fence", "map_size",
+        "_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "custody", "fence",
         "position", "room",
     )  # fmt: skip
 
@@ -51,8 +51,6 @@ class OffsetTracker:
         self._acknowledged = 0
         #: How many more offsets may be read before the map might no longer fit into a commit.
         self.room = 0
-        #: Characters of the map as it was last encoded.
-        self.map_size = 0
         #: Restored offsets that are unfinished and have not been read yet: they are no load before they are.
         self._unread = 0
         rest, mark, custody = metadata.partition(MARK)
@@ -187,7 +185,6 @@ class OffsetTracker:
     def commit(self) -> Commit:
         """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
         metadata = offset_map.encode(self._runs())
-        self.map_size = len(metadata)
         budget = (offset_map.MAP_LIMIT - len(metadata)) * 3 // 4 * 8 // offset_map.COST_BITS
         self.room = budget - len(self._pending) - _SLACK
         watermark = self.watermark

@@ -28,9 +28,6 @@ from streams.core.parking import Line, Parking
 from streams.core.room import Room
 from streams.core.sizes import HEADER_SIZE, LargeHeaders, Record, size_of, small_size
 
-#: Offsets of the retry log's map that are to be free again before a partition that was full for lack of them reads on.
-_MARGIN = 512
-
 R = TypeVar("R", bound=Record)
 
 
@@ -236,7 +233,7 @@ class Partition(Generic[R]):
     def full(self) -> bool:
         """Whether no more of the queue should be read for now."""
         offsets = self.offsets
-        return offsets.load >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.spent or self._crowded(4)
+        return offsets.load >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.spent or self._crowded
 
     @property
     def roomy(self) -> bool:
@@ -246,7 +243,7 @@ class Partition(Generic[R]):
             offsets.load <= self.limit_jobs * 3 // 4
             and self._bytes <= self.limit_bytes * 3 // 4
             and (not offsets.spent or offsets.load == 0)
-            and not self._crowded(3)
+            and not self._crowded
         )
 
     @property
@@ -254,17 +251,19 @@ class Partition(Generic[R]):
         """How many jobs of it wait in the retry log, for their time or behind one that does."""
         return 0 if self.retries is None else self.retries.pending
 
-    def _crowded(self, quarters: int) -> bool:
-        """Whether so much of what may be parked is.
+    @property
+    def _crowded(self) -> bool:
+        """Whether as much is parked as may be.
 
-        Never where a head waits for the queue to be read on, or the two would wait for each other.
+        Never where a head waits for the queue to be read on, or the two would wait for each other. A partition may be
+        read again as soon as it is no longer crowded: each batch makes up for many jobs that end.
         """
         retries = self.retries
         if retries is None or self._parking.unread:
             return False
-        return self.room.crowded(self, quarters) or self._scattered(retries, (4 - quarters) * _MARGIN)
+        return self.room.crowded(self) or self._scattered(retries)
 
-    def _scattered(self, retries: OffsetTracker, margin: int) -> bool:
+    def _scattered(self, retries: OffsetTracker) -> bool:
         """Whether the retry log's map might not fit any more, if all that is held were parked and finished in the worst
         order.
 
@@ -272,7 +271,7 @@ class Partition(Generic[R]):
         lies between them: a hundred thousand of one key are no burden.
         """
         room = retries.room - self.offsets.load
-        return room <= margin and room + self._parking.longest <= margin
+        return room <= 0 and room + self._parking.longest <= 0
 
     # -- the queue ----------------------------------------------------------------------------------------------------
 

@@ -37,13 +37,13 @@ class Room:
         """Have these partitions share it, and no others any more."""
         self.partitions = list(partitions)
 
-    def crowded(self, partition: Parks, quarters: int) -> bool:
-        """Whether a partition has parked so many quarters of what it may."""
+    def crowded(self, partition: Parks) -> bool:
+        """Whether a partition has parked as much as it may."""
         jobs = sum(each.parked for each in self.partitions)
         size = sum(each.parked_bytes for each in self.partitions)
-        return self._over(partition.parked, jobs, self.limit_jobs, quarters) or self._over(
-            partition.parked_bytes, size, self.limit_bytes, quarters
+        return self._over(partition.parked, jobs, self.limit_jobs) or self._over(
+            partition.parked_bytes, size, self.limit_bytes
         )
 
-    def _over(self, own: int, together: int, limit: int, quarters: int) -> bool:
-        return together * 4 >= limit * quarters and own * 4 * len(self.partitions) >= limit * quarters
+    def _over(self, own: int, together: int, limit: int) -> bool:
+        return together >= limit and own * len(self.partitions) >= limit

@@ -141,13 +141,3 @@ def test_a_map_says_more_than_the_log_holds_and_what_is_written_is_pending() -> 
     assert tracker.position == 6
     assert 5 in tracker._pending
     tracker.finish(5)
-
-
-def test_the_size_of_the_map_is_that_of_the_last_commit() -> None:
-    tracker = OffsetTracker(0)
-    assert tracker.map_size == 0
-    tracker.read_all([0, 1, 2])
-    tracker.finish(1)
-    assert tracker.map_size == 0
-    commit = tracker.commit()
-    assert tracker.map_size == len(commit.metadata) > 0

@@ -324,12 +324,9 @@ def test_too_many_retries_make_a_partition_full() -> None:
     part.admit([Job(8, b"b")])
     assert is_full(part)
     lines = part.ready(5)
-    for line in lines[:2]:
-        part.finish(line)
-    assert not is_full(part)
     assert not is_roomy(part)
-    part.finish(lines[2])
-    assert is_roomy(part)
+    part.finish(lines[0])
+    assert is_roomy(part), "the next batch makes up for many jobs that end"
 
 
 def test_too_many_bytes_of_retries_make_a_partition_full() -> None:
@@ -461,7 +458,7 @@ def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:
         part.ready(5)
         part.retries.commit()
     assert part.retries
-    assert part.retries.map_size < 100
+    assert len(part.retries.commit().metadata) < 100
     assert part.retries.room < 0
     assert not is_full(part)
 

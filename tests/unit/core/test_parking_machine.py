@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from streams.core.entry import NOT_WRITTEN, Entry
-from streams.core.fence import Fence
 from streams.core.lanes import Lane
 from streams.core.loading import Loading
 from streams.core.offsets import OffsetTracker
@@ -192,10 +191,6 @@ def never_wakes(self: Parking[Any, Any], read_to: int) -> None:
     """Forget those who wait for the queue to be read."""
 
 
-def passes_all(self: Fence, offset: int, generation: int | None) -> bool:
-    return True
-
-
 #: What a rule is without: the method that holds it, and what takes its place.
 RULES = {
     "turn: the queue was read past it": (Parking, "wait", not_read_past),
@@ -204,7 +199,6 @@ RULES = {
     "position: at most one entry": (Line, "holds", holds_nothing),
     "order: a line is sorted": (Line, "insert", at_the_end),
     "position: the last copy counts": (Loading, "add", keeps_the_older),
-    "fence: late writes count for nobody": (Fence, "passes", passes_all),
     "finish: late acknowledgements": (OffsetTracker, "wrote", acknowledged_in_order),
 }
 
