@@ -16,7 +16,7 @@ QUEUE = "waiting"
 PARTITIONS = 24
 FEW, FEW_RATE, FEW_WAIT = 1_000, 100.0, 1
 #: As long as it takes to have all of them wait, and some.
-MANY, MANY_WAIT = 60_000, 60
+MANY, MANY_WAIT = 100_000, 60
 
 
 def run(bootstrap: str, scale: Scale) -> list[Figure]:
