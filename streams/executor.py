@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from enum import Enum
 from math import ceil
 from random import random
 from time import monotonic, time
@@ -20,17 +18,16 @@ from typing import Any
 
 from schemas.headers import CE_ID
 from streams.context import JobContext
-from streams.core.outcome import SUCCEEDED, Failed, Succeeded, kinds_of, name_of
+from streams.core.outcome import SUCCEEDED, Failed, Succeeded
 from streams.core.retry import Again
-from streams.errors import JobTimeout
 from streams.failing import judge
 from streams.handling import Call, Handling
 from streams.holds import Hold
 from streams.lease import Lease
 from streams.outcomes import Outcomes
-from streams.processes import RemoteFailure
 from streams.reporting import RetryReports, report
 from streams.retrying import Retries
+from streams.runner import Cut, Runner, explain
 from streams.trial import Trial
 from streams.trials import Trials
 from streams.turn import Turn
@@ -52,39 +49,6 @@ _WATCH_INTERVAL = 0.05
 _ENOUGH = 256
 
 _NOTHING: deque[WorkLane] = deque()
-
-
-class Cut(Enum):
-    """Why the worker cut a run short."""
-
-    TIMEOUT = "timeout"
-    LOST = "lost"
-
-
-class Runner:
-    """One runner: the task, the lane whose head it runs, and when that run must be over."""
-
-    __slots__ = ("cut", "deadline", "lane", "task")
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
-        self.lane: WorkLane | None = None
-        self.deadline: float | None = None
-        self.cut: Cut | None = None
-
-    def cancel(self, cut: Cut) -> None:
-        """Cancel the run, once, for a reason that its outcome will tell."""
-        if self.cut is None and self.task is not None:
-            self.cut = cut
-            self.task.cancel()
-
-    def restore(self) -> None:
-        """Make the task usable again after `cancel`."""
-        self.cut = None
-        if sys.version_info >= (3, 11) and self.task is not None:
-            # A handler may have cancelled its own task, too.
-            while self.task.cancelling():
-                self.task.uncancel()
 
 
 class Executor:
@@ -390,7 +354,7 @@ class Executor:
         if self._stopping or lane.owner.lost:
             # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
             raise asyncio.CancelledError from error
-        failed = _explain(runner, error)
+        failed = explain(runner, error)
         if monotonic() > self._lease.until:
             # Perhaps the partition has another owner by now, who should find nothing of ours in the retry topic.
             await self._lease.renewed()
@@ -432,28 +396,3 @@ def _name(lane: WorkLane) -> str:
             return value.decode("utf-8", "backslashreplace")
     topic, partition, offset = place_of(lane)
     return f"{topic}-{partition}-{offset}"
-
-
-def _runs(runner: Runner) -> bool:
-    """Whether the runner's own task runs; else its coroutine is being closed."""
-    try:
-        return asyncio.current_task() is runner.task
-    except RuntimeError:
-        return False
-
-
-def _explain(runner: Runner, error: BaseException) -> Failed:
-    """Say why a run failed, but for the stack; re-raises what is no failure of the job."""
-    if isinstance(error, GeneratorExit) and not _runs(runner):
-        raise error
-    if isinstance(error, RemoteFailure):
-        return error.failure
-    if isinstance(error, asyncio.CancelledError):
-        if runner.cut is Cut.TIMEOUT:
-            runner.restore()
-            message = "the handler ran longer than its timeout and was cancelled"
-            return Failed(name_of(JobTimeout), message, kinds=kinds_of(JobTimeout))
-        if runner.cut is Cut.LOST:
-            raise error
-        runner.restore()  # The handler has cancelled its own task, or something that it waited for.
-    return Failed.of(error)

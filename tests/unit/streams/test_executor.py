@@ -13,8 +13,9 @@ import pytest
 from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
-from streams.executor import Executor, Runner
+from streams.executor import Executor
 from streams.holds import Hold
+from streams.runner import Runner
 from streams.work import WorkLane, WorkPartition
 from tests.unit.streams.rig import P0, P1, Fetched, job, record, records, rig, turns, until
 

@@ -1,0 +1,70 @@
+"""One runner of a queue: the task, the run that it is busy with, and why that was cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from enum import Enum
+
+from streams.core.outcome import Failed, kinds_of, name_of
+from streams.errors import JobTimeout
+from streams.processes import RemoteFailure
+from streams.work import WorkLane
+
+
+class Cut(Enum):
+    """Why the worker cut a run short."""
+
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+class Runner:
+    """One runner: the task, the lane whose head it runs, and when that run must be over."""
+
+    __slots__ = ("cut", "deadline", "lane", "task")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.lane: WorkLane | None = None
+        self.deadline: float | None = None
+        self.cut: Cut | None = None
+
+    def cancel(self, cut: Cut) -> None:
+        """Cancel the run, once, for a reason that its outcome will tell."""
+        if self.cut is None and self.task is not None:
+            self.cut = cut
+            self.task.cancel()
+
+    def restore(self) -> None:
+        """Make the task usable again after `cancel`."""
+        self.cut = None
+        if sys.version_info >= (3, 11) and self.task is not None:
+            # A handler may have cancelled its own task, too.
+            while self.task.cancelling():
+                self.task.uncancel()
+
+
+def _runs(runner: Runner) -> bool:
+    """Whether the runner's own task runs; else its coroutine is being closed."""
+    try:
+        return asyncio.current_task() is runner.task
+    except RuntimeError:
+        return False
+
+
+def explain(runner: Runner, error: BaseException) -> Failed:
+    """Say why a run failed, but for the stack; re-raises what is no failure of the job."""
+    if isinstance(error, GeneratorExit) and not _runs(runner):
+        raise error
+    if isinstance(error, RemoteFailure):
+        return error.failure
+    if isinstance(error, asyncio.CancelledError):
+        if runner.cut is Cut.TIMEOUT:
+            runner.restore()
+            message = "the handler ran longer than its timeout and was cancelled"
+            return Failed(name_of(JobTimeout), message, kinds=kinds_of(JobTimeout))
+        if runner.cut is Cut.LOST:
+            raise error
+        runner.restore()  # The handler has cancelled its own task, or something that it waited for.
+    return Failed.of(error)
