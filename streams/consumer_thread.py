@@ -6,6 +6,7 @@ One of the two modules that know the inside of Faust's consumer and of aiokafka'
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Coroutine, Iterable, Mapping
 from time import monotonic
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
     IllegalGenerationError,
+    KafkaConnectionError,
     KafkaError,
     RebalanceInProgressError,
     UnknownMemberIdError,
@@ -31,6 +33,8 @@ from streams.settings import Settings
 
 T = TypeVar("T")
 
+logger = logging.getLogger("streams.transport")
+
 #: Records taken from the fetcher at once, over all partitions. Bounds how far a partition overshoots its limits.
 _FETCH_RECORDS = 1000
 
@@ -45,6 +49,9 @@ _FETCH_BYTES = 8 * 1024 * 1024
 #: aiokafka leaves the group when nothing is fetched for this long. A worker whose buffers are full fetches nothing and
 #: is well, so this is the longest time it takes. Milliseconds.
 _NEVER = 2**31 - 1
+
+#: How long a consumer waits for a broker, which has answered when the worker was set up, and between two tries. Seconds.
+_PATIENCE, _RETRY_AFTER = 60.0, 1.0
 
 #: The generation of a member that is in no group.
 NO_GENERATION = -1
@@ -62,8 +69,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(consumer, **kwargs)
 
     async def on_start(self) -> None:
-        """Start the consumer, whose heartbeats renew the lease."""
-        await super().on_start()
+        """Start the consumer, whose heartbeats renew the lease; waits for a broker that has just gone away."""
+        enough = monotonic() + _PATIENCE
+        while True:
+            try:
+                await super().on_start()
+                break
+            except KafkaConnectionError as error:
+                await self._ensure_consumer().stop()
+                if self.should_stop or monotonic() >= enough:
+                    raise
+                logger.warning("no broker answers the consumer: %s; trying again", error)
+                await self.sleep(_RETRY_AFTER)
         _renew_by_heartbeats(self._ensure_consumer()._coordinator, self._lease)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:

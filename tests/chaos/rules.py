@@ -14,6 +14,8 @@ WINDOW = 1.0
 #: Seconds that a job may wait for its run although it is its turn, in times of peace: when the last disturbance is over
 #: for RECOVERY seconds (a session is 6 s, and whoever is started again takes some more).
 STALL, RECOVERY = 15.0, 20.0
+#: Seconds after which a worker without heartbeats is expelled.
+SESSION = 6.0
 #: A due time is a whole number of milliseconds, and two clocks tell of it.
 EARLY = 3_000_000
 
@@ -51,11 +53,13 @@ def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -
     """Whether two runs of a job were cut off, or could not be committed: then nobody can tell it from one that kills.
 
     Somebody else's death has put it under suspicion before. A job of the pool is named before a process has it, so it
-    may have had no run at either death.
+    may have had no run at either death; and likewise one that does end its worker, once, at the first of the two.
     """
+    unseen = len(account.deaths) + len(account.freezes) + len(account.outages) >= 2
     if job.plan.in_pool:
-        return len(account.deaths) + len(account.freezes) + len(account.outages) >= 2
-    return sum(_disturbed(account, run) for run in runs) >= 2
+        return unseen
+    cut = sum(_disturbed(account, run) for run in runs)
+    return cut >= 2 or (cut == 1 and unseen and Letter.CRASH_ONCE.value in job.plan.letters)
 
 
 def order(account: Account) -> list[str]:
@@ -142,7 +146,9 @@ def _disturbed(account: Account, run: Run) -> bool:
 def _troubles(account: Account, run: Run) -> list[Span]:
     """What may have cut a run off from its commit."""
     span = Span(run.start, _committed_by(account, run))
-    mine = [*account.freezes.get(run.process, ()), *account.outages]
+    # Whoever could send no heartbeats may be expelled when the broker is back, and then cannot commit.
+    outages = [Span(each.begin, each.end + int(SESSION * SECOND)) for each in account.outages]
+    mine = [*account.freezes.get(run.process, ()), *outages]
     if not run.done:
         # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
         mine += account.refusals

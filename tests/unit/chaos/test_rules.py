@@ -64,6 +64,14 @@ def test_two_deaths_excuse_that_a_job_is_taken_for_a_killer() -> None:
     assert outcomes(account([job(0)], runs[:1], (0, KILLED), deaths=deaths))
 
 
+def test_a_job_that_ends_its_worker_once_may_have_been_named_before_it_ran() -> None:
+    deaths = {process: Span(process * SECOND, process * SECOND) for process in (1, 2)}
+    runs = [run(0, 1995, None, process=2)]
+    assert outcomes(account([job(0, "k")], runs, (0, KILLED), deaths=deaths)) == []
+    assert outcomes(account([job(0, "k")], runs, (0, KILLED), deaths={2: deaths[2]})), "there was no other death"
+    assert outcomes(account([job(0, "k")], [], (0, KILLED), deaths=deaths)), "it has never run"
+
+
 def test_order() -> None:
     jobs = [job(0, "f"), job(1)]
     assert order(account(jobs, [FAILED, run(1, 20, 30), DONE_LATER])), "it overtakes one that is to be tried again"
@@ -95,6 +103,8 @@ def test_a_repetition_needs_an_explanation() -> None:
     assert repetitions(account(jobs, runs, deaths={B: Span(5100 * MS, 5200 * MS)})), "another worker died"
     assert repetitions(account(jobs, runs, freezes={A: [Span(5005 * MS, 15000 * MS)]})) == []
     assert repetitions(account(jobs, runs, outages=[Span(5005 * MS, 6000 * MS)])) == []
+    assert repetitions(account(jobs, runs, outages=[Span(1000 * MS, 3000 * MS)])) == [], "it was expelled after that"
+    assert repetitions(account(jobs, runs, outages=[Span(-9000 * MS, -4000 * MS)])), "that was long before"
     assert repetitions(account(jobs, runs, refusals=[Span(4000 * MS, 6000 * MS)])), "a job that is done writes nothing"
     assert repetitions(account(jobs, runs, stops={A: Span(5005 * MS, 5100 * MS)})), "a stop commits what has finished"
 
