@@ -234,8 +234,9 @@ def with_failure(
     error_stack: str,
     now_ms: int,
     attempt: int | None = None,
+    first_failed_ms: int = 0,
 ) -> list[tuple[str, bytes | None]]:
-    """Adds a failure to a record's headers, for its retry or dead-letter record.
+    """Adds a failure to a record's headers, for its dead-letter record.
 
     Everything else stays, broken headers too: ours come last, and of several with one name the last counts. With the
     number of attempts made goes what a retry record said of the next. The origin and the time of the first failure
@@ -248,7 +249,7 @@ def with_failure(
     if not _readable_origin(found):
         kept.append((ORIGIN, str(origin).encode()))
     if not _readable_time(found, FIRST_FAILED_AT):
-        kept.append((FIRST_FAILED_AT, now))
+        kept.append((FIRST_FAILED_AT, str(first_failed_ms or now_ms).encode()))
     if attempt is not None:
         kept.append((ATTEMPT, str(attempt).encode()))
     return [
@@ -267,10 +268,12 @@ def with_retry(
     state: RetryState,
     failure: tuple[str, str] | None,
     now_ms: int,
+    first_failed_ms: int = 0,
 ) -> list[tuple[str, bytes | None]]:
     """Headers of a job's record in the retry topic: the original ones, and where it stands.
 
-    failure  type and message of the error that brought it here; None if it was diverted untried
+    failure          type and message of the error that brought it here; None if it was diverted untried
+    first_failed_ms  when it first failed, where the original headers do not say it; 0: it has not, or now
 
     Its stack trace is the dead letter's alone: a retry record is read again on every assignment. Broken headers stay as
     they are, as in with_failure.
@@ -285,11 +288,12 @@ def with_retry(
         kept.append((OWNER, b"%d" % state.owner))
     kept.append((ATTEMPT, b"%d" % state.attempt))
     kept.append((NOT_BEFORE, b"%d" % state.due_ms) if state.due_ms else (PARKED, b"1"))
+    first = first_failed_ms or (0 if failure is None else now_ms)
+    if first and not _readable_time(found, FIRST_FAILED_AT):
+        kept.append((FIRST_FAILED_AT, b"%d" % first))
     if failure is None:
         return kept
     now = b"%d" % now_ms
-    if not _readable_time(found, FIRST_FAILED_AT):
-        kept.append((FIRST_FAILED_AT, now))
     error_type, message = failure
     return [
         *kept,
@@ -405,8 +409,10 @@ def _flag(found: Mapping[str, bytes | None], name: str) -> bool:
 
 
 def _readable_origin(found: Mapping[str, bytes | None]) -> bool:
+    if ORIGIN not in found:
+        return False
     try:
-        parse_origin(found.get(ORIGIN))
+        parse_origin(found[ORIGIN])
     except HeaderInvalid:
         return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -28,6 +29,10 @@ _POLL = 0.1
 _ANY_PARTITION = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 
 
+#: Is called with the error of a record, or with its offset if it is known.
+Answered = Callable[[KafkaError | None, int | None], None]
+
+
 class Client:
     """A producer, the thread that polls it, and the records on their way through it.
 
@@ -40,7 +45,10 @@ class Client:
         self._loop = asyncio.get_running_loop()
         #: The fatal error that has ended it.
         self.failed: KafkaError | None = None
-        self._on_way: dict[asyncio.Future[int | None], None] = {}
+        self._on_way: dict[Answered, None] = {}
+        #: Answers that the poller has brought, and whether the loop was told that there are any.
+        self._answers: deque[tuple[Answered, KafkaError | None, int | None]] = deque()
+        self._told = False
         self._offsets = OffsetsTold()
         self._over = threading.Event()
         # The poller holds the last reference: letting go of a producer may block, as on a name that is being resolved.
@@ -56,9 +64,25 @@ class Client:
         """
         written: asyncio.Future[int | None] = self._loop.create_future()
 
+        def answered(error: KafkaError | None, offset: int | None) -> None:
+            if written.done():
+                return  # Nobody waits for it any more.
+            if error is None:
+                written.set_result(offset)
+            else:
+                written.set_exception(KafkaException(error))
+
+        self.start(record, answered)
+        return await written
+
+    def start(self, record: Outgoing, answered: Answered) -> None:
+        """Begin to write a record; `answered` is called once, on the loop, with what `write` would raise or return.
+
+        Raises KafkaException at once when the client cannot take it; then `answered` is not called.
+        """
+
         def report(error: KafkaError | None, message: Message) -> None:
-            offset = None if error else self._offsets.of(message)
-            self._tell(lambda: self._settle(written, error, offset))
+            self._bring(answered, error, None if error else self._offsets.of(message))
 
         try:
             self._working().produce(
@@ -76,8 +100,7 @@ class Client:
             if (fatal := _fatal(refused)) is not None:
                 self._fail(fatal)
             raise
-        self._on_way[written] = None
-        return await written
+        self._on_way[answered] = None
 
     async def has_partition(self, topic: str, partition: int) -> bool:
         """Whether a topic has a partition; to ask also tells the producer."""
@@ -97,16 +120,16 @@ class Client:
             raise KafkaException(self.failed or KafkaError(KafkaError._DESTROY))
         return self._producer
 
-    def _settle(self, written: asyncio.Future[int | None], error: KafkaError | None, offset: int | None) -> None:
-        if written not in self._on_way:
-            return  # The client was closed, or has given the record up.
-        del self._on_way[written]
-        if written.done():
-            return  # Nobody waits for it any more.
-        if error is None:
-            written.set_result(offset)
-        else:
-            written.set_exception(KafkaException(error))
+    def _settle_all(self) -> None:
+        # In this order: what the poller brings after the first line has the loop told again.
+        self._told = False
+        answers = self._answers
+        for _ in range(len(answers)):
+            self._settle(*answers.popleft())
+
+    def _settle(self, answered: Answered, error: KafkaError | None, offset: int | None) -> None:
+        if self._on_way.pop(answered, self) is None:  # Else the client was closed, or has given the record up.
+            answered(error, offset)
 
     def _fail(self, error: KafkaError) -> None:
         """Send nothing more, and have the poller answer what is on its way."""
@@ -123,8 +146,8 @@ class Client:
 
     def _give_up(self) -> None:
         """Answer for the records that the failed producer leaves unanswered."""
-        for written in list(self._on_way):
-            self._settle(written, self.failed, None)
+        for answered in list(self._on_way):
+            self._settle(answered, self.failed, None)
 
     # -- the poller's thread ------------------------------------------------------------------------------------------
 
@@ -155,6 +178,13 @@ class Client:
             enough = monotonic() + _PATIENCE
             while len(producer) and monotonic() < enough:
                 self._poll_once(producer)
+
+    def _bring(self, answered: Answered, error: KafkaError | None, offset: int | None) -> None:
+        """Hand an answer to the loop, which is told once of all that it has not seen."""
+        self._answers.append((answered, error, offset))
+        if not self._told:
+            self._told = True
+            self._tell(self._settle_all)
 
     def _tell(self, what: Callable[[], object]) -> None:
         """Have the loop do something; nobody waits for it where the loop is closed."""

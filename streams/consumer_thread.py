@@ -50,7 +50,7 @@ _FETCH_BYTES = 8 * 1024 * 1024
 #: is well, so this is the longest time it takes. Milliseconds.
 _NEVER = 2**31 - 1
 
-#: How long a consumer waits for a broker, which has answered when the worker was set up, and between two tries. Seconds.
+#: How long a consumer waits for a broker, which has answered a moment ago, and between two tries. Seconds.
 _PATIENCE, _RETRY_AFTER = 60.0, 1.0
 
 #: The generation of a member that is in no group.

@@ -214,7 +214,7 @@ class Executor:
         self._runners.clear()
         self._idle.clear()
         self._waking = 0
-        await self._retries.stop()
+        self._retries.stop()
 
     def _wake(self) -> None:
         """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.headers import parse
+from schemas.headers import parse, quick_identity
 from streams.core.outcome import Failed
 from streams.core.retry import Again, Bury, decide
 from streams.handling import Call
@@ -27,8 +27,12 @@ def judge(call: Call | None, lane: WorkLane, failed: Failed, *, now_ms: int, luc
     entry, record = lane.entry, lane.head
     if call is None:
         return Verdict(Bury(""), None if entry is None else entry.attempt)
-    metadata = parse(record.headers, *place_of(lane))
-    attempt = metadata.attempt if entry is None else entry.attempt
+    attempt, most, expires = 0, None, None
+    if quick_identity(record.headers) is None:
+        metadata = parse(record.headers, *place_of(lane))
+        attempt, most, expires = metadata.attempt, metadata.max_attempts, metadata.expires_at
+    if entry is not None:
+        attempt = entry.attempt
     decision = decide(
         call.retry,
         failed,
@@ -36,7 +40,7 @@ def judge(call: Call | None, lane: WorkLane, failed: Failed, *, now_ms: int, luc
         now_ms=now_ms,
         since_ms=record.timestamp if record.timestamp > 0 else None,
         luck=luck,
-        max_attempts=metadata.max_attempts,
-        expires_ms=metadata.expires_at,
+        max_attempts=most,
+        expires_ms=expires,
     )
     return Verdict(decision, attempt if failed.snooze else attempt + 1)

@@ -48,6 +48,7 @@ class Outcomes:
             error_stack=failed.stack,
             now_ms=int(time.time() * 1000),
             attempt=made,
+            first_failed_ms=0 if lane.entry is None else lane.entry.failed_ms,
         )
         topic = f"{partition.topic}.dead"
         await self._sender.send(

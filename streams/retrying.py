@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from schemas.headers import RetryState, with_retry
+from streams.appending import Append
 from streams.core.entry import Entry
 from streams.core.outcome import Failed
 from streams.outgoing import Outgoing
@@ -19,7 +20,7 @@ class Retries:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._writes: dict[asyncio.Task[None], WorkPartition] = {}
+        self._writes: dict[Append, tuple[WorkPartition, Entry[Record]]] = {}
         self._awaiting_quiet: list[asyncio.Future[None]] = []
         #: Called with the partition of a record that the broker holds.
         self.on_written: Callable[[WorkPartition], None] = lambda partition: None
@@ -31,28 +32,28 @@ class Retries:
 
         failed  why the first of them comes back; None for a job that asked for it, or was never tried
         """
-        failure = None if failed is None else (failed.error_type, failed.message)
         for entry in entries:
-            # A task begins where its first await is, so that records reach the producer in the order of their tasks.
-            task = asyncio.ensure_future(self._write(partition, entry, _outgoing(partition, entry, failure)))
-            self._writes[task] = partition
-            task.add_done_callback(self._ended)
-            failure = None
+            write = Append(self._sender, _outgoing(partition, entry, failed), self._written, self._failed)
+            self._writes[write] = partition, entry
+            write.start()
+            failed = None
 
-    async def _write(self, partition: WorkPartition, entry: Entry[Record], record: Outgoing) -> None:
-        offset = await self._sender.append(record)
+    def _written(self, write: Append, offset: int) -> None:
+        partition, entry = self._writes.pop(write)
         partition.wrote(entry, offset)
         self.on_written(partition)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._writes[task]
         if not self._writes:
-            waiting, self._awaiting_quiet = self._awaiting_quiet, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.on_failure(error)
+            self._tell_quiet()
+
+    def _failed(self, write: Append, error: BaseException) -> None:
+        del self._writes[write]
+        self.on_failure(error)
+
+    def _tell_quiet(self) -> None:
+        waiting, self._awaiting_quiet = self._awaiting_quiet, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def quiet(self) -> None:
         """Wait until nothing is on its way."""
@@ -63,27 +64,32 @@ class Retries:
 
     def forget_lost(self) -> None:
         """Wait no longer for the writes of lost partitions."""
-        for task, partition in self._writes.items():
-            if partition.lost:
-                task.cancel()
+        self._forget([write for write, (partition, _) in self._writes.items() if partition.lost])
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Wait no longer for any write; what the broker has not acknowledged is unfinished where it was."""
-        tasks = list(self._writes)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._forget([*self._writes])
+
+    def _forget(self, writes: Iterable[Append]) -> None:
+        for write in writes:
+            write.cancel()
+            del self._writes[write]
+        if not self._writes:
+            self._tell_quiet()
 
 
-def _outgoing(partition: WorkPartition, entry: Entry[Record], failure: tuple[str, str] | None) -> Outgoing:
+def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | None) -> Outgoing:
     record = entry.record
     now_ms = int(time.time() * 1000)
+    if failed is not None and not entry.failed_ms:
+        entry.failed_ms = now_ms
     headers = with_retry(
         record.headers,
         origin=place(partition, record, entry.position),
         state=RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation)),
-        failure=failure,
+        failure=None if failed is None else (failed.error_type, failed.message),
         now_ms=now_ms,
+        first_failed_ms=entry.failed_ms,
     )
     # The time of publication goes with the job: a deadline counts from there.
     published = max(0, min(record.timestamp, now_ms))

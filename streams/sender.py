@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -12,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from producers.cluster import Cluster
 from producers.options import PROMISES
-from streams.client import Client
+from streams.client import Answered, Client
 from streams.errors import FollowUpRefused, SetupError
 from streams.outgoing import Outgoing
 from streams.resent import ResentReports
@@ -80,32 +79,57 @@ class Sender:
         """
         await self._deliver(record, give_up=give_up)
 
+    def start(self, record: Outgoing, answered: Answered) -> None:
+        """Begin to write a record, once; `answered` is called with its error or its offset, as by a Client.
+
+        Raises KafkaException at once when the client cannot take it.
+        """
+        self._open().start(record, answered)
+
     async def append(self, record: Outgoing) -> int:
         """Write a record whose place must be known; returns its offset when the broker has it.
 
         One that the broker has, without saying where, is sent again: it then lies there twice.
         """
-        while True:
-            offset = await self._deliver(record)
-            if offset is not None:
-                return offset
+        offset = await self._deliver(record)
+        return await self.append_again(record, None) if offset is None else offset
+
+    async def append_again(self, record: Outgoing, refused: KafkaException | None) -> int:
+        """Go on with the writing of a record that was refused; None if the broker has it, and has not said where."""
+        offset = None if refused is None else await self._deliver(record, refused=refused)
+        while offset is None:
             self._reports.report(record.topic, "the broker has it, and does not say at which offset")
             await asyncio.sleep(self._retry_after)
+            offset = await self._deliver(record)
+        return offset
 
-    async def _deliver(self, record: Outgoing, *, give_up: bool = False) -> int | None:
-        """Write a record; its offset, None where the broker has not told it."""
+    async def _deliver(
+        self, record: Outgoing, *, give_up: bool = False, refused: KafkaException | None = None
+    ) -> int | None:
+        """Write a record; its offset, None where the broker has not told it.
+
+        refused  why it was not taken at a first try
+        """
         while True:
-            try:
-                return await self._open().write(record)
-            except KafkaException as refused:
-                error, why = _error_of(refused), str(refused)
-            if give_up and error.code() in _LASTING:
-                raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
-            if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
-                # The queue's topic has grown and this one has not.
-                record, why = await self._make_room(record, record.partition)
-            self._reports.report(record.topic, why)
-            await asyncio.sleep(self._retry_after)
+            if refused is None:
+                try:
+                    return await self._open().write(record)
+                except KafkaException as raised:
+                    refused = raised
+            record = await self._before_next(refused, record, give_up=give_up)
+            refused = None
+
+    async def _before_next(self, refused: KafkaException, record: Outgoing, *, give_up: bool) -> Outgoing:
+        """Wait before a record is sent again; the record, as it is to be sent then."""
+        error, why = _error_of(refused), str(refused)
+        if give_up and error.code() in _LASTING:
+            raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
+        if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
+            # The queue's topic has grown and this one has not.
+            record, why = await self._make_room(record, record.partition)
+        self._reports.report(record.topic, why)
+        await asyncio.sleep(self._retry_after)
+        return record
 
     async def _make_room(self, record: Outgoing, partition: int) -> tuple[Outgoing, str]:
         """Give a topic the partition that a record is for; the record, as it is to be sent now, and why so."""
@@ -116,7 +140,7 @@ class Sender:
                     await asyncio.to_thread(add_partitions, self._cluster, record.topic, partition + 1)
         except KafkaException as error:
             if record.anywhere and _error_of(error).code() > 0:  # A broker has said no, rather than nothing.
-                record = replace(record, partition=None)
+                record = record._replace(partition=None)
             return record, f"{lacks}, and cannot be given it: {error}"
         except SetupError as error:
             return record, f"{lacks}: {error}"

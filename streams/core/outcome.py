@@ -5,7 +5,9 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from types import TracebackType
+from typing import Any
 
 from streams.core.backoff import to_seconds
 
@@ -104,4 +106,9 @@ def name_of(error_type: type) -> str:
 
 def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
     """The names of an exception's type and of all that it derives from, most special first."""
+    return _kinds_of(error_type)
+
+
+@lru_cache(maxsize=256)
+def _kinds_of(error_type: Any) -> tuple[str, ...]:
     return tuple(name_of(each) for each in error_type.__mro__ if each is not object)

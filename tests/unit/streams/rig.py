@@ -14,6 +14,7 @@ from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
+from streams.client import Answered
 from streams.core.retry import NO_RETRY, RetryPolicy
 from streams.executor import Executor
 from streams.handling import Handling
@@ -64,6 +65,10 @@ class Letters(Sender):
         log = record.topic, record.partition
         self.ends[log] += 1
         return self.ends[log] - 1
+
+    def start(self, record: Outgoing, answered: Answered) -> None:
+        task = asyncio.ensure_future(self.append(record))
+        task.add_done_callback(lambda done: done.cancelled() or answered(None, done.result()))
 
     def to(self, topic: str) -> list[Outgoing]:
         """What was sent to a topic."""
