@@ -94,7 +94,7 @@ def _told(error: BaseException) -> tuple[float | None, bool]:
 def _message(error: BaseException) -> str:
     try:
         return str(error) or type(error).__name__ or "an exception without a name or a message"
-    except Exception:
+    except BaseException:  # It is a user's code, and may even have called exit().
         return f"{type(error).__name__} (it cannot be shown as text)"
 
 
@@ -106,7 +106,8 @@ def name_of(error_type: type) -> str:
 
 def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
     """The names of an exception's type and of all that it derives from, most special first."""
-    return _kinds_of(error_type)
+    kind: Any = error_type
+    return _kinds_of(kind)
 
 
 @lru_cache(maxsize=256)

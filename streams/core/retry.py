@@ -153,7 +153,7 @@ def _said(error: BaseException) -> str:
         return str(error)
     try:
         return f"the policy's backoff function raised {type(error).__name__}: {error}"
-    except Exception:
+    except BaseException:
         return f"the policy's backoff function raised {type(error).__name__}"
 
 

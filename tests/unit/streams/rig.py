@@ -67,8 +67,11 @@ class Letters(Sender):
         return self.ends[log] - 1
 
     def start(self, record: Outgoing, answered: Answered) -> None:
-        task = asyncio.ensure_future(self.append(record))
-        task.add_done_callback(lambda done: done.cancelled() or answered(None, done.result()))
+        def tell(done: asyncio.Task[int]) -> None:
+            if not done.cancelled():
+                answered(None, done.result())
+
+        asyncio.ensure_future(self.append(record)).add_done_callback(tell)
 
     def to(self, topic: str) -> list[Outgoing]:
         """What was sent to a topic."""
