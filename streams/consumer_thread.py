@@ -1,6 +1,6 @@
 """aiokafka's consumer in a thread of its own: what the transport asks of it, and how fetched records come out of it.
 
-One of the two modules that know the inside of Faust's consumer and of aiokafka's; `streams.transport` is the other.
+With `streams.transport` it knows the inside of Faust's consumer, and with `streams.fetched` that of aiokafka's.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
     IllegalGenerationError,
+    IllegalStateError,
     KafkaConnectionError,
     KafkaError,
     RebalanceInProgressError,
@@ -26,6 +28,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.transport.drivers import aiokafka as driver
 
 from streams.cluster import consumer_login
+from streams.fetched import install
 from streams.intake import Due, TopicPartition
 from streams.lease import Lease
 from streams.opening import Held
@@ -85,6 +88,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
+        install(self._set_aside)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor
         return aiokafka.AIOKafkaConsumer(
@@ -119,11 +123,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()
-        for fetched in fetcher._records.values():
-            _take_bare(fetched)
         with fetcher._subscriptions.fetch_context():
             records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout, _FETCH_RECORDS)
             return records
+
+    def _set_aside(self, tp: KafkaPartition, offset: int, error: Exception) -> None:
+        """Wait before a partition that cannot be read is fetched again; the others go on."""
+        logger.error(
+            "%s-%d cannot be read from offset %d on: %r; it is tried again every %g s, and nothing is skipped. If the"
+            " record is broken for good, delete the records up to it (kafka-delete-records.sh)",
+            *tp, offset, error, _RETRY_AFTER,
+        )  # fmt: skip
+        self._ensure_consumer().pause(tp)
+        self.thread_loop.call_later(_RETRY_AFTER, self._resume, tp)
+
+    def _resume(self, tp: KafkaPartition) -> None:
+        with suppress(IllegalStateError):  # It belongs to another worker by now.
+            self._ensure_consumer().resume(tp)
 
     def wake(self) -> None:
         """Have a waiting `fetch` look again, since `partitions` has changed. May be called from any thread."""
@@ -211,18 +227,3 @@ def _renew_by_heartbeats(coordinator: Any, lease: Lease) -> None:
         return answered
 
     coordinator._do_heartbeat = beat_and_renew
-
-
-def _take_bare(fetched: Any) -> None:
-    """Have a fetched partition hand out records as its decoder makes them.
-
-    aiokafka copies each into a ConsumerRecord, which costs more than decoding it. Where this comes too late, since the
-    fetch arrived meanwhile, there are ConsumerRecords, which have the same attributes.
-    """
-    records = getattr(fetched, "_partition_records", None)
-    if records is not None:
-        records._consumer_record = _bare_record
-
-
-def _bare_record(_partition: Any, record: Any) -> Any:
-    return record

@@ -18,6 +18,7 @@ EDGES = {
     "streams.application",
     "streams.commands",
     "streams.consumer_thread",
+    "streams.fetched",
     "streams.dead.committed",
     "streams.transport",
 }
