@@ -155,8 +155,8 @@ def _user_headers(headers: UserHeaders) -> list[tuple[str, bytes]]:
 
 
 def _header_name(name: str) -> str:
-    if not isinstance(name, str) or not name:
-        raise OptionInvalid("headers", "names that are not empty", name)
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise OptionInvalid("headers", "names that are not empty, without NUL", name)
     if is_reserved(name):
         raise OptionInvalid(
             "headers", "names other than content-type, ce_* and job-*: use the options of publish", name

@@ -242,8 +242,7 @@ def with_failure(
     number of attempts made goes what a retry record said of the next. The origin and the time of the first failure
     are added only where no readable one exists. Message and stack are capped.
     """
-    replaced = _FAILURE if attempt is None else _FAILURE_AND_RETRY
-    kept = [header for header in original or () if header[0] not in replaced]
+    kept = _without(_FAILURE if attempt is None else _FAILURE_AND_RETRY, original)
     found = dict(kept)
     now = str(now_ms).encode()
     if not _readable_origin(found):
@@ -278,8 +277,7 @@ def with_retry(
     Its stack trace is the dead letter's alone: a retry record is read again on every assignment. Broken headers stay as
     they are, as in with_failure.
     """
-    replaced = _RETRY if failure is None else _RETRY_AND_FAILURE
-    kept = [header for header in original or () if header[0] not in replaced]
+    kept = _without(_RETRY if failure is None else _RETRY_AND_FAILURE, original)
     found = dict(kept)
     if not _readable_origin(found):
         kept.append((ORIGIN, str(origin).encode()))
@@ -301,6 +299,15 @@ def with_retry(
         (ERROR_MESSAGE, capped(message, MESSAGE_LIMIT)),
         (LAST_FAILED_AT, now),
     ]
+
+
+def _without(names: frozenset[str], headers: Headers | None) -> list[tuple[str, bytes | None]]:
+    """The headers but for these. NUL in a name is escaped, since clients written in C end a name there: what is left of
+    it might be one of ours."""
+    kept = [header for header in headers or () if header[0] not in names]
+    if "\0" in "".join([name for name, _ in kept]):
+        return [(name.replace("\0", "\\x00"), value) for name, value in kept]
+    return kept
 
 
 def retry_state(headers: Headers | None, offset: int) -> RetryState:

@@ -15,7 +15,7 @@ from streams.client import Answered, Client
 from streams.errors import FollowUpRefused, SetupError
 from streams.outgoing import Outgoing
 from streams.resent import ResentReports
-from streams.topics import add_partitions
+from streams.topics import RECORD_ROOM, add_partitions, raise_limit
 
 logger = logging.getLogger("streams.sender")
 
@@ -39,7 +39,8 @@ class Sender:
     """Sends records until the broker has acknowledged them: what a record stands for is not finished before.
 
     A record that is refused is logged and sent again for as long as the caller waits. A topic that lacks a record's
-    partition is given it. A client that has failed for good is replaced. Opened and closed on the worker's event loop.
+    partition is given it, and one that takes no record so large is told to. A client that has failed for good is
+    replaced. Opened and closed on the worker's event loop.
 
     What is written to one partition by calls that begin one after the other lies there in this order, as long as
     nothing is sent again. What is sent again lies behind what was sent meanwhile:
@@ -127,6 +128,8 @@ class Sender:
         if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
             # The queue's topic has grown and this one has not.
             record, why = await self._make_room(record, record.partition)
+        elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            why = await self._raise_limit(record)
         self._reports.report(record.topic, why)
         await asyncio.sleep(self._retry_after)
         return record
@@ -146,6 +149,20 @@ class Sender:
             return record, f"{lacks}: {error}"
         return record, f"{lacks}, and has been given it"
 
+    async def _raise_limit(self, record: Outgoing) -> str:
+        """Have a topic of the worker's own take a record that is too large for it; why it is to be sent again.
+
+        The queue's topic has taken it: packed better than it is packed here, or as its limit was higher.
+        """
+        size = _size(record)
+        large = f"{record.topic} takes no record of {size} bytes"
+        try:
+            async with self._growing:
+                limit = await asyncio.to_thread(raise_limit, self._cluster, record.topic, size)
+        except KafkaException as error:
+            return f"{large}, and cannot be told to: {error}. Set its max.message.bytes to {size} or more"
+        return f"{large}; its max.message.bytes is {limit} now"
+
     def _open(self) -> Client:
         """The client that works; a failed one, whose writes fail, where the last one has failed just now."""
         client = self._client
@@ -162,6 +179,12 @@ class Sender:
         """Stop; records whose `send` has not returned may or may not reach the broker."""
         if self._client is not None:
             await self._client.close()
+
+
+def _size(record: Outgoing) -> int:
+    """Bytes of a record, if packing it saves nothing."""
+    headers = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers + RECORD_ROOM
 
 
 def _error_of(raised: KafkaException) -> KafkaError:

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from producers.cluster import Cluster
@@ -142,6 +147,26 @@ def _grow(admin: AdminClient, topic: Topic) -> None:
     else:
         logger.info("topic %s has %d partitions now", topic.name, topic.partitions)
     _await_leaders(admin, [topic])
+
+
+def raise_limit(cluster: Cluster, name: str, size: int) -> int:
+    """Have a topic take records of so many bytes, unless it does; what it takes now. Blocks.
+
+    Raises KafkaException when the cluster refuses or does not answer.
+    """
+    admin = Admin(cluster).client
+    limit = "max.message.bytes"
+    topic = ConfigResource(ConfigResource.Type.TOPIC, name)
+    described = admin.describe_configs([topic], request_timeout=_REQUEST_TIMEOUT)
+    found = int(described[topic].result()[limit].value)
+    if found >= size:
+        return found
+    entry = ConfigEntry(limit, str(size), incremental_operation=AlterConfigOpType.SET)
+    wanted = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
+    altered = admin.incremental_alter_configs([wanted], request_timeout=_REQUEST_TIMEOUT)
+    altered[wanted].result()
+    logger.warning("topic %s takes records of up to %d bytes now, as one that was packed better needs it", name, size)
+    return size
 
 
 def _partition_counts(cluster: Admin) -> dict[str, int]:

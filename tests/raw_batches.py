@@ -47,4 +47,4 @@ async def publish(
         sent = producer.create_batch()
         given = list(records)
         sent._builder, sent._relative_offset = batch(given), len(given)
-        return int((await (await producer.send_batch(sent, topic, partition=partition))).base_offset)
+        return int((await (await producer.send_batch(sent, topic, partition=partition))).offset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -63,30 +63,45 @@ def partitions(bootstrap: str, topic: str) -> int:
     return 0 if found is None else len(found.partitions)
 
 
+#: A broker refuses a record whose time is further back than this. Its limit of size would be no refusal that lasts: a
+#: worker raises it.
+_OLDEST = "message.timestamp.before.max.ms"
+_ANY_AGE = str(2**63 - 1)
+
+
 @contextmanager
 def refusing(bootstrap: str, topic: str) -> Iterator[None]:
-    """Until the end of the block every record is too large for a topic."""
-    _limit_records(bootstrap, topic, 1)
+    """Until the end of the block a topic takes no record."""
+    refuse(bootstrap, [topic])
     try:
         yield
     finally:
-        _limit_records(bootstrap, topic, 2_000_000)
+        refuse(bootstrap, [topic], refused=False)
 
 
-def _limit_records(bootstrap: str, topic: str, size: int) -> None:
-    """Return when the broker knows a topic's new limit. Bytes."""
+def refuse(bootstrap: str, topics: Iterable[str], *, refused: bool = True, within: float = 60) -> None:
+    """Have topics refuse all records, or take them again; returns when the broker knows it."""
+    oldest = "0" if refused else _ANY_AGE
+    set_config(bootstrap, topics, _OLDEST, oldest, within=within)
+
+
+def set_config(bootstrap: str, topics: Iterable[str], name: str, value: str, *, within: float = 60) -> None:
+    """Set a setting of topics; returns when the broker knows it. Waits for a broker that is away."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    name = "max.message.bytes"
-    entry = ConfigEntry(name, str(size), incremental_operation=AlterConfigOpType.SET)
-    change = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    for done in admin.incremental_alter_configs([change], request_timeout=10).values():
-        done.result()
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    changes = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry]) for topic in topics]
+    asked = [ConfigResource(ResourceType.TOPIC, change.name) for change in changes]
 
     def known() -> bool:
-        (found,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)], request_timeout=10).values()
-        return bool(found.result()[name].value == str(size))
+        try:
+            for done in admin.incremental_alter_configs(changes, request_timeout=10).values():
+                done.result()
+            found = [described.result() for described in admin.describe_configs(asked, request_timeout=10).values()]
+        except KafkaException:
+            return False
+        return all(each[name].value == value for each in found)
 
-    until(known, within=30, what=f"{topic} takes records of {size} bytes")
+    until(known, within=within, what=f"{name} is {value} for {', '.join(change.name for change in changes)}")
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:

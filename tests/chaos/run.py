@@ -11,15 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
-
 from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
 from tests.brokers import Broker
 from tests.chaos import plan, schedule
@@ -28,7 +19,7 @@ from tests.chaos.plan import CRASH_CODE, Letter, Plan, Planned
 from tests.chaos.schedule import Disturbance, Kind
 from tests.models.ordered import Step
 from tests.publishing import load
-from tests.topics import read_all
+from tests.topics import read_all, refuse
 from tests.waiting import until
 from tests.workers import Worker, Workers
 
@@ -271,31 +262,13 @@ class Weather:
         self.outages.append(Span(begin, time.monotonic_ns()))
 
     def _refuse(self, suffix: str, seconds: float) -> None:
-        """Have every record be too large for some topics."""
+        """Have some topics take no record."""
+        topics = [f"{self._namespace}.{queue}.{suffix}" for queue in QUEUES]
         begin = time.monotonic_ns()
-        self._limit(suffix, 1)
+        refuse(self._broker.bootstrap, topics)
         self._enough.wait(seconds)
-        self._limit(suffix, 1_048_588)
+        refuse(self._broker.bootstrap, topics, refused=False)
         self.refusals.append(Span(begin, time.monotonic_ns()))
-
-    def _limit(self, suffix: str, size: int) -> None:
-        admin = AdminClient({"bootstrap.servers": self._broker.bootstrap, "log_level": 0})
-        name, change = "max.message.bytes", AlterConfigOpType.SET
-        entry = ConfigEntry(name, str(size), incremental_operation=change)
-        resources = [
-            ConfigResource(ResourceType.TOPIC, f"{self._namespace}.{queue}.{suffix}", incremental_configs=[entry])
-            for queue in QUEUES
-        ]
-
-        def taken() -> bool:
-            try:
-                for done in admin.incremental_alter_configs(resources, request_timeout=10).values():
-                    done.result()
-            except KafkaException:
-                return False
-            return True
-
-        until(taken, within=60, what=f"the topics *.{suffix} take records of {size} bytes")
 
 
 class Chaos:

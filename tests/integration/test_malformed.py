@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, lost, overlaps, repeats
 from tests.models.ordered import Step
 from tests.publishing import Steps
+from tests.raw_batches import publish
 from tests.topics import Headers, Record, count, read_all
 from tests.waiting import until
 
@@ -77,6 +79,30 @@ def test_malformed_records_become_dead_letters(
     assert not repeats(runs)
     assert not inversions(runs)
     assert not overlaps(runs)
+
+
+def test_names_of_headers_that_no_client_of_ours_would_write(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing")
+    (worker,) = workers.start()
+    topic = f"{namespace}.failing"
+    value = Codec(shipped()).encode(Step(seq=0, seconds=0.0), "any")
+    names = [b"caf\xe9", b"job-not-before\x00", b"job-parked\x00", b"\xff"]
+    headers = [(name, b"9" * 15) for name in names]
+    jobs = {"plain": b"0", "again": b"1", "hopeless": b"-1"}
+    rows = [(key, value, [(b"ce_id", key), (b"fails", fails), *headers])
+            for key, fails in ((job.encode(), fails) for job, fails in jobs.items())]  # fmt: skip
+    asyncio.run(publish(kafka, topic, 2, rows))
+    workers.await_done({"plain", "again"}, within=30)
+    until(lambda: count(kafka, f"{topic}.dead") == 1, within=30, what="the dead letter is there")
+    assert worker.running
+    workers.stop()
+    assert Counter(run.job for run in workers.ledger.runs()) == {"plain": 1, "again": 2, "hopeless": 1}
+    (retried,) = read_all(kafka, f"{topic}.retry")
+    (letter,) = read_all(kafka, f"{topic}.dead")
+    escaped = ["caf\\xe9", "job-not-before\\x00", "job-parked\\x00", "\\xff"]
+    for record in (retried, letter):
+        assert [name for name, content in record.headers if content == b"9" * 15] == escaped
+    assert int(retried.header("job-not-before") or 0) < 10**14
 
 
 def _check(record: Malformed, letter: Record) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
+from confluent_kafka import Producer
+
 from producers.cluster import Cluster
+from schemas import Codec, shipped
 from streams.core.offsets import OffsetTracker
 from streams.dead.committed import read_committed
 from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, overlaps
+from tests.models.ordered import Step
 from tests.publishing import Steps
-from tests.topics import partitions, read_all, refusing
+from tests.topics import Headers, count, partitions, read_all, refusing
 from tests.waiting import until
 from tests.workers import Worker, Workers
 
@@ -95,7 +100,7 @@ def publish_others(steps: Steps) -> set[str]:
 
 def await_refusal(worker: Worker, topic: str) -> None:
     what = f"the worker tells that {topic} takes no record"
-    until(lambda: worker.count(rf"{topic}: a record is sent again.*MSG_SIZE_TOO_LARGE"), within=20, what=what)
+    until(lambda: worker.count(rf"{topic}: a record is sent again.*INVALID_(TIMESTAMP|RECORD)"), within=20, what=what)
 
 
 def starts(workers: Workers, job: str) -> int:
@@ -114,3 +119,32 @@ def unfinished(workers: Workers) -> set[str]:
         for record in read_all(workers.bootstrap, topic)
         if trackers[record.partition].read(record.offset)
     }
+
+
+def test_jobs_that_their_queue_took_as_they_were_packed_better(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing")
+    (worker,) = workers.start()
+    queue = f"{namespace}.{QUEUE}"
+    # Half of its bits are chance: zstd halves it, and lz4 finds nothing that repeats.
+    text = random.Random(7).randbytes(800_000).hex().encode()
+    publish_packed(
+        kafka, queue, {"again": [("fails", b"1"), ("text", text)], "hopeless": [("fails", b"-1"), ("text", text)]}
+    )
+    workers.await_done({"again"}, within=30)
+    until(lambda: count(kafka, f"{queue}.dead") == 1, within=30, what="the dead letter is there")
+    workers.stop()
+    assert [run.attempt for run in workers.ledger.runs() if run.job == "again"] == [0, 1]
+    (letter,) = read_all(kafka, f"{queue}.dead")
+    assert letter.header("ce_id") == "hopeless"
+    assert ("text", text) in letter.headers
+    for beside in ("retry", "dead"):
+        assert worker.count(rf"topic {queue}\.{beside} takes records of up to 16\d{{5}} bytes now") == 1
+
+
+def publish_packed(kafka: str, topic: str, jobs: dict[str, Headers]) -> None:
+    """Publish steps under these ids with these headers, packed as well as can be."""
+    producer = Producer({"bootstrap.servers": kafka, "compression.type": "zstd", "message.max.bytes": 5_000_000})
+    value = Codec(shipped()).encode(Step(seq=0, seconds=0.0), topic)
+    for job, headers in jobs.items():
+        producer.produce(topic, value, job.encode(), headers=[("ce_id", job.encode()), *headers])
+        assert producer.flush(30) == 0
