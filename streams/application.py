@@ -30,6 +30,7 @@ from streams.queues import Queue
 from streams.retry_log import RetryLogs
 from streams.settings import Settings
 from streams.signals import StopSignals
+from streams.tasks import contain_exits
 from streams.topics import ensure_topics
 from streams.transport import Transport, Wiring
 
@@ -108,6 +109,7 @@ class JobsApp(faust.App):
         """Make sure of the topics before anything subscribes to them."""
         await abandonable(ensure_topics, self.settings, self.engine.queues)
         _spare_the_collector()
+        contain_exits(asyncio.get_running_loop())
         self.engine.start(self.fail)
         await super().on_start()
 

@@ -50,7 +50,7 @@ class JobContext:
     parent   id of the job that published this one
     """
 
-    __slots__ = ("_follow_ups", "_headers", "_key", "attempt", "id", "parent", "queue")
+    __slots__ = ("_ended", "_follow_ups", "_headers", "_key", "attempt", "id", "parent", "queue")
 
     def __init__(  # noqa: PLR0917 - made for every job, and keywords cost time
         self,
@@ -68,6 +68,7 @@ class JobContext:
         self.attempt = attempt
         self.parent = parent
         self._follow_ups: list[FollowUp] | None = None
+        self._ended = False
 
     @property
     def key(self) -> str | None:
@@ -101,7 +102,13 @@ class JobContext:
 
         A handler that fails publishes nothing. This job is finished only when the broker holds all its follow-ups;
         a job that runs again after a crash publishes them again. Arguments are those of `JobProducer.publish`.
+        Raises RuntimeError once the run is over, as in a task that outlives it: nothing would publish the job any more.
         """
+        if self._ended:
+            raise RuntimeError(
+                f"job {shown_id(self.id)} has ended, so this follow-up would never be published: publish before the"
+                " handler returns"
+            )
         job_id = id if id is not None else str(uuid_utils.uuid7())
         if self._follow_ups is None:
             self._follow_ups = []
@@ -112,6 +119,10 @@ class JobContext:
     def follow_ups(self) -> list[FollowUp] | None:
         """What the handler has published so far, if anything."""
         return self._follow_ups
+
+    def end(self) -> None:
+        """Take no more follow-up jobs: the run is over."""
+        self._ended = True
 
     def adopt(self, follow_ups: list[FollowUp]) -> None:
         """Take over what a handler has published in another process."""

@@ -8,9 +8,10 @@ StreamsError
 ├── Snooze                  raised by a handler: the same, and the run was no attempt
 └── JobError                why a job ended as a dead letter, when its own handler did not raise
     ├── JobExpired          its expiry passed before it ran
-    ├── JobTimeout          its handler ran longer than it may
+    ├── JobTimeout          its handler ran longer than it may; a TimeoutError, too
     ├── NoHandler           nobody handles its type on this queue
     ├── HandlerCrashed      the process that ran its handler died
+    ├── HandlerExited       a task of its handler called exit()
     ├── KilledItsWorkers    its worker died each time that it ran
     └── FollowUpRefused     a job that it published can never be delivered
 """
@@ -67,8 +68,8 @@ class KilledItsWorkers(JobError):
     """The job's worker died each time that it ran, and once while it ran alone: a dead letter without another try."""
 
 
-class JobTimeout(JobError):
-    """The handler ran longer than its timeout."""
+class JobTimeout(JobError, TimeoutError):
+    """The handler ran longer than its timeout. A TimeoutError, so that a policy which names that one covers it."""
 
 
 class NoHandler(JobError):
@@ -81,3 +82,7 @@ class FollowUpRefused(JobError):
 
 class HandlerCrashed(JobError):
     """The process that ran a CPU-bound handler died."""
+
+
+class HandlerExited(JobError):
+    """A task that a handler has made called exit(): that would end the worker, and ends the task."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from math import ceil
 from random import random
@@ -239,12 +239,8 @@ class Executor:
         # A handler may have swallowed the cancellation that `stop` sent it.
         while not self._stopping:
             ready = self._startable
-            if not ready:
-                await self._rest()
-                now = monotonic()
-                continue
-            if now > lease.until:
-                await lease.renewed()
+            if not ready or now > lease.until:
+                await self._pause(runner, lease.renewed() if ready else self._rest())
                 now = monotonic()
                 continue
             lane = ready.popleft()
@@ -269,8 +265,17 @@ class Executor:
                 self._ready.append(lane)
             self.on_progress(partition)
             # Jobs that never wait must let the loop turn now and then.
-            while turn.over(now := monotonic()):  # noqa: ASYNC110 - the loop's next turn is what is awaited
-                await asyncio.sleep(0)
+            while turn.over(now := monotonic()):
+                await self._pause(runner, asyncio.sleep(0))
+
+    async def _pause(self, runner: Runner, pause: Coroutine[Any, Any, None]) -> None:
+        """Wait between two jobs. Who cancels a runner there, other than a stop, is a handler of the past."""
+        try:
+            await pause
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise
+            runner.restore()
 
     def _finish(self, lane: WorkLane) -> bool:
         """Finish the head of a lane; whether the lane is ready again."""
@@ -291,8 +296,13 @@ class Executor:
     async def _rest(self) -> None:
         rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle.append(rest)
-        await rest
-        self._waking -= 1
+        try:
+            await rest
+        finally:
+            if rest in self._idle:  # It was cancelled before anybody woke it.
+                self._idle.remove(rest)
+            else:
+                self._waking -= 1
 
     def _tell_quiet(self) -> None:
         waiting, self._awaiting_quiet = self._awaiting_quiet, []
@@ -318,20 +328,22 @@ class Executor:
                     runner.deadline = None
                 else:
                     await call.invoke(payload, ctx, timeout)
+                ctx.end()
+                if runner.cancelled:
+                    await runner.absorb()
                 if ctx.follow_ups and not partition.lost:
                     await self._outcomes.publish(ctx)
             except BaseException as error:
                 outcome = await self._fail(runner, lane, call, error, started)
-        except asyncio.CancelledError:
-            if self._stopping or not partition.lost:
+        except asyncio.CancelledError as error:
+            if self._stopping:
                 raise
+            _check_lost(partition, error)
             runner.restore()
             return False
         finally:
             if trial is not None:
                 trial.end(cleared=not (self._stopping or partition.lost))
-        if runner.cut is not None:
-            runner.restore()
         if outcome is not None and (self._report_all or outcome is not SUCCEEDED):
             report(self.queue, lane.head.key, ctx.id if ctx else _name(lane), outcome, monotonic() - started)
         return outcome is not None
@@ -350,11 +362,14 @@ class Executor:
         self, runner: Runner, lane: WorkLane, call: Call | None, error: BaseException, started: float
     ) -> Failed | None:
         """Bury a job that has failed, or have it come back: then there is no outcome yet."""
+        limit = 0.0 if runner.deadline is None else runner.deadline - started
         runner.deadline = None
         if self._stopping or lane.owner.lost:
             # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
             raise asyncio.CancelledError from error
-        failed = explain(runner, error)
+        failed = explain(runner, error, limit)
+        if runner.cancelled:
+            await runner.absorb()
         if monotonic() > self._lease.until:
             # Perhaps the partition has another owner by now, who should find nothing of ours in the retry topic.
             await self._lease.renewed()
@@ -376,6 +391,12 @@ class Executor:
         self._retries.write(partition, writes, None if failed.snooze else failed)
         now, wait = monotonic(), again.due_ms / 1000 - time()
         self._retry_reports.report(key, name, failed, now - started, wait=wait, made=again.attempt, now=now)
+
+
+def _check_lost(partition: WorkPartition, cancelled: asyncio.CancelledError) -> None:
+    """Nobody but the worker may cancel the writing of an outcome; raises RuntimeError, which ends the worker."""
+    if not partition.lost:
+        raise RuntimeError("the writing of an outcome was cancelled, and not by the worker") from cancelled
 
 
 def _now_ms() -> int:

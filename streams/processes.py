@@ -7,6 +7,7 @@ import ctypes
 import importlib
 import logging
 import multiprocessing
+import pickle
 import signal
 import sys
 from collections.abc import Callable
@@ -51,7 +52,9 @@ class Processes:
         try:
             failure, follow_ups = await self._in_a_pool_that_works(work, timeout)
         except asyncio.TimeoutError:
-            raise JobTimeout(f"the handler ran longer than {timeout:g} s; its process was killed") from None
+            raise JobTimeout(
+                f"the handler ran longer than its timeout of {round(timeout, 3):g} s; its process was killed"
+            ) from None
         except ProcessExpired as crash:
             raise HandlerCrashed(f"the process that ran the handler died ({_cause(crash)})") from None
         if failure is not None:
@@ -98,7 +101,8 @@ def _address(handler: Callable[..., Any]) -> tuple[str, str]:
 def _cause(crash: ProcessExpired) -> str:
     code = crash.exitcode
     if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
+        known = {each.value: each.name for each in signal.Signals}
+        return f"signal {known.get(-code, -code)}"
     return f"exit status {code}"
 
 
@@ -115,6 +119,10 @@ def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> Ended:
     module, name = address
     try:
         getattr(importlib.import_module(module), name)(payload, ctx)
+        ctx.end()
+        if ctx.follow_ups:
+            # What cannot be sent to the worker is the handler's fault, and would pass for a crash of the process.
+            pickle.dumps(ctx.follow_ups)
     except BaseException as error:
         frames = error.__traceback__
         return Failed.of(error).with_stack(error, stack_from=frames.tb_next if frames else None), []

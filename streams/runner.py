@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from enum import Enum
+from typing import Any
 
 from streams.core.outcome import Failed, kinds_of, name_of
 from streams.errors import JobTimeout
@@ -36,6 +38,19 @@ class Runner:
             self.cut = cut
             self.task.cancel()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled, by whomever, and may still be told of it."""
+        task: Any = self.task
+        # The attribute is private, and all that there is before 3.11.
+        return self.cut is not None or bool(task.cancelling() if sys.version_info >= (3, 11) else task._must_cancel)
+
+    async def absorb(self) -> None:
+        """Take a cancellation that the handler has left behind: it must not hit what comes after."""
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        self.restore()
+
     def restore(self) -> None:
         """Make the task usable again after `cancel`."""
         self.cut = None
@@ -53,8 +68,11 @@ def _runs(runner: Runner) -> bool:
         return False
 
 
-def explain(runner: Runner, error: BaseException) -> Failed:
-    """Say why a run failed, but for the stack; re-raises what is no failure of the job."""
+def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
+    """Say why a run failed, but for the stack; re-raises what is no failure of the job.
+
+    limit  seconds that the run was given
+    """
     if isinstance(error, GeneratorExit) and not _runs(runner):
         raise error
     if isinstance(error, RemoteFailure):
@@ -62,7 +80,7 @@ def explain(runner: Runner, error: BaseException) -> Failed:
     if isinstance(error, asyncio.CancelledError):
         if runner.cut is Cut.TIMEOUT:
             runner.restore()
-            message = "the handler ran longer than its timeout and was cancelled"
+            message = f"the handler ran longer than its timeout of {round(limit, 3):g} s"
             return Failed(name_of(JobTimeout), message, kinds=kinds_of(JobTimeout))
         if runner.cut is Cut.LOST:
             raise error

@@ -72,7 +72,14 @@ class Failed:
         stack_from  leaves out the frames above it, which are the worker's own
         """
         frames = stack_from or error.__traceback__
-        return replace(self, stack="".join(traceback.format_exception(type(error), error, frames)))
+        try:
+            stack = "".join(traceback.format_exception(type(error), error, frames))
+        except BaseException as why:  # As of a SyntaxError with odd arguments, or whatever a user's class does.
+            stack = (
+                f"{''.join(traceback.format_tb(frames))}{self.error_type} (no more of it can be shown:"
+                f" {type(why).__name__})\n"
+            )
+        return replace(self, stack=stack)
 
 
 SUCCEEDED = Succeeded()
@@ -87,7 +94,7 @@ def _told(error: BaseException) -> tuple[float | None, bool]:
         return None, False
     try:
         return to_seconds("in_", error.in_), not error.counted
-    except Exception:
+    except BaseException:
         return None, False
 
 

@@ -68,14 +68,19 @@ class RetryPolicy:
         check_seconds("the policy's backoff function: its result", seconds)
         return jittered(min(float(seconds), float(self.cap)), self.jitter, luck)
 
-    def refuses(self, failed: Failed) -> bool:
-        """Whether failures of this kind are not retried. What a handler asks for itself is none of the lists'."""
+    def refusal(self, failed: Failed) -> str:
+        """Why failures of this kind are not retried; empty if they are. A handler that says when is not asked why."""
         if failed.retry_in is not None:
-            return False
+            return ""
         kinds = failed.kinds or (failed.error_type,)
-        if not self._refused.isdisjoint(kinds):
-            return True
-        return self._retried is not None and self._retried.isdisjoint(kinds)
+        for kind in kinds:
+            if kind in _PERMANENT:
+                return f"{_short(kind)} is never retried"
+            if kind in self._refused:
+                return f"never retried: its policy's `never` names {_short(kind)}"
+        if self._retried is not None and self._retried.isdisjoint(kinds):
+            return f"not retried: its policy's `retry_on` names {', '.join(sorted(map(_short, self._retried)))} alone"
+        return ""
 
 
 class Again(NamedTuple):
@@ -113,11 +118,12 @@ def decide(
     Raises nothing, whatever a policy's function does.
     """
     made = attempt if failed.snooze else attempt + 1
-    if policy.refuses(failed):
-        return Bury("(never retried: its kind is permanent by the job's policy)")
+    refusal = policy.refusal(failed)
+    if refusal:
+        return Bury(f"({refusal})")
     most = policy.max_attempts if max_attempts is None else max_attempts
     if not failed.snooze and made >= most:
-        return Bury(f"(gave up after {made} attempts)" if made > 1 else "")
+        return Bury(f"(gave up after {made} attempts)" if made > 1 else "(not retried: it may run once)")
     try:
         wait = policy.wait(made, luck) if failed.retry_in is None else failed.retry_in
     except BaseException as error:  # It is a user's function, and may even have called exit().
@@ -126,12 +132,21 @@ def decide(
     if policy.deadline is not None:
         start = now_ms if since_ms is None else since_ms
         if due_ms > start + policy.deadline * 1000:
-            return Bury(f"(gave up after {made} attempts: the next would come after its deadline of"
-                        f" {policy.deadline:g} s)")  # fmt: skip
+            return Bury(f"({_after(made)}: the next run would come after its deadline of {policy.deadline:g} s)")
     if expires_ms is not None and due_ms >= expires_ms:
         # Its key would wait for it in vain.
-        return Bury(f"(gave up after {made} attempts: it expires before the next)")
+        return Bury(f"({_after(made)}: it expires before the next run)")
     return Again(due_ms, made)
+
+
+def _after(made: int) -> str:
+    """That it is given up, after so many attempts: none, where it has only come back again and again."""
+    return "gave up" if made == 0 else f"gave up after {made} attempt{'s' if made > 1 else ''}"
+
+
+def _short(kind: str) -> str:
+    """The name of an exception of ours as a job module imports it."""
+    return kind.removeprefix("streams.errors.")
 
 
 class Wait(NamedTuple):

@@ -176,7 +176,7 @@ def test_the_default_policy() -> None:
 
 
 def test_no_retry_is_none() -> None:
-    assert after(NO_RETRY, OSError()) == Bury("")
+    assert after(NO_RETRY, OSError()) == Bury("(not retried: it may run once)")
     assert timetable(NO_RETRY) == []
     assert isinstance(after(NO_RETRY, Snooze(1)), Again)
 
@@ -204,7 +204,7 @@ def test_a_jobs_own_maximum_replaces_the_policys() -> None:
     policy = RetryPolicy(max_attempts=3)
     assert after(policy, OSError(), attempt=1, max_attempts=2) == Bury("(gave up after 2 attempts)")
     assert isinstance(after(policy, OSError(), attempt=7, max_attempts=9), Again)
-    assert after(policy, OSError(), max_attempts=0) == Bury("")
+    assert after(policy, OSError(), max_attempts=0) == Bury("(not retried: it may run once)")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,20 @@ def test_what_is_never_retried_wins(error: Exception, retried: bool) -> None:
 @pytest.mark.parametrize("error", [PermanentError("gone"), OutOfStock("gone")])
 def test_a_permanent_error_is_never_retried(error: PermanentError) -> None:
     decision = after(RetryPolicy(retry_on=(PermanentError, OutOfStock)), error)
-    assert decision == Bury("(never retried: its kind is permanent by the job's policy)")
+    assert decision == Bury("(PermanentError is never retried)")
+
+
+def test_a_dead_letter_says_which_list_refused_it() -> None:
+    policy = RetryPolicy(never=(ConnectionError,), retry_on=(ShopError, OSError, JobTimeout))
+    assert after(policy, ConnectionResetError()) == Bury("(never retried: its policy's `never` names ConnectionError)")
+    shop = name_of(ShopError)
+    assert after(policy, KeyError()) == Bury(
+        f"(not retried: its policy's `retry_on` names JobTimeout, OSError, {shop} alone)"
+    )
+
+
+def test_who_covers_timeouts_covers_the_workers_own() -> None:
+    assert isinstance(after(RetryPolicy(retry_on=(TimeoutError,)), JobTimeout("too long")), Again)
 
 
 def test_what_is_permanent_is_an_error_of_ours() -> None:
@@ -278,7 +291,7 @@ def test_nothing_is_tried_beyond_its_deadline(error: Exception) -> None:
     assert isinstance(after(policy, error, since_ms=NOW - 8_000), Again)
     decision = after(policy, error, since_ms=NOW - 8_001)
     assert isinstance(decision, Bury)
-    assert "the next would come after its deadline of 10 s" in decision.reason_suffix
+    assert "the next run would come after its deadline of 10 s" in decision.reason_suffix
     assert isinstance(after(policy, error, since_ms=None), Again)
 
 

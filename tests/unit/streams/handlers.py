@@ -33,9 +33,11 @@ def work(job: DeliverWebhook, ctx: JobContext) -> None:
         "_exit": lambda: os._exit(7),
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+        "real-time signal": lambda: os.kill(os.getpid(), 40),
         "sleep": lambda: time.sleep(60),
         "pid": lambda: Path(job.url).write_text(f"{os.getpid()} {ctx.id} {ctx.key}"),
         "publish": lambda: ctx.publish(DeliverWebhook(url=job.url, event="next", body=""), id="n", key="k"),
+        "publish what cannot be pickled": lambda: ctx.publish(lambda: None),
         "publish and raise": lambda: publish_and_raise(job, ctx),
     }
     deeds[job.event]()

@@ -571,6 +571,55 @@ async def test_a_handler_that_cancels_its_own_task_and_returns() -> None:
         it.open(P0)
         it.take([record(0, "a", "bad"), *records(1, 20)])
         await it.idle()
+        assert not it.letters.sent, "the others are none of its business"
+
+
+@pytest.mark.parametrize("later", [0.0, 0.01])
+async def test_a_handler_that_cancels_its_own_task_when_it_has_returned(later: float) -> None:
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        task = asyncio.current_task()
+        assert task
+        if job.event == "bad":
+            asyncio.get_running_loop().call_later(later, task.cancel)
+            cancelled.append(task)
+
+    cancelled: list[asyncio.Task[Any]] = []
+    failures: list[BaseException] = []
+    async with rig(handler, concurrency=1) as it:
+        it.executor.on_failure = failures.append
+        it.open(P0)
+        for offset in range(0, 10, 2):
+            it.take([record(offset, "a", "bad")])
+            await it.idle()
+            await asyncio.sleep(0.02)  # Its runner rests, and is cancelled there.
+            it.take([record(offset + 1, "a")])
+            await it.idle()
+        assert len(set(cancelled)) == 1, "it is the runner that they all shared"
+        assert not failures
+        assert not it.letters.sent
+
+
+async def test_a_follow_up_that_comes_too_late_is_refused() -> None:
+    """Nobody would publish it, and nobody would know."""
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        asyncio.get_running_loop().call_soon(publish, ctx)
+
+    def publish(ctx: JobContext) -> None:
+        try:
+            ctx.publish(job("late"))
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    refused: list[str] = []
+    async with rig(handler) as it:
+        it.open(P0)
+        it.take([record(0, "a", headers=[("ce_id", b"job-1")])])
+        await it.idle()
+        await until(lambda: refused)
+    assert refused == [
+        "job job-1 has ended, so this follow-up would never be published: publish before the handler returns"
+    ]
 
 
 async def test_stop_cancels_what_runs_and_finishes_nothing() -> None:

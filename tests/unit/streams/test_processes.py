@@ -60,7 +60,15 @@ async def test_what_it_raises_comes_back_as_text(pool: Processes, event: str, er
     assert "processes.py" not in failure.stack, "the worker's own frames help nobody"
 
 
-@pytest.mark.parametrize(("event", "cause"), [("_exit", "exit status 7"), ("kill", "SIGKILL"), ("segfault", "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("event", "cause"),
+    [
+        ("_exit", "exit status 7"),
+        ("kill", "signal SIGKILL"),
+        ("segfault", "signal SIGSEGV"),
+        ("real-time signal", "signal 40"),
+    ],
+)
 async def test_a_process_that_dies_says_how_and_the_next_job_runs(pool: Processes, event: str, cause: str) -> None:
     with pytest.raises(HandlerCrashed, match=cause):
         await run(pool, event)
@@ -68,7 +76,7 @@ async def test_a_process_that_dies_says_how_and_the_next_job_runs(pool: Processe
 
 
 async def test_a_run_that_takes_too_long_is_killed_and_the_next_job_runs(pool: Processes) -> None:
-    with pytest.raises(JobTimeout, match=r"longer than 0\.3 s; its process was killed"):
+    with pytest.raises(JobTimeout, match=r"longer than its timeout of 0\.3 s; its process was killed"):
         await run(pool, "sleep", timeout=0.3)
     await run(pool, "return")
 
@@ -97,6 +105,11 @@ async def test_a_run_that_fails_publishes_nothing(pool: Processes) -> None:
     with pytest.raises(RemoteFailure):
         await run(pool, "publish and raise", ctx=ctx)
     assert not ctx.follow_ups
+
+
+async def test_a_follow_up_that_cannot_be_sent_to_the_worker_is_the_handlers_fault(pool: Processes) -> None:
+    with pytest.raises(RemoteFailure, match="pickle"):
+        await run(pool, "publish what cannot be pickled")
 
 
 async def test_close_leaves_no_process_behind() -> None:
