@@ -11,6 +11,7 @@ import psutil
 from tests.integration.conftest import Fleet
 from tests.publishing import Steps
 from tests.topics import count
+from tests.unfinished import unfinished
 from tests.waiting import until
 from tests.workers import Worker, Workers
 
@@ -37,9 +38,12 @@ def test_idle_processes_that_are_killed(fleet: Fleet, kafka: str, namespace: str
 
 def run_until_whole(workers: Workers, steps: Steps, worker: Worker, *, but: set[int]) -> list[int]:
     """Run jobs, one by one, until the worker has all its processes; these, without those that were killed."""
+    topic = f"{workers.group.removesuffix('.default')}.heavy"
 
     def run_one() -> list[int]:
         workers.await_done({steps.publish(None, 0.0, queue="heavy")}, within=30)
+        # The run has noted its end; a process that is killed before the worker has heard of it has the job run again.
+        until(lambda: not unfinished(workers.bootstrap, workers.group, topic), within=30, what="the job is finished")
         pool = children(worker.pid)
         return [] if but & set(pool) or len(pool) < PROCESSES else pool
 

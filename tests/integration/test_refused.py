@@ -7,15 +7,13 @@ from collections import Counter
 
 from confluent_kafka import Producer
 
-from producers.cluster import Cluster
 from schemas import Codec, shipped
-from streams.core.offsets import OffsetTracker
-from streams.dead.committed import read_committed
+from tests import unfinished as commits
 from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, overlaps
 from tests.models.ordered import Step
 from tests.publishing import Steps
-from tests.topics import Headers, count, partitions, read_all, refusing
+from tests.topics import Headers, count, read_all, refusing
 from tests.waiting import until
 from tests.workers import Worker, Workers
 
@@ -108,17 +106,7 @@ def starts(workers: Workers, job: str) -> int:
 
 
 def unfinished(workers: Workers) -> set[str]:
-    """The jobs of the queue that the group's commits do not call finished: a worker that starts now would run them."""
-    topic = f"{workers.group.removesuffix('.default')}.{QUEUE}"
-    numbers = range(partitions(workers.bootstrap, topic))
-    cluster = Cluster(bootstrap_servers=workers.bootstrap)
-    held = read_committed(cluster, workers.group, topic, numbers, patience=10)
-    trackers = {number: OffsetTracker(max(0, place.offset), place.metadata) for number, place in held.items()}
-    return {
-        record.header("ce_id") or ""
-        for record in read_all(workers.bootstrap, topic)
-        if trackers[record.partition].read(record.offset)
-    }
+    return commits.unfinished(workers.bootstrap, workers.group, f"{workers.group.removesuffix('.default')}.{QUEUE}")
 
 
 def test_jobs_that_their_queue_took_as_they_were_packed_better(fleet: Fleet, kafka: str, namespace: str) -> None:

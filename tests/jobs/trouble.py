@@ -78,7 +78,25 @@ async def end_on_loop(job: Trouble, ctx: JobContext) -> None:
         await asyncio.sleep(3 * TIMEOUT)
     if job.how == "hang on":
         await _hang_on()
+    if job.how == "exit beside":
+        await asyncio.gather(_exit_beside(), asyncio.sleep(0))
+    if job.how == "fail, cancelled":
+        _own_task().cancel()
+        raise Unlucky("and its task is cancelled")
+    if job.how == "return" and job.follow_up:
+        # Nobody awaits anything any more: it hits whatever the runner does next.
+        _own_task().cancel()
     WAYS.get(job.how, _return)(job)
+
+
+async def _exit_beside() -> None:
+    sys.exit(3)
+
+
+def _own_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 async def _hang_on() -> None:

@@ -1,0 +1,21 @@
+"""What a group's commits do not call finished, past the system under test."""
+
+from __future__ import annotations
+
+from producers.cluster import Cluster
+from streams.core.offsets import OffsetTracker
+from streams.dead.committed import read_committed
+from tests.topics import partitions, read_all
+
+
+def unfinished(bootstrap: str, group: str, topic: str) -> set[str]:
+    """The jobs of a queue's topic that the group's commits do not call finished: a worker that starts now would run
+    them."""
+    numbers = range(partitions(bootstrap, topic))
+    held = read_committed(Cluster(bootstrap_servers=bootstrap), group, topic, numbers, patience=10)
+    trackers = {number: OffsetTracker(max(0, place.offset), place.metadata) for number, place in held.items()}
+    return {
+        record.header("ce_id") or ""
+        for record in read_all(bootstrap, topic)
+        if trackers[record.partition].read(record.offset)
+    }
