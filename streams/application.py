@@ -78,8 +78,10 @@ class JobsApp(faust.App):
 
     BootStrategy = _Boot
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, *, unfit: str = "") -> None:
         self.settings = settings
+        #: Why it cannot be a worker; other commands may use it all the same.
+        self.unfit = unfit
         self.engine = engine
         super().__init__(
             settings.group,
@@ -150,11 +152,11 @@ def build_app(settings: Settings | None = None) -> JobsApp:
         sys.path.insert(0, here)
     try:
         queues = load_queues(settings.job_packages)
-        served = _served(queues, settings.pool)
     finally:
         warn_of_unknown(os.environ, settings)
+    served = [queue for queue in queues if queue.pool == settings.pool]
     engine = Engine(settings, served, _codec(queues))
-    app = JobsApp(settings, engine)
+    app = JobsApp(settings, engine, unfit="" if served else _nothing_served(queues, settings.pool))
     logs = RetryLogs(settings.cluster, partial(ensure_topics, settings, served))
     wiring = Wiring(settings, engine.intake, logs, engine.trials, engine.lease, engine.cancel_running)
     app.transport = Transport(app.conf.broker_consumer, app, wiring)
@@ -165,15 +167,12 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     return app
 
 
-def _served(queues: list[Queue], pool: str) -> list[Queue]:
-    served = [queue for queue in queues if queue.pool == pool]
-    if not served:
-        pools = ", ".join(sorted({queue.pool for queue in queues})) or "none"
-        raise SetupError(
-            f"no queue belongs to pool {pool!r}; pools with queues: {pools}. Set STREAMS_POOL to one of them, or name"
-            " the package of your queues in STREAMS_JOBS"
-        )
-    return served
+def _nothing_served(queues: list[Queue], pool: str) -> str:
+    pools = ", ".join(sorted({queue.pool for queue in queues})) or "none"
+    return (
+        f"no queue belongs to pool {pool!r}; pools with queues: {pools}. Set STREAMS_POOL to one of them, or name the"
+        " package of your queues in STREAMS_JOBS"
+    )
 
 
 def _codec(queues: list[Queue]) -> Codec:

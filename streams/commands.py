@@ -35,6 +35,12 @@ class worker(FaustWorker):  # noqa: N801 - its name is the command's
 
     app: JobsApp
 
+    def as_service(self, *args: Any, **kwargs: Any) -> Any:
+        """The application, if it has something to serve."""
+        if self.app.unfit:
+            sys.exit(f"error: {self.app.unfit}")
+        return super().as_service(*args, **kwargs)
+
     def _banner_data(self, worker: Any) -> TableDataT:
         """What the banner at the start tells."""
         rows = [row for row in super()._banner_data(worker) if row[0] not in _UNUSED]

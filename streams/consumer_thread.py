@@ -31,7 +31,7 @@ from streams.cluster import consumer_login
 from streams.fetched import install
 from streams.intake import Due, TopicPartition
 from streams.lease import Lease
-from streams.opening import Held
+from streams.opening import Held, Unsettled
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -192,13 +192,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """The first and the next offset of these assigned partitions."""
         consumer = self._ensure_consumer()
         wanted = [KafkaPartition(*tp) for tp in partitions]
-        starts = await consumer.beginning_offsets(wanted)
-        ends = await consumer.end_offsets(wanted)
+        starts = _known(await consumer.beginning_offsets(wanted))
+        ends = _known(await consumer.end_offsets(wanted))
         return {TopicPartition(*tp): (starts[tp], ends[tp]) for tp in wanted}
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of these assigned partitions."""
-        ends = await self._ensure_consumer().end_offsets([KafkaPartition(*tp) for tp in partitions])
+        ends = _known(await self._ensure_consumer().end_offsets([KafkaPartition(*tp) for tp in partitions]))
         return {TopicPartition(*tp): end for tp, end in ends.items()}
 
     async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -213,6 +213,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def close(self) -> None:
         """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""
+
+
+def _known(offsets: dict[KafkaPartition, int]) -> dict[KafkaPartition, int]:
+    """The offsets, of which none says that the broker does not know it just now; raises Unsettled."""
+    for tp, offset in offsets.items():
+        if offset < 0:
+            raise Unsettled("the broker does not tell where {}-{} begins or ends".format(*tp))
+    return offsets
 
 
 def _renew_by_heartbeats(coordinator: Any, lease: Lease) -> None:

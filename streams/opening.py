@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from streams.core.entry import Entry
 from streams.intake import Committed, Intake, TopicPartition
 from streams.retry_log import Overtaken, RetryLogs, Stored
 from streams.work import Record, WorkPartition
+
+logger = logging.getLogger("streams.trials")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Opening:
             return False
         for tp, partition in partitions.items():
             partition.start(0 if tp in anew else max(ends[tp], partition.offsets.position))
+        _tell_caution(partitions.values())
         self._intake.add(partitions)
         return True
 
@@ -90,6 +94,18 @@ class Opening:
         for tp, partition in loading.items():
             if not partition.loaded:
                 raise Unsettled(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
+
+
+def _tell_caution(partitions: Iterable[WorkPartition]) -> None:
+    """Log that jobs are started with caution, and why they may be slow."""
+    cautious = [partition for partition in partitions if partition.cautious]
+    if cautious:
+        suspects = sum(custody.suspects for partition in cautious for custody in partition.custodies)
+        logger.warning(
+            "the last worker of %d partitions has died, or was cut off: what it may have run starts a few at a time;"
+            " one by one, with nothing beside them: %d jobs that ran as it died",
+            len(cautious), suspects,
+        )  # fmt: skip
 
 
 def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], int | None]]:

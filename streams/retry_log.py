@@ -109,13 +109,8 @@ class RetryLogs:
         ask = partial(admin.list_offsets, request_timeout=_REQUEST_TIMEOUT)
         starts = ask({KafkaPartition(*tp): OffsetSpec.earliest() for tp in wanted})  # type: ignore[no-untyped-call]
         ends = ask({KafkaPartition(*tp): OffsetSpec.latest() for tp in wanted})  # type: ignore[no-untyped-call]
-        found: dict[TopicPartition, int] = {
-            TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in starts.items()
-        }
-        return {
-            (place := TopicPartition(tp.topic, tp.partition)): Bounds(found[place], future.result().offset)
-            for tp, future in ends.items()
-        }
+        first, last = _offsets_of(starts), _offsets_of(ends)
+        return {tp: Bounds(first[tp], last[tp]) for tp in wanted}
 
     async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
         """All records from these offsets on; each partition's last piece is the one that says where its end was.
@@ -158,6 +153,19 @@ class RetryLogs:
             yield consumer
         finally:
             await asyncio.to_thread(consumer.close)
+
+
+def _offsets_of(answers: Mapping[KafkaPartition, Any]) -> dict[TopicPartition, int]:
+    """The offsets of an answer; raises KafkaException.
+
+    librdkafka 2.16 answers with a negative one, and no error, when it has lost the broker meanwhile. Taken for the end
+    of a log, that would be the end of one that was made anew, which is read from its start.
+    """
+    found = {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+    for (topic, partition), offset in found.items():
+        if offset < 0:
+            raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE, f"{topic}-{partition}: no answer"))
+    return found
 
 
 def _take(consumer: Consumer) -> list[Piece]:

@@ -14,7 +14,7 @@ from typing import Any
 import confluent_kafka
 
 #: Requests by their numbers in Kafka's protocol.
-PRODUCE, INIT_PRODUCER_ID = 0, 22
+PRODUCE, LIST_OFFSETS, INIT_PRODUCER_ID = 0, 2, 22
 
 _PRODUCER = 0  # RD_KAFKA_PRODUCER
 _ALL_BROKERS = -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 #: No wait is longer. Seconds: ten years.
 LONGEST = 10 * 366 * 86_400.0
@@ -16,28 +17,29 @@ class PolicyInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """The same wait every time, in seconds."""
+    """The same wait every time, in seconds (or a timedelta, which becomes seconds)."""
 
-    seconds: float
+    seconds: float | timedelta
 
     def __post_init__(self) -> None:
-        check_seconds("Fixed: seconds", self.seconds)
+        object.__setattr__(self, "seconds", to_seconds("Fixed: seconds", self.seconds))
 
     def __call__(self, attempt: int) -> float:
         """Seconds to wait after this many attempts."""
         del attempt
-        return self.seconds
+        seconds: Any = self.seconds
+        return float(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
-    """A first wait in seconds, and every further one `factor` times the one before."""
+    """A first wait in seconds (or a timedelta), and every further one `factor` times the one before."""
 
-    first: float = 1.0
+    first: float | timedelta = 1.0
     factor: float = 4.0
 
     def __post_init__(self) -> None:
-        check_seconds("Exponential: first", self.first)
+        object.__setattr__(self, "first", to_seconds("Exponential: first", self.first))
         if not _is_number(self.factor) or not 1 <= self.factor <= _LARGEST_FACTOR:
             raise PolicyInvalid(
                 f"Exponential: factor must be a number from 1 to {_LARGEST_FACTOR}, so that waits do not shrink, not"
@@ -46,11 +48,12 @@ class Exponential:
 
     def __call__(self, attempt: int) -> float:
         """Seconds to wait after this many attempts, at most LONGEST."""
+        first: Any = self.first
         try:
             # Of whole numbers, Python would work out the power in full.
-            return min(LONGEST, self.first * float(self.factor) ** (attempt - 1))
+            return min(LONGEST, float(first) * float(self.factor) ** (attempt - 1))
         except OverflowError:
-            return LONGEST if self.first else 0.0
+            return LONGEST if first else 0.0
 
 
 #: Attempts made so far, from 1 on, to seconds.
@@ -67,10 +70,10 @@ def check_seconds(what: str, seconds: float, *, least: float = 0.0) -> None:
         )
 
 
-def to_seconds(what: str, time: float | timedelta) -> float:
+def to_seconds(what: str, time: float | timedelta, *, least: float = 0.0) -> float:
     """Seconds of a number or a timedelta; raises PolicyInvalid for what a job cannot wait."""
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
-    check_seconds(what, seconds)
+    check_seconds(what, seconds, least=least)
     return float(seconds)
 
 

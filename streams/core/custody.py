@@ -155,6 +155,11 @@ class Custody:
         return Way.IN_COMPANY if offset < self.unsure_end else Way.FREELY
 
     @property
+    def suspects(self) -> int:
+        """How many jobs ran when a worker died."""
+        return len(self._deaths)
+
+    @property
     def crowded(self) -> bool:
         """Whether no more jobs should be named for now. One always may, lest those behind it wait for ever."""
         return bool(self._running) and len(self._deaths.keys() | self._running.keys()) >= COMPANY

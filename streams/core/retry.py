@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Literal, NamedTuple
 
-from streams.core.backoff import JITTERS, Backoff, Exponential, Fixed, PolicyInvalid, check_seconds, jittered
+from streams.core.backoff import (
+    JITTERS,
+    Backoff,
+    Exponential,
+    Fixed,
+    PolicyInvalid,
+    check_seconds,
+    jittered,
+    to_seconds,
+)
 from streams.core.outcome import Failed, name_of
 
 Jitter = Literal["full", "equal", "none"]
@@ -32,41 +42,48 @@ class RetryPolicy:
     backoff       Fixed(seconds), Exponential(first=..., factor=...), or a function from the number of attempts made (1
                   after the first) to seconds; a function that raises, or returns no seconds, ends the job as a dead
                   letter
-    cap           seconds; no backoff is longer
+    cap           seconds (or a timedelta); no backoff is longer
     jitter        "equal": each wait is drawn between half of it and all; "full": from nothing on; "none"
     retry_on      exception types that are retried, with their subclasses; None: all
     never         exception types that are not, whatever `retry_on` says
-    deadline      seconds from the job's publication after which it is not tried again; None: no end
+    deadline      seconds (or a timedelta) from the job's publication after which it is not tried again; None: no end
     """
 
     max_attempts: int = 8
     backoff: Backoff = Exponential()  # noqa: RUF009 - frozen
-    cap: float = 3600.0
+    cap: float | timedelta = 3600.0
     jitter: Jitter = "equal"
     retry_on: tuple[type[BaseException], ...] | None = None
     never: tuple[type[BaseException], ...] = ()
-    deadline: float | None = None
+    deadline: float | timedelta | None = None
+    _cap: float = field(init=False, repr=False, compare=False)
+    _deadline: float | None = field(init=False, repr=False, compare=False)
     _retried: frozenset[str] | None = field(init=False, repr=False, compare=False)
     _refused: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.max_attempts)
-        check_seconds("cap", self.cap)
-        _check_backoff(self.backoff, self.cap)
+        self._in_seconds("cap", to_seconds("cap", self.cap))
+        _check_backoff(self.backoff, self._cap)
         if not isinstance(self.jitter, str) or self.jitter not in JITTERS:
             raise PolicyInvalid(f'jitter must be "equal", "full" or "none", not {self.jitter!r}')
-        if self.deadline is not None:
-            check_seconds("deadline", self.deadline, least=0.001)
-            _check_deadline(self)
+        deadline = None if self.deadline is None else to_seconds("deadline", self.deadline, least=0.001)
+        self._in_seconds("deadline", deadline)
+        _check_deadline(self)
         retried = None if self.retry_on is None else _names("retry_on", self.retry_on)
         object.__setattr__(self, "_retried", retried)
         object.__setattr__(self, "_refused", _PERMANENT | _names("never", self.never))
+
+    def _in_seconds(self, name: str, seconds: float | None) -> None:
+        """Keep a time as it is compared, and as it is reckoned with."""
+        object.__setattr__(self, name, seconds)
+        object.__setattr__(self, f"_{name}", seconds)
 
     def wait(self, attempt: int, luck: float) -> float:
         """Seconds to wait after this many attempts; raises PolicyInvalid when a backoff function fails to say."""
         seconds = self.backoff(attempt)
         check_seconds("the policy's backoff function: its result", seconds)
-        return jittered(min(float(seconds), float(self.cap)), self.jitter, luck)
+        return jittered(min(float(seconds), self._cap), self.jitter, luck)
 
     def refusal(self, failed: Failed) -> str:
         """Why failures of this kind are not retried; empty if they are. A handler that says when is not asked why."""
@@ -129,10 +146,10 @@ def decide(
     except BaseException as error:  # It is a user's function, and may even have called exit().
         return Bury(f"(not retried: {_said(error)[:_LONGEST_REASON]})")
     due_ms = now_ms + max(0, round(wait * 1000))
-    if policy.deadline is not None:
+    if policy._deadline is not None:
         start = now_ms if since_ms is None else since_ms
-        if due_ms > start + policy.deadline * 1000:
-            return Bury(f"({_after(made)}: the next run would come after its deadline of {policy.deadline:g} s)")
+        if due_ms > start + policy._deadline * 1000:
+            return Bury(f"({_after(made)}: the next run would come after its deadline of {policy._deadline:g} s)")
     if expires_ms is not None and due_ms >= expires_ms:
         # Its key would wait for it in vain.
         return Bury(f"({_after(made)}: it expires before the next run)")
@@ -195,12 +212,12 @@ def _check_backoff(backoff: Backoff, cap: float) -> None:
 
 
 def _check_deadline(policy: RetryPolicy) -> None:
-    if policy.deadline is None or not isinstance(policy.backoff, (Fixed, Exponential)) or policy.max_attempts == 1:
+    if policy._deadline is None or not isinstance(policy.backoff, (Fixed, Exponential)) or policy.max_attempts == 1:
         return
     first = jittered(policy.backoff(1), policy.jitter, 0.0)
-    if first > policy.deadline:
+    if first > policy._deadline:
         raise PolicyInvalid(
-            f"the first wait of {policy.backoff!r} is longer than the deadline of {policy.deadline:g} s, so nothing"
+            f"the first wait of {policy.backoff!r} is longer than the deadline of {policy._deadline:g} s, so nothing"
             " would ever be tried again: raise the deadline, shorten the wait, or use NO_RETRY"
         )
 

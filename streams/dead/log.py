@@ -83,6 +83,8 @@ class DeadLog:
             for partition in partitions:
                 with asking():
                     ends = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), REQUEST_TIMEOUT)
+                    if min(ends) < 0:
+                        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE, "the broker does not tell"))
                 found[partition] = ends
         return found
 

@@ -99,12 +99,12 @@ def test_a_decision_keeps_its_bounds(
     assert decision.due_ms >= now_ms
     assert decision.attempt == attempt + (not failed.snooze)
     assert failed.snooze or decision.attempt < most
-    if policy.deadline is not None:
-        assert decision.due_ms <= (now_ms if since_ms is None else since_ms) + policy.deadline * 1000
+    if policy._deadline is not None:
+        assert decision.due_ms <= (now_ms if since_ms is None else since_ms) + policy._deadline * 1000
     if failed.retry_in is not None:
         assert decision.due_ms == now_ms + failed.retry_in * 1000
     else:
-        assert decision.due_ms <= now_ms + policy.cap * 1000 + 0.5
+        assert decision.due_ms <= now_ms + policy._cap * 1000 + 0.5
 
 
 @given(st.integers(1, 400), policies, failures.filter(lambda failed: not failed.snooze), lucks)
@@ -142,7 +142,7 @@ def test_a_whole_factor_costs_no_time() -> None:
 
 @given(policies, st.integers(1, 10_000), lucks)
 def test_chance_keeps_within_its_share(policy: RetryPolicy, attempt: int, luck: float) -> None:
-    whole = min(policy.backoff(attempt), policy.cap)
+    whole = min(policy.backoff(attempt), policy._cap)
     least = {"none": whole, "equal": whole / 2, "full": 0.0}[policy.jitter]
     wait = policy.wait(attempt, luck)
     assert least <= wait <= whole
@@ -173,6 +173,18 @@ def test_the_default_policy() -> None:
         Wait(6, 512, 1024),
         Wait(7, 1800, 3600),
     ]
+
+
+def test_times_may_be_timedeltas() -> None:
+    hour = timedelta(hours=1)
+    assert RetryPolicy(backoff=Fixed(hour), cap=hour, deadline=3 * hour) == RetryPolicy(
+        backoff=Fixed(3600), cap=3600, deadline=10_800
+    )
+    patient = RetryPolicy(backoff=Exponential(first=hour), cap=2 * hour, deadline=5 * hour, jitter="none")
+    assert after(patient, OSError()) == Again(NOW + 3_600_000, 1)
+    assert after(patient, OSError(), attempt=1) == Again(NOW + 7_200_000, 2)
+    with pytest.raises(PolicyInvalid, match="deadline"):
+        RetryPolicy(deadline=timedelta(0))
 
 
 def test_no_retry_is_none() -> None:

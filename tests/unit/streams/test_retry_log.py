@@ -1,0 +1,46 @@
+"""Where the retry logs begin and end, told by a broker that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from confluent_kafka import KafkaError
+
+from producers.cluster import Cluster
+from streams.intake import TopicPartition
+from streams.retry_log import Bounds, RetryLogs
+from tests.mock_cluster import LIST_OFFSETS, MockCluster
+
+HERE = TopicPartition("jobs.email.retry", 0)
+WITHIN = 30.0
+
+
+@pytest.fixture
+def broker() -> Iterator[MockCluster]:
+    with closing(MockCluster(HERE.topic)) as broker:
+        yield broker
+
+
+async def bounds(broker: MockCluster) -> dict[TopicPartition, Bounds]:
+    def repair() -> None:
+        raise AssertionError("nothing is missing")
+
+    logs = RetryLogs(Cluster(bootstrap_servers=broker.bootstrap), repair)
+    return await asyncio.wait_for(logs.bounds([HERE], lambda: False), WITHIN)
+
+
+async def test_they_are_told(broker: MockCluster) -> None:
+    assert await bounds(broker) == {HERE: Bounds(0, 0)}
+
+
+@pytest.mark.parametrize("answered", [0, 1], ids=["the beginning", "the end"])
+async def test_a_broker_that_is_lost_meanwhile_is_asked_again(
+    broker: MockCluster, answered: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """librdkafka answers with an offset of -1001 then, and with no error."""
+    broker.fail(LIST_OFFSETS, *[0] * answered, KafkaError._TRANSPORT)
+    assert await bounds(broker) == {HERE: Bounds(0, 0)}
+    assert "cannot read the bounds of the retry topics" in caplog.text
