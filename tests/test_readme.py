@@ -23,6 +23,7 @@ from streams import DEFAULT_RETRY, NO_RETRY, JobContext, RetryPolicy
 from streams.core.outcome import Failed
 from streams.core.retry import Bury, decide, timetable
 from streams.core.room import LIMIT_PARKED, LIMIT_PARKED_BYTES
+from streams.errors import JobTimeout
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
 from streams.jobs.webhook import WebhookSettings
@@ -52,6 +53,7 @@ TESTED_FILES = {
     "orders.py",
     "policies.py",
     "calls.py",
+    "letters.py",
 }
 
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
@@ -230,9 +232,10 @@ def test_the_policies_are_what_their_comments_say(policies: dict[str, Any]) -> N
     assert [wait.latest for wait in timetable(patient)[:3]] == [2, 6, 18]
     assert {wait.earliest for wait in timetable(patient)} == {0}
     assert max(wait.latest for wait in timetable(patient)) == 900
-    assert patient.refuses(Failed.of(FileNotFoundError()))
-    assert patient.refuses(Failed.of(ValueError()))
-    assert not patient.refuses(Failed.of(ConnectionResetError()))
+    assert patient.refusal(Failed.of(FileNotFoundError()))
+    assert patient.refusal(Failed.of(ValueError()))
+    assert not patient.refusal(Failed.of(ConnectionResetError()))
+    assert not patient.refusal(Failed.of(JobTimeout("too long")))
     late = decide(patient, Failed.of(OSError()), attempt=0, now_ms=86_400_000, since_ms=0, luck=1.0)
     assert isinstance(late, Bury)
     assert [wait.latest for wait in timetable(by_hand)] == [60, 120, 180, 240]

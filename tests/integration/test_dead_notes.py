@@ -19,7 +19,7 @@ from streams.dead.pace import Pace
 from tests.brokers import Broker
 from tests.deads import CODEC, Morgue, buried, deal_with, letter_headers
 from tests.models.trouble import Trouble
-from tests.topics import count
+from tests.topics import count, set_config
 from tests.waiting import until
 
 # -- noting
@@ -263,15 +263,24 @@ def test_letters_are_found_after_a_purge_and_a_gap(morgue: Morgue) -> None:
 
 
 def test_it_says_that_brokers_forget_sooner_than_letters_go(morgue: Morgue) -> None:
-    buried(morgue, 1)
+    buried(morgue, 2)
     with morgue.open() as letters:
-        assert letters.forgets_after() == (7.0, 90.0)
-    assert "forget what is dealt with 7 days after" in morgue.run("redrive", "ordered")
+        assert letters.forgets_after() is None, "our own brokers remember for longer than letters are kept"
+    assert "forget" not in morgue.run("redrive", "ordered", "--limit", "1")
+    keep_for_days(morgue, 120)
+    with morgue.open() as letters:
+        assert letters.forgets_after() == (100.0, 120.0)
+    assert "forget what is dealt with 100 days after" in morgue.run("redrive", "ordered")
+
+
+def keep_for_days(morgue: Morgue, days: int) -> None:
+    set_config(morgue.bootstrap, [morgue.dead], "retention.ms", str(days * 86_400_000))
 
 
 def test_letters_whose_notes_were_forgotten_look_as_if_nobody_had_dealt_with_them(morgue: Morgue) -> None:
     """What a broker does when a time has passed that no test waits for is done here by hand: the notes are gone."""
     ids = buried(morgue, 6)
+    keep_for_days(morgue, 120)
     with morgue.open() as letters:
         assert deal_with(letters) == 6
         assert not list(letters.find())
@@ -280,8 +289,8 @@ def test_letters_whose_notes_were_forgotten_look_as_if_nobody_had_dealt_with_the
         assert [letter.id for letter in letters.find()] == ids
     said = morgue.run("redrive", "ordered", "--yes")
     assert "6 dead letters sent back" in said
-    assert "forget what is dealt with 7 days after" in said
-    assert "keep letters 90 days" in said
+    assert "forget what is dealt with 100 days after" in said
+    assert "keep letters 120 days" in said
     assert Counter(morgue.returned_ids()) == Counter(ids * 2)
     assert {record.header("job-redrives") for record in morgue.returned()} == {"1"}, "it cannot know of the first time"
     # The remedy: what is deleted cannot come back.

@@ -203,6 +203,15 @@ def kafkas_tools(tmp_path: Path) -> Path:
     return tool.parent
 
 
+def _expire(settings: ProducerSettings, log: Path) -> str:
+    """Have a job expire before it can run; its id, when it is a dead letter."""
+    with JobProducer(settings) as producer:
+        mail = SendEmail(to=["ada@example.org"], subject="Late", text="Hello!")
+        job_id = producer.publish(mail, queue="newsletter", key="ada", expires_in=0.001).id
+    _await(log, f"dead  newsletter {job_id}")
+    return job_id
+
+
 def test_dead_letters_are_shown_by_kafkas_tools(
     home: Path, with_broker: Environment, kafka: str, namespace: str, kafkas_tools: Path
 ) -> None:
@@ -212,21 +221,25 @@ def test_dead_letters_are_shown_by_kafkas_tools(
         show = show.replace(ours, of_this_test)
     with _running(command("STREAMS_JOBS=newsletter"), home, with_broker) as log:
         _await(log, "[^Worker]: Ready")
-        with JobProducer(ProducerSettings(bootstrap_servers=kafka, namespace=namespace)) as producer:
-            mail = SendEmail(to=["ada@example.org"], subject="Late", text="Hello!")
-            job_id = producer.publish(mail, queue="newsletter", key="ada", expires_in=0.001).id
-        _await(log, "dead  newsletter")
+        settings = ProducerSettings(bootstrap_servers=kafka, namespace=namespace)
+        job_id = _expire(settings, log)
         path = f"{kafkas_tools}{os.pathsep}{with_broker['PATH']}"
         shown = _run(show, home, {**with_broker, "PATH": path})
         jobs = {**with_broker, "STREAMS_JOBS": "newsletter"}
         told = {
             name: _run(command(f".venv/bin/faust -A streams dead {name}"), home, jobs)
-            for name in ("list", "show", "redrive", "purge")
+            for name in ("list", "show", "redrive")
         }
+        mended = _run(".venv/bin/python letters.py", home, jobs)
+        _await(log, "Late for ['ada@example.org']")
+        _expire(settings, log)
+        told["purge"] = _run(command(".venv/bin/faust -A streams dead purge"), home, jobs)
     assert job_id in told["list"]
     assert "Late" in told["show"]
     assert "JobExpired" in told["show"]
     assert "would" in told["redrive"]
+    assert "1 dead letter purged" in told["purge"]
+    assert re.fullmatch(rf"{job_id} Payload\(type='jobs.email.SendEmail', .*\)\nsent back: 1\n", mended), mended
     assert shown.count("Partition:") == 1
     assert f"ce_id:{job_id}" in shown
     assert "job-error-type:streams.errors.JobExpired" in shown
