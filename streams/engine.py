@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic, time
 
 from schemas.codec import Codec
+from streams.appending import Appends
 from streams.awaiting_schema import await_schema
 from streams.executor import Executor
 from streams.handling import Handling
@@ -16,7 +17,6 @@ from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import Processes
 from streams.queues import Queue
-from streams.retrying import Retries
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
@@ -58,7 +58,7 @@ class Engine:
         return Executor(
             Handling(queue, self.codec, self._threads, self._processes),
             outcomes,
-            Retries(self._sender),
+            Appends(self._sender),
             self.trials,
             concurrency=_concurrency(queue, self.settings),
             report_all=self.settings.log_jobs,

@@ -17,8 +17,9 @@ from time import monotonic, time
 from typing import Any
 
 from schemas.headers import CE_ID
+from streams.appending import Appends
 from streams.context import JobContext
-from streams.core.outcome import SUCCEEDED, Failed, Succeeded
+from streams.core.outcome import SUCCEEDED, Failed
 from streams.core.retry import Again
 from streams.failing import judge
 from streams.handling import Call, Handling
@@ -61,7 +62,7 @@ class Executor:
         self,
         handling: Handling,
         outcomes: Outcomes,
-        retries: Retries,
+        appends: Appends,
         trials: Trials,
         *,
         concurrency: int,
@@ -75,11 +76,12 @@ class Executor:
         self._handling = handling
         self._open = handling.open
         self._outcomes = outcomes
-        self._retries = retries
+        self._appends = appends
+        self._retries = Retries(appends)
         self._trials = trials
         trials.join(self)
         self._retry_reports = RetryReports(self.queue)
-        retries.on_written = self._written
+        self._retries.on_written = self._written
         self._concurrency = concurrency
         self._report_all = report_all
         # More ready lanes than this do not run sooner for being read: they would only fill memory, and the processor's
@@ -90,7 +92,7 @@ class Executor:
         self._tell_hungry = False
         #: Called when a runner has failed, which ends the worker.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
-        retries.on_failure = self._write_failed
+        appends.on_failure = self._write_failed
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
@@ -167,16 +169,16 @@ class Executor:
         self.on_progress(partition)
 
     def _write_failed(self, error: BaseException) -> None:
-        logger.critical("a retry of queue %s cannot be written: the worker stops", self.queue, exc_info=error)
+        logger.critical("a record of queue %s cannot be written: the worker stops", self.queue, exc_info=error)
         self.on_failure(error)
 
     async def quiet(self) -> None:
-        """Wait until no job runs, and no record is on its way to the retry topic."""
+        """Wait until no job runs, and no record is on its way to the retry topic or the dead letters."""
         if self.active:
             quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._awaiting_quiet.append(quiet)
             await quiet
-        await self._retries.quiet()
+        await self._appends.quiet()
 
     def forget_lost(self) -> None:
         """Cancel the runs of lost partitions, and drop what they have waiting."""
@@ -189,7 +191,7 @@ class Executor:
         for runner in self._runners:
             if runner.lane is not None and runner.lane.owner.lost:
                 runner.cancel(Cut.LOST)
-        self._retries.forget_lost()
+        self._appends.forget_lost()
 
     async def watch(self) -> None:
         """Cancel runs that take too long, and tell of many retries; runs until it is cancelled."""
@@ -214,7 +216,7 @@ class Executor:
         self._runners.clear()
         self._idle.clear()
         self._waking = 0
-        self._retries.stop()
+        self._appends.stop()
 
     def _wake(self) -> None:
         """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""
@@ -311,11 +313,9 @@ class Executor:
                 future.set_result(None)
 
     async def _settle(self, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float) -> bool:
-        """Run a job until its outcome is durable; False if it comes back, or its partition was lost before that."""
+        """Run a job; whether it is done: False if it has failed, and is finished later, or its partition was lost."""
         call: Call | None = None
-        ctx: JobContext | None = None
         trial: Trial | None = None
-        outcome: Succeeded | Failed | None = SUCCEEDED
         try:
             try:
                 if partition.cautious:
@@ -334,7 +334,8 @@ class Executor:
                 if ctx.follow_ups and not partition.lost:
                     await self._outcomes.publish(ctx)
             except BaseException as error:
-                outcome = await self._fail(runner, lane, call, error, started)
+                await self._fail(runner, lane, call, error, started)
+                return False
         except asyncio.CancelledError as error:
             if self._stopping:
                 raise
@@ -344,9 +345,9 @@ class Executor:
         finally:
             if trial is not None:
                 trial.end(cleared=not (self._stopping or partition.lost))
-        if outcome is not None and (self._report_all or outcome is not SUCCEEDED):
-            report(self.queue, lane.head.key, ctx.id if ctx else _name(lane), outcome, monotonic() - started)
-        return outcome is not None
+        if self._report_all:
+            report(self.queue, lane.head.key, ctx.id, SUCCEEDED, monotonic() - started)
+        return True
 
     async def _open_parked(self, lane: WorkLane, started: float) -> tuple[Call, Any, JobContext, float]:
         """Open the head of a line, as `_open`; the timeout counts from `started`.
@@ -360,8 +361,8 @@ class Executor:
 
     async def _fail(
         self, runner: Runner, lane: WorkLane, call: Call | None, error: BaseException, started: float
-    ) -> Failed | None:
-        """Bury a job that has failed, or have it come back: then there is no outcome yet."""
+    ) -> None:
+        """Bury a job that has failed, or have it come back."""
         limit = 0.0 if runner.deadline is None else runner.deadline - started
         runner.deadline = None
         if self._stopping or lane.owner.lost:
@@ -378,10 +379,19 @@ class Executor:
         decision, made = judge(call, lane, failed, now_ms=ceil(time() * 1000), luck=random())  # noqa: S311 - no secret
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed, started)
-            return None
-        failed = _in_full(failed, error, decision.reason_suffix)
-        await self._outcomes.bury(lane, failed, made)
-        return failed
+        else:
+            self._bury(lane, _in_full(failed, error, decision.reason_suffix), made, started)
+
+    def _bury(self, lane: WorkLane, failed: Failed, made: int | None, started: float) -> None:
+        """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
+        letter, took = self._outcomes.letter(lane, failed, made), monotonic() - started
+        self._appends.begin(letter, lane.owner, lambda _: self._buried(lane, failed, took), placed=False)
+
+    def _buried(self, lane: WorkLane, failed: Failed, took: float) -> None:
+        report(self.queue, lane.head.key, _name(lane), failed, took)
+        if self._finish(lane):
+            self.submit([lane])
+        self.on_progress(lane.owner)
 
     def _postpone(self, lane: WorkLane, again: Again, failed: Failed, started: float) -> None:
         """Park a job until it runs again."""

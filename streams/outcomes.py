@@ -25,17 +25,16 @@ _RETRY_AFTER = 1.0
 
 
 class Outcomes:
-    """Writes what a job leaves behind. A job is finished only when these calls have returned."""
+    """What a job leaves behind. It is finished only when the broker has that."""
 
     def __init__(self, sender: Sender, codec: Codec, settings: Settings) -> None:
         self._sender = sender
         self._codec = codec
         self._settings = settings
 
-    async def bury(self, lane: WorkLane, failed: Failed, made: int | None) -> None:
-        """Write the head of a lane to its queue's dead-letter topic, with why it is there.
-
-        Partition, key and raw value stay the same.
+    @staticmethod
+    def letter(lane: WorkLane, failed: Failed, made: int | None) -> Outgoing:
+        """The dead letter of the head of a lane: the same partition, key and raw value, with why it is there.
 
         made  attempts that were made; None if the headers say it still
         """
@@ -50,10 +49,7 @@ class Outcomes:
             attempt=made,
             first_failed_ms=0 if lane.entry is None else lane.entry.failed_ms,
         )
-        topic = f"{partition.topic}.dead"
-        await self._sender.send(
-            Outgoing(topic, record.key, record.value, headers, partition.number, anywhere=True),
-        )
+        return Outgoing(f"{partition.topic}.dead", record.key, record.value, headers, partition.number, anywhere=True)
 
     async def publish(self, ctx: JobContext) -> None:
         """Publish the follow-up jobs of a handler that has returned."""

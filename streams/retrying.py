@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from schemas.headers import RetryState, with_retry
-from streams.appending import Append
+from streams.appending import Appends
 from streams.core.entry import Entry
 from streams.core.outcome import Failed
 from streams.outgoing import Outgoing
-from streams.sender import Sender
 from streams.work import Record, WorkPartition, place, retry_topic
 
 
 class Retries:
-    """The writes of one queue that are on their way; each tells its partition when the broker has it."""
+    """The writes of one queue to its retry topic; each tells its partition when the broker has it."""
 
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
-        self._writes: dict[Append, tuple[WorkPartition, Entry[Record]]] = {}
-        self._awaiting_quiet: list[asyncio.Future[None]] = []
+    def __init__(self, appends: Appends) -> None:
+        self._appends = appends
         #: Called with the partition of a record that the broker holds.
         self.on_written: Callable[[WorkPartition], None] = lambda partition: None
-        #: Called when a write has failed for a reason of ours, which ends the worker.
-        self.on_failure: Callable[[BaseException], None] = lambda error: None
 
     def write(self, partition: WorkPartition, entries: Iterable[Entry[Record]], failed: Failed | None) -> None:
         """Write entries of one partition, in this order.
@@ -33,49 +28,13 @@ class Retries:
         failed  why the first of them comes back; None for a job that asked for it, or was never tried
         """
         for entry in entries:
-            write = Append(self._sender, _outgoing(partition, entry, failed), self._written, self._failed)
-            self._writes[write] = partition, entry
-            write.start()
+            record = _outgoing(partition, entry, failed)
+            self._appends.begin(record, partition, partial(self._written, partition, entry), placed=True)
             failed = None
 
-    def _written(self, write: Append, offset: int) -> None:
-        partition, entry = self._writes.pop(write)
+    def _written(self, partition: WorkPartition, entry: Entry[Record], offset: int) -> None:
         partition.wrote(entry, offset)
         self.on_written(partition)
-        if not self._writes:
-            self._tell_quiet()
-
-    def _failed(self, write: Append, error: BaseException) -> None:
-        del self._writes[write]
-        self.on_failure(error)
-
-    def _tell_quiet(self) -> None:
-        waiting, self._awaiting_quiet = self._awaiting_quiet, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def quiet(self) -> None:
-        """Wait until nothing is on its way."""
-        if self._writes:
-            quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._awaiting_quiet.append(quiet)
-            await quiet
-
-    def forget_lost(self) -> None:
-        """Wait no longer for the writes of lost partitions."""
-        self._forget([write for write, (partition, _) in self._writes.items() if partition.lost])
-
-    def stop(self) -> None:
-        """Wait no longer for any write; what the broker has not acknowledged is unfinished where it was."""
-        self._forget([*self._writes])
-
-    def _forget(self, writes: Iterable[Append]) -> None:
-        for write in writes:
-            write.cancel()
-            del self._writes[write]
-        if not self._writes:
-            self._tell_quiet()
 
 
 def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | None) -> Outgoing:

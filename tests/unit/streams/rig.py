@@ -14,6 +14,7 @@ from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
+from streams.appending import Appends
 from streams.client import Answered
 from streams.core.retry import NO_RETRY, RetryPolicy
 from streams.executor import Executor
@@ -24,7 +25,6 @@ from streams.outcomes import Outcomes
 from streams.outgoing import Outgoing
 from streams.processes import Processes
 from streams.queues import Queue
-from streams.retrying import Retries
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
@@ -160,7 +160,7 @@ async def rig(
     executor = executor_type(
         Handling(queue, codec or CODEC, threads, Processes(1)),
         Outcomes(letters, codec or CODEC, Settings()),
-        Retries(letters),
+        Appends(letters),
         trials,
         concurrency=concurrency,
         report_all=False,
