@@ -17,6 +17,7 @@ from producers import JobProducer, ProducerSettings
 from tests.brokers.embedded import free_port
 from tests.integration.conftest import Fleet
 from tests.models.ordered import Step
+from tests.proxy import ending_the_first
 from tests.waiting import until
 from tests.workers import ROOT, Workers
 
@@ -59,6 +60,19 @@ def test_the_banner_tells_where_the_health_check_is(fleet: Fleet) -> None:
     assert f"| http://127.0.0.1:{port}/health" in worker.output
     with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
         assert answer.status == 200
+
+
+def test_a_broker_that_goes_away_as_the_worker_starts(fleet: Fleet, kafka: str, namespace: str) -> None:
+    """It has made its topics by then, and waits as it does for one that is not there yet."""
+    with ending_the_first(3, kafka, client=b"streams-worker") as proxy:
+        workers = fleet("tests.jobs.ordered", environment={"KAFKA_BOOTSTRAP_SERVERS": proxy.address})
+        (worker,) = workers.start()
+        with JobProducer(ProducerSettings(bootstrap_servers=kafka, namespace=namespace)) as producer:
+            job = producer.publish(Step(seq=0, seconds=0.0)).id
+        workers.await_done({job}, within=30)
+        workers.stop()
+    assert proxy.ended == 3
+    assert worker.count("no broker answers the consumer") == 3
 
 
 def test_a_module_that_is_not_there(fleet: Fleet) -> None:

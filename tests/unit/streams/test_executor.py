@@ -13,6 +13,8 @@ import pytest
 from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
+from streams.core.backoff import Fixed
+from streams.core.retry import RetryPolicy
 from streams.executor import Executor
 from streams.holds import Hold
 from streams.runner import Runner
@@ -462,6 +464,29 @@ async def test_runs_of_a_lost_partition_are_cancelled_and_never_finish() -> None
         assert set(gate.started) == {"0", "1", "10"}
         gate.let("10")
         await it.idle()
+
+
+async def test_the_time_of_the_first_failure_stays() -> None:
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        raise ValueError("no")
+
+    policy = RetryPolicy(max_attempts=3, backoff=Fixed(0.02), jitter="none")
+    async with rig(handler, retry=policy) as it:
+        it.open(P0)
+        it.take([record(0, "a"), record(1, "a")])
+        await it.idle()
+        for key in ("0", "1"):
+            records = [
+                one for one in it.letters.sent if dict(one.headers)["job-origin"] == f"jobs.webhook/0/{key}".encode()
+            ]
+            times = [dict(one.headers).get("job-first-failed-at") for one in records]
+            failed = [time for time in times if time is not None]
+            assert len(failed) == 3, "two retries and a letter; what was diverted untried has not failed"
+            assert len(set(failed)) == 1
+            last = [
+                int(dict(one.headers).get("job-last-failed-at") or 0) for one in records if one.topic.endswith("dead")
+            ]
+            assert last[0] >= int(failed[0]) + 40
 
 
 async def test_a_dead_letter_of_a_lost_partition_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
