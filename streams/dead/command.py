@@ -135,11 +135,11 @@ def redrive(letters: DeadLetters, given: Options) -> None:
     _tell_skipped(plan)
     if not plan.count:
         _stop(_nothing(letters, filters) if not plan.skipped else "nothing to redrive")
+    _warn_of_forgetting(letters)
     if given["dry_run"]:
         _tell(letters, plan, f"would go back to {letters.topics.queue}")
         return
     _confirm(plan, f"Send {_count(plan.count)} back to {letters.topics.queue}?", yes=given["yes"])
-    _warn_of_forgetting(letters)
     sent = _run(letters, plan, given["rate"])
     click.echo(f"{_count(sent)} sent back to {letters.topics.queue}")
     if sent < plan.count:
@@ -173,11 +173,11 @@ def purge(letters: DeadLetters, given: Options) -> None:
     plan = letters.plan_purge(filters, limit=given["limit"])
     if not plan.parts:
         _stop(_nothing(letters, filters))
+    _warn_of_forgetting(letters)
     if given["dry_run"]:
         _tell(letters, plan, "would be purged")
         return
     _confirm(plan, f"Purge {_count(plan.count)} of {letters.queue}? They will not run.", yes=given["yes"])
-    _warn_of_forgetting(letters)
     done = letters.purge(plan)
     click.echo(f"{_count(done.marked)} purged; Kafka has deleted {done.deleted:,} records, all of them dealt with")
     for reason in done.kept:
@@ -250,9 +250,9 @@ def _warn_of_forgetting(letters: DeadLetters) -> None:
     if times is not None:
         kept = "for ever" if times[1] < 0 else f"{times[1]:g} days"
         click.echo(
-            f"note: these brokers forget what is dealt with {times[0]:g} days after the last redrive or purge of this"
-            f" queue, and keep letters {kept}: letters that were dealt with are then listed as if they were not. Raise"
-            " the brokers' offsets.retention.minutes, or purge before",
+            f"note: these brokers forget what is dealt with {times[0]:g} days after the last redrive or purge of a"
+            f" partition, and keep letters {kept}: letters that were dealt with are then listed as if they were not, and"
+            " their redrives are no longer counted. Raise the brokers' offsets.retention.minutes, or purge before",
             err=True,
         )
 
