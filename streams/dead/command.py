@@ -251,7 +251,7 @@ def _warn_of_forgetting(letters: DeadLetters) -> None:
         kept = "for ever" if times[1] < 0 else f"{times[1]:g} days"
         click.echo(
             f"note: these brokers forget what is dealt with {times[0]:g} days after the last redrive or purge of a"
-            f" partition, and keep letters {kept}: letters that were dealt with are then listed as if they were not, and"
+            f" partition, and keep letters {kept}: what was dealt with is then listed as if it were not, and"
             " their redrives are no longer counted. Raise the brokers' offsets.retention.minutes, or purge before",
             err=True,
         )
