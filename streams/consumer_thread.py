@@ -69,6 +69,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, consumer: Any, settings: Settings, lease: Lease, **kwargs: Any) -> None:
         self._settings = settings
         self._lease = lease
+        #: Partitions that could not be read, and when they are tried again.
+        self._set_aside_until: dict[KafkaPartition, asyncio.TimerHandle] = {}
         super().__init__(consumer, **kwargs)
 
     async def on_start(self) -> None:
@@ -135,9 +137,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             *tp, offset, error, _RETRY_AFTER,
         )  # fmt: skip
         self._ensure_consumer().pause(tp)
-        self.thread_loop.call_later(_RETRY_AFTER, self._resume, tp)
+        # After a rebalance it is fetched at once, whatever was paused before.
+        if (earlier := self._set_aside_until.pop(tp, None)) is not None:
+            earlier.cancel()
+        self._set_aside_until[tp] = self.thread_loop.call_later(_RETRY_AFTER, self._resume, tp)
 
     def _resume(self, tp: KafkaPartition) -> None:
+        del self._set_aside_until[tp]
         with suppress(IllegalStateError):  # It belongs to another worker by now.
             self._ensure_consumer().resume(tp)
 

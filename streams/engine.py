@@ -44,7 +44,7 @@ class Engine:
         self.lease = Lease(settings.session_timeout)
         self._threads = Threads()
         self._processes = Processes(settings.processes)
-        self._sender = Sender(settings.cluster)
+        self._sender = Sender(settings.cluster, batch_bytes=settings.producer.message_max_bytes)
         self.trials = Trials()
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}

@@ -223,7 +223,10 @@ class Executor:
         wanted = min(_WAKING, len(self._startable))
         while self._waking < wanted:
             if self._idle:
-                self._idle.pop().set_result(None)
+                rest = self._idle.pop()
+                if rest.cancelled():  # Its runner is on its way already.
+                    continue
+                rest.set_result(None)
             elif len(self._runners) < self._concurrency:
                 runner = Runner()
                 self._runners.append(runner)
@@ -301,10 +304,10 @@ class Executor:
         try:
             await rest
         finally:
-            if rest in self._idle:  # It was cancelled before anybody woke it.
-                self._idle.remove(rest)
-            else:
+            if not rest.cancelled():
                 self._waking -= 1
+            elif rest in self._idle:
+                self._idle.remove(rest)
 
     def _tell_quiet(self) -> None:
         waiting, self._awaiting_quiet = self._awaiting_quiet, []
@@ -322,6 +325,7 @@ class Executor:
                     trial = self._trials.enter(lane)
                 parked = lane.entry is not None
                 call, payload, ctx, timeout = await self._open_parked(lane, started) if parked else self._open(lane)
+                runner.ctx = ctx
                 if call.watched:
                     runner.deadline = started + timeout
                     await call.invoke(payload, ctx)
@@ -336,11 +340,10 @@ class Executor:
             except BaseException as error:
                 await self._fail(runner, lane, call, error, started)
                 return False
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
             if self._stopping:
                 raise
-            _check_lost(partition, error)
-            runner.restore()
+            runner.restore()  # The partition is lost.
             return False
         finally:
             if trial is not None:
@@ -363,24 +366,28 @@ class Executor:
         self, runner: Runner, lane: WorkLane, call: Call | None, error: BaseException, started: float
     ) -> None:
         """Bury a job that has failed, or have it come back."""
+        if runner.ctx is not None:
+            runner.ctx.end()
         limit = 0.0 if runner.deadline is None else runner.deadline - started
         runner.deadline = None
-        if self._stopping or lane.owner.lost:
-            # Whatever a handler makes of being cancelled, the job was cut short and runs again elsewhere.
-            raise asyncio.CancelledError from error
+        self._check_ours(lane, error)
         failed = explain(runner, error, limit)
         if runner.cancelled:
             await runner.absorb()
-        if monotonic() > self._lease.until:
+        while monotonic() > self._lease.until and not lane.owner.lost:
             # Perhaps the partition has another owner by now, who should find nothing of ours in the retry topic.
-            await self._lease.renewed()
-            if lane.owner.lost:
-                raise asyncio.CancelledError from error
+            await self._pause(runner, self._lease.renewed())
+        self._check_ours(lane, error)
         decision, made = judge(call, lane, failed, now_ms=ceil(time() * 1000), luck=random())  # noqa: S311 - no secret
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed, started)
         else:
             self._bury(lane, _in_full(failed, error, decision.reason_suffix), made, started)
+
+    def _check_ours(self, lane: WorkLane, error: BaseException) -> None:
+        """Raise CancelledError where a job was cut short and runs again elsewhere, whatever its handler makes of it."""
+        if self._stopping or lane.owner.lost:
+            raise asyncio.CancelledError from error
 
     def _bury(self, lane: WorkLane, failed: Failed, made: int | None, started: float) -> None:
         """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
@@ -401,12 +408,6 @@ class Executor:
         self._retries.write(partition, writes, None if failed.snooze else failed)
         now, wait = monotonic(), again.due_ms / 1000 - time()
         self._retry_reports.report(key, name, failed, now - started, wait=wait, made=again.attempt, now=now)
-
-
-def _check_lost(partition: WorkPartition, cancelled: asyncio.CancelledError) -> None:
-    """Nobody but the worker may cancel the writing of an outcome; raises RuntimeError, which ends the worker."""
-    if not partition.lost:
-        raise RuntimeError("the writing of an outcome was cancelled, and not by the worker") from cancelled
 
 
 def _now_ms() -> int:

@@ -124,6 +124,7 @@ def _work(address: tuple[str, str], payload: Any, ctx: JobContext) -> Ended:
             # What cannot be sent to the worker is the handler's fault, and would pass for a crash of the process.
             pickle.dumps(ctx.follow_ups)
     except BaseException as error:
+        ctx.end()
         frames = error.__traceback__
         return Failed.of(error).with_stack(error, stack_from=frames.tb_next if frames else None), []
     return None, ctx.follow_ups or []

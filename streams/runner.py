@@ -8,6 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
+from streams.context import JobContext
 from streams.core.outcome import Failed, kinds_of, name_of
 from streams.errors import JobTimeout
 from streams.processes import RemoteFailure
@@ -24,17 +25,19 @@ class Cut(Enum):
 class Runner:
     """One runner: the task, the lane whose head it runs, and when that run must be over."""
 
-    __slots__ = ("cut", "deadline", "lane", "task")
+    __slots__ = ("ctx", "cut", "deadline", "lane", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.lane: WorkLane | None = None
         self.deadline: float | None = None
         self.cut: Cut | None = None
+        #: What the handler of the run was given, or that of an earlier one.
+        self.ctx: JobContext | None = None
 
     def cancel(self, cut: Cut) -> None:
-        """Cancel the run, once, for a reason that its outcome will tell."""
-        if self.cut is None and self.task is not None:
+        """Cancel the run for a reason that its outcome will tell: once, and again if its partition is lost then."""
+        if self.task is not None and (self.cut is None or (self.cut is Cut.TIMEOUT and cut is Cut.LOST)):
             self.cut = cut
             self.task.cancel()
 
@@ -42,8 +45,10 @@ class Runner:
     def cancelled(self) -> bool:
         """Whether the task was cancelled, by whomever, and may still be told of it."""
         task: Any = self.task
-        # The attribute is private, and all that there is before 3.11.
-        return self.cut is not None or bool(task.cancelling() if sys.version_info >= (3, 11) else task._must_cancel)
+        if self.cut is not None or (sys.version_info >= (3, 11) and task.cancelling()):
+            return True
+        # It is private, and all that knows of a cancellation on its way: `uncancel` leaves that be before 3.13.
+        return bool(getattr(task, "_must_cancel", False))
 
     async def absorb(self) -> None:
         """Take a cancellation that the handler has left behind: it must not hit what comes after."""

@@ -31,6 +31,12 @@ _LASTING = frozenset(
     }
 )
 
+#: Bytes of a batch, at the most: librdkafka's own default.
+_BATCH_BYTES = 1_000_000
+
+#: What a header costs beside its name and its value: their lengths. Bytes.
+_HEADER_ROOM = 10
+
 #: Seconds before a refused record is sent again.
 _RETRY_AFTER = 1.0
 
@@ -51,8 +57,12 @@ class Sender:
       first copy even behind the second.
     """
 
-    def __init__(self, cluster: Cluster, *, retry_after: float = _RETRY_AFTER) -> None:
-        """`retry_after` are the seconds before a record is sent again, and between two clients."""
+    def __init__(self, cluster: Cluster, *, batch_bytes: int = _BATCH_BYTES, retry_after: float = _RETRY_AFTER) -> None:
+        """A sender for a cluster.
+
+        batch_bytes  of several records in one batch: a topic with a lower limit would refuse them all
+        retry_after  seconds before a record is sent again, and between two clients
+        """
         self._cluster = cluster
         self._retry_after = retry_after
         self._config: dict[str, Any] = {
@@ -61,6 +71,7 @@ class Sender:
             "client.id": "streams-sender",
             "compression.type": "lz4",
             "linger.ms": 2,
+            "batch.size": min(batch_bytes, _BATCH_BYTES),
             "topic.metadata.propagation.max.ms": 5_000,
             # What was small enough to be read must not be too large to be written: only the topic's limit counts.
             "message.max.bytes": 1_000_000_000,
@@ -192,7 +203,7 @@ class Sender:
 
 def _size(record: Outgoing) -> int:
     """Bytes of a record, if packing it saves nothing."""
-    headers = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+    headers = sum(len(name.encode()) + len(value or b"") + _HEADER_ROOM for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + RECORD_ROOM
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
+from producers.cluster import Cluster
 from schemas import Codec, shipped
+from streams.outgoing import Outgoing
+from streams.sender import Sender
 from tests import unfinished as commits
 from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, overlaps
 from tests.models.ordered import Step
 from tests.publishing import Steps
-from tests.topics import Headers, count, read_all, refusing
+from tests.topics import Headers, count, partitions, read_all, refusing
 from tests.waiting import until
 from tests.workers import Worker, Workers
 
@@ -136,3 +142,35 @@ def publish_packed(kafka: str, topic: str, jobs: dict[str, Headers]) -> None:
     for job, headers in jobs.items():
         producer.produce(topic, value, job.encode(), headers=[("ce_id", job.encode()), *headers])
         assert producer.flush(30) == 0
+
+
+async def test_follow_ups_that_would_not_fit_into_one_batch(kafka: str, namespace: str) -> None:
+    topic = f"{namespace}.small"
+    create(kafka, topic, limit=100_000)
+    sender = Sender(Cluster(bootstrap_servers=kafka), batch_bytes=100_000)
+    records = [Outgoing(topic, b"k", random.Random(number).randbytes(50_000), []) for number in range(10)]
+    try:
+        await asyncio.wait_for(asyncio.gather(*(sender.send(record, give_up=True) for record in records)), 30)
+    finally:
+        await sender.close()
+    assert count(kafka, topic) == 10
+
+
+async def test_a_record_whose_headers_cost_more_than_they_hold(kafka: str, namespace: str) -> None:
+    topic = f"{namespace}.small.retry"
+    create(kafka, topic, limit=20_000)
+    sender = Sender(Cluster(bootstrap_servers=kafka))
+    chance = random.Random(3)
+    headers = [(str(number % 10), chance.randbytes(1)) for number in range(12_000)]
+    try:
+        await asyncio.wait_for(sender.append(Outgoing(topic, b"k", chance.randbytes(10_000), list(headers), 0)), 30)
+    finally:
+        await sender.close()
+
+
+def create(kafka: str, topic: str, *, limit: int) -> None:
+    """Make a topic of one partition that takes batches of so many bytes."""
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    made = NewTopic(topic, 1, 1, config={"max.message.bytes": str(limit)})
+    admin.create_topics([made], request_timeout=30)[topic].result()
+    until(lambda: partitions(kafka, topic) == 1, within=20, what=f"{topic} is there")
