@@ -143,7 +143,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._set_aside_until[tp] = self.thread_loop.call_later(_RETRY_AFTER, self._resume, tp)
 
     def _resume(self, tp: KafkaPartition) -> None:
-        del self._set_aside_until[tp]
+        self._set_aside_until.pop(tp, None)
         with suppress(IllegalStateError):  # It belongs to another worker by now.
             self._ensure_consumer().resume(tp)
 
