@@ -38,7 +38,10 @@ class Appends:
 
     def _told(self, write: Append, offset: int | None) -> None:
         _, then = self._on_way.pop(write)
-        then(offset)
+        try:
+            then(offset)
+        except Exception as error:  # Such as of a retry topic that was made anew while its partition is in use.
+            self.on_failure(error)
         if not self._on_way:
             self._tell_quiet()
 

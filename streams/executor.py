@@ -423,8 +423,8 @@ def _in_full(failed: Failed, error: BaseException, suffix: str) -> Failed:
 
 def _name(lane: WorkLane) -> str:
     """The id of a job, as far as it can be told without opening it."""
-    for name, value in lane.head.headers:
-        if name == CE_ID and value:
-            return value.decode("utf-8", "backslashreplace")
+    value = dict(lane.head.headers).get(CE_ID)
+    if value:
+        return value.decode("utf-8", "backslashreplace")
     topic, partition, offset = place_of(lane)
     return f"{topic}-{partition}-{offset}"

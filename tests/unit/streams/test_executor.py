@@ -466,6 +466,24 @@ async def test_runs_of_a_lost_partition_are_cancelled_and_never_finish() -> None
         await it.idle()
 
 
+async def test_a_retry_topic_that_is_made_anew_meanwhile_ends_the_worker() -> None:
+    """Its partitions are then opened again, and read from the start of the new log."""
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        raise ValueError("no")
+
+    failures: list[BaseException] = []
+    async with rig(handler, retry=RetryPolicy(max_attempts=3, backoff=Fixed(0.2), jitter="none")) as it:
+        it.executor.on_failure = failures.append
+        it.open(P0)
+        it.take([record(0, "a")])
+        await until(lambda: it.intake.parked == 1)
+        it.letters.ends.clear()
+        it.take([record(1, "b")])
+        await until(lambda: failures)
+    assert isinstance(failures[0], KeyError)
+
+
 async def test_the_time_of_the_first_failure_stays() -> None:
     async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
         raise ValueError("no")
