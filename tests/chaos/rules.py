@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tests.chaos.account import Account, Published, Span
-from tests.chaos.plan import Letter
+from tests.chaos.plan import HANDOVER, Letter
 from tests.ledger import SECOND, Run
 
 #: Seconds that an outcome may take to be durable and committed, on a machine that is busy with all of this.
@@ -152,9 +152,10 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     if not run.done:
         # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
         mine += account.refusals
-    if account.jobs[run.job].plan.in_pool:
+    if account.jobs[run.job].plan.in_pool or _outlasts_a_handover(run):
         # One that waits for a process of the pool counts as running. If its partition moves to another worker
-        # meanwhile, it is taken back, and may just have begun.
+        # meanwhile, it is taken back, and may just have begun. And the retry record of a run that takes longer than a
+        # rebalance waits may come too late to count.
         mine += _rebalances(account)
     if run.process in account.deaths:
         mine.append(account.deaths[run.process])
@@ -162,6 +163,10 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     if run.process in account.stops and not (run.done or run.failed):
         mine.append(account.stops[run.process])
     return [each for each in mine if each.begin <= span.end and each.end >= span.begin]
+
+
+def _outlasts_a_handover(run: Run) -> bool:
+    return run.end is not None and run.end - run.start >= HANDOVER * SECOND
 
 
 def _rebalances(account: Account) -> list[Span]:

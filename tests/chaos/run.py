@@ -15,7 +15,7 @@ from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
 from tests.brokers import Broker
 from tests.chaos import plan, schedule
 from tests.chaos.account import Account, Letters, Published, Span
-from tests.chaos.plan import CRASH_CODE, Letter, Plan, Planned
+from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
 from tests.chaos.schedule import Disturbance, Kind
 from tests.models.ordered import Step
 from tests.publishing import load
@@ -35,7 +35,7 @@ SETTLE = 180.0
 _TICK = 0.05
 
 SETTINGS: dict[str, object] = {
-    "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": 2, "processes": 1, "concurrency": 50,
+    "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": HANDOVER, "processes": 1, "concurrency": 50,
 }  # fmt: skip
 
 Say = Callable[[str], None]

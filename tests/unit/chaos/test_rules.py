@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.account import Account, Letters, Published, Span
-from tests.chaos.plan import TIMEOUT, Plan
+from tests.chaos.plan import HANDOVER, TIMEOUT, Plan
 from tests.chaos.rules import KILLED, RECOVERY, STALL, attempts, broken, due, order, outcomes, repetitions, stalls
 from tests.ledger import SECOND, Run
 
@@ -115,6 +115,17 @@ def test_a_job_of_the_pool_may_just_have_begun_when_its_partition_moves() -> Non
     assert repetitions(account([pooled], runs))
     assert repetitions(account([pooled], runs, launches=[4000 * MS])) == []
     assert repetitions(account([job(0, "f")], runs, launches=[4000 * MS]))
+
+
+def test_a_run_longer_than_a_handover_may_be_repeated_when_its_partition_moves() -> None:
+    """Its retry record was on its way when the rebalance waited no longer."""
+    times_out = [job(0, "t")]
+    end = 5000 + int(HANDOVER * 1000) + 20
+    runs = [run(0, 5000, end, how="cut"), run(0, end + 600, end + 610, process=B)]
+    assert repetitions(account(times_out, runs))
+    assert repetitions(account(times_out, runs, launches=[4500 * MS])) == []
+    short = [run(0, 5000, 5010, how="failed"), run(0, 5600, 5610, process=B)]
+    assert repetitions(account([job(0, "f")], short, launches=[4500 * MS]))
 
 
 def test_a_failure_is_followed_by_the_next_attempt_and_a_snooze_by_the_same() -> None:
