@@ -15,7 +15,6 @@ RETRY_IN = 0.3
 SNOOZE = 0.25
 #: Seconds that a run on the loop may take, and one in a process. A busy machine may stand still for a part of it.
 TIMEOUT, PROCESS_TIMEOUT = 2.0, 4.0
-
 #: How long a rebalance waits for what runs, and for what is on its way to the broker. Seconds.
 HANDOVER = 2.0
 #: What a worker exits with whose job has ended it.

@@ -35,7 +35,8 @@ SETTLE = 180.0
 _TICK = 0.05
 
 SETTINGS: dict[str, object] = {
-    "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": HANDOVER, "processes": 1, "concurrency": 50,
+    "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": HANDOVER, "processes": 1,
+    "concurrency": 50,
 }  # fmt: skip
 
 Say = Callable[[str], None]
