@@ -14,6 +14,9 @@ from streams.errors import JobTimeout
 from streams.processes import RemoteFailure
 from streams.work import WorkLane
 
+#: Whether tasks count their cancellations.
+_COUNTS = sys.version_info >= (3, 11)
+
 
 class Cut(Enum):
     """Why the worker cut a run short."""
@@ -44,11 +47,10 @@ class Runner:
     @property
     def cancelled(self) -> bool:
         """Whether the task was cancelled, by whomever, and may still be told of it."""
+        # It is asked after every run. What is private knows alone of a cancellation on its way: `uncancel` leaves that
+        # be before Python 3.13.
         task: Any = self.task
-        if self.cut is not None or (sys.version_info >= (3, 11) and task.cancelling()):
-            return True
-        # It is private, and all that knows of a cancellation on its way: `uncancel` leaves that be before 3.13.
-        return bool(getattr(task, "_must_cancel", False))
+        return self.cut is not None or task._must_cancel or (_COUNTS and task.cancelling() > 0)
 
     async def absorb(self) -> None:
         """Take a cancellation that the handler has left behind: it must not hit what comes after."""
