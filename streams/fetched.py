@@ -20,11 +20,16 @@ logger = logging.getLogger("streams.transport")
 OnUnreadable = Callable[[Any, int, Exception], None]
 
 
+#: Distinct header names of which the log tells that they are escaped; a producer may send one with every job.
+_TOLD = 100
+
+
 def install(on_unreadable: OnUnreadable) -> None:
     """Have aiokafka's fetchers decode by this module from now on."""
+    told: set[bytes] = set()
 
     def records(*args: Any, **kwargs: Any) -> FetchedRecords:
-        return FetchedRecords(on_unreadable, *args, **kwargs)
+        return FetchedRecords(on_unreadable, told, *args, **kwargs)
 
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = records
@@ -62,8 +67,9 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
 
     _records: Any
 
-    def __init__(self, on_unreadable: OnUnreadable, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, on_unreadable: OnUnreadable, told: set[bytes], *args: Any, **kwargs: Any) -> None:
         self._on_unreadable = on_unreadable
+        self._told = told
         super().__init__(*args, **kwargs)
 
     def _consumer_record(self, _tp: Any, record: Any) -> Any:
@@ -74,13 +80,20 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
             try:
                 yield from super()._unpack_records()
             except UnicodeDecodeError as error:
-                logger.warning("%s-%d holds a record whose header has a name that is no UTF-8, %r: it is escaped",
-                               *self._tp, error.object)  # fmt: skip
+                self._tell(error.object)
                 # What was handed out of the batch is left out by its offset.
                 self._records = self._records.last_again()
                 yield from super()._unpack_records()
         except Exception as error:
             self._on_unreadable(self._tp, self.next_fetch_offset, error)
+
+    def _tell(self, name: bytes) -> None:
+        if name not in self._told and len(self._told) < _TOLD:
+            self._told.add(name)
+            logger.warning(
+                "%s-%d holds a record whose header has a name that is no UTF-8, %r: it is escaped, now and later",
+                *self._tp, name,
+            )  # fmt: skip
 
 
 class Lenient(_MemoryRecordsPy):  # type: ignore[misc] # it is final for mypy alone

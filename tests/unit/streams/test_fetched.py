@@ -37,7 +37,7 @@ def read(fetch: bytes, *, start: int = 0) -> tuple[list[Any], list[tuple[Any, in
     """The records of a fetch, what could not be read, and what was read from."""
     unreadable: list[tuple[Any, int, Exception]] = []
     records = FetchedRecords(
-        lambda *what: unreadable.append(what), TP, Batches(fetch), [], start, None, None, True, READ_COMMITTED
+        lambda *what: unreadable.append(what), set(), TP, Batches(fetch), [], start, None, None, True, READ_COMMITTED
     )
     return list(records), unreadable, records
 
