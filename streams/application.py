@@ -123,6 +123,7 @@ class JobsApp(faust.App):
         """Finish what runs, within bounds, and commit; then let go of everything else."""
         await super().on_stop()
         await self.engine.stop()
+        logger.info("stopped: what has finished is committed, all else is left to other workers")
         _end_within(_LAST_SECONDS)
 
 

@@ -279,7 +279,9 @@ class Consumer(driver.Consumer):
         if not await self.intake.quiet(timeout):
             logger.warning("jobs still run %g s after the stop: cancelled, they run again elsewhere", timeout)
         await self.wiring.cancel_running()
-        self.intake.let_go()
+        if not self.app.crashed:
+            # What may have brought the worker down is for the next one to be careful with.
+            self.intake.let_go()
         # A rebalance may have forbidden it; a generation that is over is refused all the same.
         self._may_commit = True
         await self._commit_last()

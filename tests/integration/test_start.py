@@ -47,7 +47,7 @@ def test_what_a_start_and_a_stop_tell(fleet: Fleet, namespace: str) -> None:
     worker.stop()
     output = worker.output
     for told in (f"id          | {namespace}.default", "Starting...", "Joined group", f"{namespace}.ordered | {{0-11}}",
-                 "Ready", "Signal received", "Stopping..."):  # fmt: skip
+                 "Ready", "Signal received", "Stopping...", "stopped: what has finished is committed"):  # fmt: skip
         assert told in output
     for untold in ("| web", "6066", "store", "datadir", "[^-", "Discovered coordinator", "Subscribed", "rdkafka"):
         assert untold not in output

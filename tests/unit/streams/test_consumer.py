@@ -20,6 +20,7 @@ from streams import transport
 from streams.application import JobsApp
 from streams.context import JobContext
 from streams.core.offset_map import decode
+from streams.core.offsets import OffsetTracker
 from streams.engine import Engine
 from streams.intake import Due, TopicPartition
 from streams.opening import Held
@@ -416,6 +417,23 @@ async def test_a_stop_cuts_what_runs_too_long_and_commits_the_rest() -> None:
         assert on.rig.intake.pending == 1
         assert on.group.watermark(P0) == 1
         assert on.group.finished(P0) == [1, 1]
+
+
+@pytest.mark.parametrize("fault", [False, True])
+async def test_who_stops_for_a_fault_of_its_own_does_not_leave_in_order(fault: bool) -> None:
+    """A job may have brought it about, and would bring down the next worker, and the one after it."""
+    async with stage(Handler()) as on:
+        await on.assign(P0)
+        on.rig.take([record(0), record(1, event="slow"), record(2)])
+        await until(lambda: on.rig.intake.pending == 1)
+        if fault:
+            on.app._crash(ValueError("a fault of ours"))
+        else:
+            on.app._stopped.set()
+        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+        assert on.group.watermark(P0) == 1
+        tracker = OffsetTracker(*on.group.held[P0])
+        assert tracker.custody.open == fault
 
 
 async def test_a_stop_is_made_once_whoever_asks() -> None:
