@@ -59,6 +59,10 @@ __all__ = [
 ]
 
 
+#: Whether `app` is being built.
+_making = False
+
+
 def __getattr__(name: str) -> Any:
     """Build `app` when it is asked for: tests of handlers and the processes of CPU-bound jobs import this package too,
     and must neither read the environment nor load Faust."""
@@ -67,10 +71,18 @@ def __getattr__(name: str) -> Any:
     from streams import commands  # noqa: F401, PLC0415 - importing them adds them to the command line
     from streams.application import build_app  # noqa: PLC0415 - see above
 
+    if _making:
+        raise DefinitionError(
+            "a job module imports streams.app, which is made of the job modules: leave the import to other programs,"
+            " and use what a handler's ctx has"
+        )
+    globals()["_making"] = True
     try:
         app = build_app()
     except (SetupError, ValidationError) as error:
         # Only the command line asks for `app`, and a traceback would bury the sentence.
         raise SystemExit("\n".join(f"error: {line}" for line in str(error).splitlines())) from error
+    finally:
+        globals()["_making"] = False
     globals()["app"] = app
     return app

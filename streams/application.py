@@ -20,7 +20,7 @@ from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.registry import Registry
 from streams.admin import abandonable
-from streams.chatter import tells_something
+from streams.chatter import NowAndThen, tells_something
 from streams.engine import Engine
 from streams.environment import read_settings, warn_of_unknown
 from streams.errors import SetupError
@@ -71,6 +71,7 @@ class Worker(faust.Worker):
         if level > logging.DEBUG:
             for handler in logger.handlers:
                 handler.addFilter(tells_something)
+                handler.addFilter(NowAndThen())
 
 
 class JobsApp(faust.App):

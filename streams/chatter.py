@@ -1,4 +1,7 @@
-"""Which lines of the libraries below a worker's log shows at the level of info: those that tell its user something."""
+"""Which lines of the libraries below a worker's log shows: those that tell its user something, and each now and then.
+
+While a broker is away, aiokafka and librdkafka say so some seventy times a second.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,33 @@ _OF_THE_GROUP = ("Joined group", "Setting newly assigned partitions")
 _SERVICE = "[^"
 _WORKER = "[^Worker]: "
 _LAST_STEPS = (f"{_WORKER}Gathering", f"{_WORKER}Closing")
+
+
+#: How lines begin that are librdkafka's own, or are made of what it has said.
+_OF_THE_CLIENT = ("FAIL [", "Kafka client: ")
+
+#: Seconds between two lines that say the same, and how many letters make them the same.
+_INTERVAL = 5.0
+_SAME = 24
+
+
+class NowAndThen:
+    """A filter for handlers: libraries' warnings and errors, each once in some seconds, however often it comes."""
+
+    def __init__(self) -> None:
+        self._shown: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is shown."""
+        line = str(record.msg)
+        ours = record.name.partition(".")[0] not in _TALKATIVE and not line.startswith(_OF_THE_CLIENT)
+        if record.levelno <= logging.INFO or ours:
+            return True
+        same = record.name, line[:_SAME]
+        if record.created - self._shown.get(same, 0.0) < _INTERVAL:
+            return False
+        self._shown[same] = record.created
+        return True
 
 
 def tells_something(record: logging.LogRecord) -> bool:

@@ -16,13 +16,17 @@ import aiokafka
 from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
+    GroupCoordinatorNotAvailableError,
     IllegalGenerationError,
     IllegalStateError,
     KafkaConnectionError,
     KafkaError,
+    NotCoordinatorForGroupError,
     RebalanceInProgressError,
     UnknownMemberIdError,
+    for_code,
 )
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.transport.drivers import aiokafka as driver
@@ -186,13 +190,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 await asyncio.sleep(coordinator._retry_backoff_ms / 1000)
 
     async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Held]:
-        """What the group has committed for these partitions, of whatever topics."""
-        wanted = [KafkaPartition(*tp) for tp in partitions]
-        offsets = await self._ensure_consumer()._coordinator.fetch_committed_offsets(wanted)
-        return {
-            TopicPartition(*tp): Held(offsets[tp].offset, offsets[tp].metadata) if tp in offsets else Held(None, "")
-            for tp in wanted
-        }
+        """What the group has committed for these partitions, of whatever topics. Raises KafkaError, and Unsettled.
+
+        aiokafka's own way of asking overlooks the error of a whole answer, such as that the coordinator has not loaded
+        the group yet. That would be a group without commits, whose partitions are read from their starts.
+        """
+        coordinator = self._ensure_consumer()._coordinator
+        by_topic: dict[str, list[int]] = {}
+        for tp in partitions:
+            by_topic.setdefault(tp.topic, []).append(tp.partition)
+        await coordinator.ensure_coordinator_known()
+        answer = await coordinator._send_req(OffsetFetchRequest(coordinator.group_id, [*by_topic.items()]))
+        try:
+            return _places_of(answer, partitions)
+        except (NotCoordinatorForGroupError, GroupCoordinatorNotAvailableError):
+            coordinator.coordinator_dead()
+            raise
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """The first and the next offset of these assigned partitions."""
@@ -219,6 +232,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def close(self) -> None:
         """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""
+
+
+def _places_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, Held]:
+    """What an answer to OffsetFetch says of these partitions: of every one, or it is no answer."""
+    _check_code(getattr(answer, "error_code", 0))  # Since version 2.
+    held = {}
+    for topic, partitions in answer.topics:
+        for partition, offset, metadata, code in partitions:
+            _check_code(code)
+            known = offset >= 0
+            held[TopicPartition(topic, partition)] = Held(offset, metadata) if known else Held(None, "")
+    for tp in wanted:
+        if tp not in held:
+            raise Unsettled("the group's coordinator does not tell what is committed for {}-{}".format(*tp))
+    return held
+
+
+def _check_code(code: int) -> None:
+    if code:
+        raise for_code(code)
 
 
 def _known(offsets: dict[KafkaPartition, int]) -> dict[KafkaPartition, int]:

@@ -323,6 +323,11 @@ class Intake:
         return len(self._partitions)
 
     @property
+    def active(self) -> int:
+        """Jobs that run."""
+        return sum(executor.active for executor in self._executors.values())
+
+    @property
     def pending(self) -> int:
         """Jobs that are read and not finished, apart from those that wait in a retry topic."""
         return sum(partition.offsets.pending for partition in self._partitions.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,9 @@ from streams.retry_log import Overtaken, RetryLogs, Stored
 from streams.work import Record, WorkPartition
 
 logger = logging.getLogger("streams.trials")
+
+#: Partitions that a line names.
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Opening:
             return False
         for tp, partition in partitions.items():
             partition.start(0 if tp in anew else max(ends[tp], partition.offsets.position))
-        _tell_caution(partitions.values())
+        _tell_caution(partitions)
         self._intake.add(partitions)
         return True
 
@@ -96,16 +99,18 @@ class Opening:
                 raise Unsettled(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
 
 
-def _tell_caution(partitions: Iterable[WorkPartition]) -> None:
+def _tell_caution(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
     """Log that jobs are started with caution, and why they may be slow."""
-    cautious = [partition for partition in partitions if partition.cautious]
-    if cautious:
-        suspects = sum(custody.suspects for partition in cautious for custody in partition.custodies)
-        logger.warning(
-            "the last worker of %d partitions has died, or was cut off: what it may have run starts a few at a time;"
-            " one by one, with nothing beside them: %d jobs that ran as it died",
-            len(cautious), suspects,
-        )  # fmt: skip
+    cautious = {tp: partition for tp, partition in partitions.items() if partition.cautious}
+    if not cautious:
+        return
+    named = ", ".join("{}-{}".format(*tp) for tp in sorted(cautious)[:_NAMED])
+    more = f" and {len(cautious) - _NAMED} more" if len(cautious) > _NAMED else ""
+    suspects = sum(custody.suspects for partition in cautious.values() for custody in partition.custodies)
+    logger.warning(
+        "a worker died that had %s%s, or it was cut off: what it may have run starts a few at a time%s", named, more,
+        f", and {suspects} jobs that ran at such a death one by one, with nothing beside them" if suspects else "",
+    )  # fmt: skip
 
 
 def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], int | None]]:

@@ -19,11 +19,13 @@ from streams.topics import RECORD_ROOM, add_partitions, raise_limit
 
 logger = logging.getLogger("streams.sender")
 
+#: The topic does not exist.
+_NOT_THERE = frozenset({KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
+
 #: What stays refused however often it is sent.
 _LASTING = frozenset(
     {
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        *_NOT_THERE,
         KafkaError.TOPIC_EXCEPTION,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -144,7 +146,8 @@ class Sender:
         """Wait before a record is sent again; the record, as it is to be sent then."""
         error, why = _error_of(refused), str(refused)
         if give_up and error.code() in _LASTING:
-            raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}")
+            advice = "; a worker that serves the queue creates it" if error.code() in _NOT_THERE else ""
+            raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}{advice}")
         if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
             # The queue's topic has grown and this one has not.
             record, why = await self._make_room(record, record.partition)

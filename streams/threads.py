@@ -67,7 +67,7 @@ class Threads:
     def _leave_behind(self, job: str) -> None:
         self.left_behind += 1
         logger.warning(
-            "job %s was cancelled, and its thread goes on, since threads cannot be stopped; left behind by now: %d."
+            "job %s: its run is over, and its thread goes on, since threads cannot be stopped; left behind by now: %d."
             " Give what the handler waits for a timeout of its own, or declare it `async def` or cpu_bound=True",
             job, self.left_behind,
         )  # fmt: skip

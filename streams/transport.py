@@ -276,12 +276,19 @@ class Consumer(driver.Consumer):
     async def _drain_for_stop(self) -> None:
         """Wait for running jobs within bounds, cancel the rest, and commit."""
         timeout = self.wiring.settings.stop_timeout
-        if not await self.intake.quiet(timeout):
-            logger.warning("jobs still run %g s after the stop: cancelled, they run again elsewhere", timeout)
-        await self.wiring.cancel_running()
         if not self.app.crashed:
-            # What may have brought the worker down is for the next one to be careful with.
+            # Else what may have brought the worker down is for the next one to be careful with.
             self.intake.let_go()
+        if self.intake.active:
+            logger.info("waiting for %d jobs that run, %g s at the most; a second signal ends the worker at once",
+                        self.intake.active, timeout)  # fmt: skip
+        # Who ends a worker that is stopping already, as its supervisor does that waits no longer, is none of its jobs:
+        # let the broker know before that.
+        quiet, _ = await asyncio.gather(self.intake.quiet(timeout), self._commit_in_time())
+        if not quiet:
+            logger.warning("%d jobs still run %g s after the stop: cancelled, they run again elsewhere",
+                           self.intake.active, timeout)  # fmt: skip
+        await self.wiring.cancel_running()
         # A rebalance may have forbidden it; a generation that is over is refused all the same.
         self._may_commit = True
         await self._commit_last()
@@ -338,11 +345,16 @@ class Consumer(driver.Consumer):
 
     async def _commit_last(self) -> None:
         """Commit what is due before partitions are given up; then nothing more until the next assignment."""
-        try:
-            await asyncio.wait_for(self._commit_due(), _LAST_COMMIT_TIMEOUT)
-        except asyncio.TimeoutError:
+        if not await self._commit_in_time():
             logger.warning("the last commit took longer than %g s; its jobs may run again", _LAST_COMMIT_TIMEOUT)
         self._may_commit = False
+
+    async def _commit_in_time(self) -> bool:
+        """Commit what is due; False if that took too long."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._commit_due(), _LAST_COMMIT_TIMEOUT)
+            return True
+        return False
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Nothing: commits are made by the commit handler alone."""

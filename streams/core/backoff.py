@@ -66,7 +66,8 @@ def check_seconds(what: str, seconds: float, *, least: float = 0.0) -> None:
     """Raise PolicyInvalid unless this is a number of seconds that a job can wait."""
     if not _is_number(seconds) or not least <= seconds <= LONGEST:
         raise PolicyInvalid(
-            f"{what} must be a number of seconds from {least:g} to {LONGEST:.0f} (ten years), not {seconds!r}"
+            f"{what} must be a number of seconds from {least:g} to {LONGEST:.0f} (ten years), or a timedelta, not"
+            f" {seconds!r}"
         )
 
 

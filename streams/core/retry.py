@@ -13,7 +13,6 @@ from streams.core.backoff import (
     Exponential,
     Fixed,
     PolicyInvalid,
-    check_seconds,
     jittered,
     to_seconds,
 )
@@ -81,9 +80,8 @@ class RetryPolicy:
 
     def wait(self, attempt: int, luck: float) -> float:
         """Seconds to wait after this many attempts; raises PolicyInvalid when a backoff function fails to say."""
-        seconds = self.backoff(attempt)
-        check_seconds("the policy's backoff function: its result", seconds)
-        return jittered(min(float(seconds), self._cap), self.jitter, luck)
+        seconds = to_seconds("the policy's backoff function: its result", self.backoff(attempt))
+        return jittered(min(seconds, self._cap), self.jitter, luck)
 
     def refusal(self, failed: Failed) -> str:
         """Why failures of this kind are not retried; empty if they are. A handler that says when is not asked why."""

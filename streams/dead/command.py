@@ -126,7 +126,7 @@ def redrive(letters: DeadLetters, given: Options) -> None:
     """Send dead letters back to QUEUE: those of each key in publication order, under their ids, at attempt 0.
 
     Without filters all that are not dealt with. Killed half-way, start it again: at most the last chunk, 500 letters or
-    a second's worth of --rate, is sent once more. Of two at once one stops.
+    a second's worth of --rate, is sent once more. Of two at once one stops, or both.
     """
     filters = _filters(given)
     plan = letters.plan_redrive(

@@ -41,6 +41,9 @@ class Filters:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        for name, value in (("since", self.since), ("until", self.until)):
+            if value is not None and not isinstance(value, int):
+                raise FilterInvalid(f"{name} takes epoch milliseconds, as parse_time makes them of text, not {value!r}")
         if self.offset is not None and self.partition is None:
             raise FilterInvalid("an offset is one of a partition: name the partition too")
         if self.since is not None and self.until is not None and self.since >= self.until:

@@ -81,6 +81,16 @@ def test_a_module_that_is_not_there(fleet: Fleet) -> None:
     assert "STREAMS_JOBS" in output
 
 
+def test_a_module_that_imports_what_is_made_of_it(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "circular.py").write_text("from streams import Queue, app\nqueue = Queue('a')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    output = _refusal(fleet, "circular")
+    assert "a job module imports streams.app, which is made of the job modules" in output
+    assert "declares no queue" not in output
+
+
 def test_modules_that_cannot_be_imported(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     workers = {_package(tmp_path, name): fleet(name).launch() for name in BROKEN}

@@ -8,7 +8,7 @@ import pytest
 
 from producers.chatter import is_worth_reading
 from producers.client import _LIBRDKAFKA
-from streams.chatter import tells_something
+from streams.chatter import NowAndThen, tells_something
 
 GROUP = "aiokafka.consumer.group_coordinator"
 
@@ -63,3 +63,27 @@ def test_a_producer_that_asks_again_for_its_id_is_no_news() -> None:
 
 def test_what_producers_log_is_filtered() -> None:
     assert is_worth_reading in _LIBRDKAFKA.filters
+
+
+def test_what_libraries_repeat_is_shown_now_and_then() -> None:
+    shown = NowAndThen()
+    lines = [
+        ("aiokafka", "Unable connect to node with id %s: %s"),
+        (GROUP, "Heartbeat failed for group %s: coordinator"),
+        ("streams.sender", "FAIL [streams-sender#producer-1] [thrd:a]: connection refused"),
+        ("streams.sender", "Kafka client: %s"),
+    ]
+    for name, line in lines:
+        first, again, later = (record(name, logging.ERROR, line) for _ in range(3))
+        again.created, later.created = first.created + 4.9, first.created + 5.1
+        assert [shown.filter(each) for each in (first, again, later)] == [True, False, True], line
+
+
+def test_what_is_ours_is_always_shown() -> None:
+    shown = NowAndThen()
+    for name, level, line in (
+        ("streams.outcome", logging.WARNING, "dead  email job-1"),
+        ("shop.jobs", logging.ERROR, "anything"),
+        ("aiokafka", logging.INFO, "Joined group"),
+    ):
+        assert all(shown.filter(record(name, level, line)) for _ in range(3))

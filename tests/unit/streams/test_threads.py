@@ -86,7 +86,7 @@ async def test_one_that_is_cancelled_is_left_behind_until_it_ends(
         await running
     assert threads.left_behind == 1
     (warning,) = caplog.messages
-    assert warning.startswith("job id-1 of queue webhook was cancelled, and its thread goes on")
+    assert warning.startswith("job id-1 of queue webhook: its run is over, and its thread goes on")
     assert "left behind by now: 1." in warning
     with caplog.at_level("INFO", "streams.threads"):
         go.set()
