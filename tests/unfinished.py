@@ -11,11 +11,20 @@ from tests.topics import partitions, read_all
 def unfinished(bootstrap: str, group: str, topic: str) -> set[str]:
     """The jobs of a queue's topic that the group's commits do not call finished: a worker that starts now would run
     them."""
-    numbers = range(partitions(bootstrap, topic))
-    held = read_committed(Cluster(bootstrap_servers=bootstrap), group, topic, numbers, patience=10)
-    trackers = {number: OffsetTracker(max(0, place.offset), place.metadata) for number, place in held.items()}
+    trackers = _trackers(bootstrap, group, topic)
     return {
         record.header("ce_id") or ""
         for record in read_all(bootstrap, topic)
         if trackers[record.partition].read(record.offset)
     }
+
+
+def suspicious(bootstrap: str, group: str, topic: str) -> bool:
+    """Whether the next owner of any partition of a queue's topic would suspect the jobs that the last has run."""
+    return any(tracker.custody.open for tracker in _trackers(bootstrap, group, topic).values())
+
+
+def _trackers(bootstrap: str, group: str, topic: str) -> dict[int, OffsetTracker]:
+    numbers = range(partitions(bootstrap, topic))
+    held = read_committed(Cluster(bootstrap_servers=bootstrap), group, topic, numbers, patience=10)
+    return {number: OffsetTracker(max(0, place.offset), place.metadata) for number, place in held.items()}

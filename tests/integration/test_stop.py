@@ -11,6 +11,7 @@ from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, lost, overlaps, repeats
 from tests.publishing import Steps
 from tests.topics import count
+from tests.unfinished import suspicious
 from tests.waiting import until
 
 REBALANCING = "because it is rebalancing"
@@ -148,3 +149,23 @@ def test_a_process_ends_although_a_handler_never_does(fleet: Fleet, kafka: str, 
         workers.await_done({after}, within=30)
     until(lambda: endless in repeats(workers.ledger.runs()), within=20, what="the unfinished job runs again")
     assert repeats(workers.ledger.runs()).keys() == {endless}, "what had finished is committed, all the same"
+
+
+def test_a_worker_that_is_killed_while_it_stops_is_killed_by_none_of_its_jobs(
+    fleet: Fleet, kafka: str, namespace: str
+) -> None:
+    """As by a supervisor that waits no longer than its own patience."""
+    workers = fleet("tests.jobs.ordered", session_timeout=6, stop_timeout=60)
+    (first,) = workers.start()
+    with Steps(kafka, namespace) as steps:
+        job = steps.publish("a", 8.0)
+        until(lambda: job in workers.ledger.started, within=20, what="the job has started")
+        first.terminate()
+        until(lambda: first.count("waiting for 1 jobs that run"), within=20, what="it says what it waits for")
+        topic = f"{namespace}.ordered"
+        until(lambda: not suspicious(kafka, workers.group, topic), within=20, what="the broker knows of the stop")
+        workers.kill(first)
+        second = workers.launch()
+        workers.await_done({job}, within=60)
+    assert second.count("a worker died that had") == 0
+    workers.stop()

@@ -436,6 +436,25 @@ async def test_who_stops_for_a_fault_of_its_own_does_not_leave_in_order(fault: b
         assert tracker.custody.open == fault
 
 
+async def test_the_broker_knows_of_a_stop_while_jobs_still_run() -> None:
+    """Whoever waits no longer and kills the worker then is none of its jobs."""
+    handler = Handler()
+    async with stage(handler, stop_timeout=30) as on:
+        await on.assign(P0)
+        on.rig.take([record(0, event="slow"), record(1)])
+        await until(lambda: on.rig.intake.pending == 1)
+        assert await on.commit()
+        assert OffsetTracker(*on.group.held[P0]).custody.open
+        on.app._stopped.set()
+        stopping = asyncio.create_task(on.consumer.wait_empty())
+        await until(lambda: not OffsetTracker(*on.group.held[P0]).custody.open)
+        assert on.rig.executor.active == 1
+        assert not stopping.done()
+        handler.go.set()
+        await asyncio.wait_for(stopping, 5)
+        assert on.group.watermark(P0) == 2
+
+
 async def test_a_stop_is_made_once_whoever_asks() -> None:
     """Faust asks on the revocation and again when the consumer stops; one may be cancelled."""
     async with stage(Handler()) as on:
