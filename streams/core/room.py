@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 #: How many jobs, and bytes of them, may be parked of a queue in a worker before it reads no further.
-LIMIT_PARKED = 100_000
+#: A hundred thousand behind one key that fails leave room for the failures of others.
+LIMIT_PARKED = 120_000
 LIMIT_PARKED_BYTES = 256 * 1024 * 1024
 
 
