@@ -1,4 +1,4 @@
-# `make run` and `make test` need Python 3.10+ (with venv), Java 17+ and Maven, and nothing prepared.
+# `make run` and `make test` need Python 3.11+ (with venv), Java 17+ and Maven, and nothing prepared.
 PYTHON ?= python3
 PYTEST_ARGS ?=
 VENV := .venv
@@ -15,8 +15,8 @@ help: ## show this list
 setup: $(INSTALLED) ## make the virtual environment (.venv) and install the project into it
 
 $(INSTALLED): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "error: $(PYTHON) is missing or older than 3.10; install Python 3.10 or newer, or name one: make PYTHON=python3.12 ..." >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is missing or older than 3.11; install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; \
 	  exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "error: $(PYTHON) has no venv module; install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }

@@ -143,7 +143,7 @@ class AsyncJobProducer(Publishing):
         """
         try:
             await asyncio.wait_for(self._idle(), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise DeliveryPending(
                 f"{self._client.pending():,} jobs: no outcome within {timeout} s; delivery goes on"
             ) from None

@@ -7,7 +7,7 @@ protocol binding of CloudEvents 1.0 (binary mode), `traceparent` and `tracestate
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -352,7 +352,7 @@ def capped(text: str, limit: int, *, keep_end: bool = False) -> bytes:
 @lru_cache(maxsize=8)  # Many jobs share a millisecond.
 def rfc3339(epoch_ms: int) -> bytes:
     """Epoch milliseconds as CloudEvents writes a time, such as 2026-01-31T08:15:30.123Z."""
-    moment = datetime.fromtimestamp(epoch_ms // 1000, timezone.utc)
+    moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z".encode()
 
 

@@ -129,13 +129,8 @@ def _logical(name: str, value: Any) -> Any:
         raise Unfit(expected, value) from None
 
 
-def _datetime(text: str) -> datetime:
-    # Python 3.10 does not know the Z.
-    return datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text)
-
-
-_TIMESTAMP: tuple[Parse, str] = (_datetime, "a time such as 2026-01-31T08:15:30Z")
-_LOCAL: tuple[Parse, str] = (_datetime, "a time without a zone, such as 2026-01-31T08:15:30")
+_TIMESTAMP: tuple[Parse, str] = (datetime.fromisoformat, "a time such as 2026-01-31T08:15:30Z")
+_LOCAL: tuple[Parse, str] = (datetime.fromisoformat, "a time without a zone, such as 2026-01-31T08:15:30")
 _TIME: tuple[Parse, str] = (time.fromisoformat, "a time of day such as 08:15:30")
 _LOGICAL: Mapping[str, tuple[Parse, str]] = {
     "timestamp-millis": _TIMESTAMP,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -17,7 +17,7 @@ from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema
 _NOT_FOUND = frozenset({40401, 40402, 40403})
 
 
-class SubjectStrategy(str, Enum):
+class SubjectStrategy(StrEnum):
     """How the subject is named under which a schema is registered (Confluent's three subject name strategies)."""
 
     TOPIC = "topic"  # <topic>-value

@@ -137,7 +137,7 @@ class Intake:
         reached."""
         try:
             await asyncio.wait_for(self._all_quiet(), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
         return True
 

@@ -51,7 +51,7 @@ class Processes:
         work = (_address(handler), payload, ctx)
         try:
             failure, follow_ups = await self._in_a_pool_that_works(work, timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise JobTimeout(
                 f"the handler ran longer than its timeout of {round(timeout, 3):g} s; its process was killed"
             ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -13,9 +12,6 @@ from streams.core.outcome import Failed, kinds_of, name_of
 from streams.errors import JobTimeout
 from streams.processes import RemoteFailure
 from streams.work import WorkLane
-
-#: Whether tasks count their cancellations.
-_COUNTS = sys.version_info >= (3, 11)
 
 
 class Cut(Enum):
@@ -50,7 +46,7 @@ class Runner:
         # It is asked after every run. What is private knows alone of a cancellation on its way: `uncancel` leaves that
         # be before Python 3.13.
         task: Any = self.task
-        return self.cut is not None or task._must_cancel or (_COUNTS and task.cancelling() > 0)
+        return self.cut is not None or task._must_cancel or task.cancelling() > 0
 
     async def absorb(self) -> None:
         """Take a cancellation that the handler has left behind: it must not hit what comes after."""
@@ -61,7 +57,7 @@ class Runner:
     def restore(self) -> None:
         """Make the task usable again after `cancel`."""
         self.cut = None
-        if sys.version_info >= (3, 11) and self.task is not None:
+        if self.task is not None:
             # A handler may have cancelled its own task, too.
             while self.task.cancelling():
                 self.task.uncancel()

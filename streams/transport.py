@@ -232,7 +232,7 @@ class Consumer(driver.Consumer):
                         self._unopened -= wanted
                         self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in wanted}
                         return True
-                except (KafkaError, Unsettled, asyncio.TimeoutError) as error:
+                except (TimeoutError, KafkaError, Unsettled) as error:
                     logger.warning("cannot open the partitions: %r; trying again", error)
                     await self.sleep(_RETRY_AFTER)
             return False

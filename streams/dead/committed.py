@@ -37,7 +37,7 @@ async def _read(cluster: Cluster, group: str, wanted: list[TopicPartition], pati
                 return {each.partition: found[each] for each in wanted}
             # A broker names every partition that it is asked for: what is missing is an answer, not a commit.
             why = "the group's coordinator did not answer"
-        except (KafkaError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, KafkaError, OSError) as error:
             why = f"{type(error).__name__} {error}".strip()
             # aiokafka raises NoError for the errors of single partitions.
             if isinstance(error, KafkaError) and not error.retriable and not isinstance(error, NoError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from streams.dead.errors import FilterInvalid
 from streams.dead.letter import Letter, shown_bytes
@@ -98,9 +98,8 @@ def parse_time(text: str, now_ms: int) -> int:
     if relative:
         return now_ms - round(float(relative[1]) * _MILLISECONDS[relative[2]])
     try:
-        # Python 3.10 does not know the Z.
-        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text)
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+        moment = datetime.fromisoformat(text)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise FilterInvalid(
             f"{text!r} is no time: write 2h (ms, s, m, h, d, w before now) or ISO 8601, such as 2026-01-31T08:15:30Z"

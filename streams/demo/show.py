@@ -42,7 +42,7 @@ class Stop:
         """Wait for the request, up to that time; returns whether it came."""
         try:
             await asyncio.wait_for(self.requested.wait(), seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from schemas.models.email import SendEmail
 from streams import JobContext, Queue
@@ -16,6 +16,6 @@ emails = Queue("email", partitions=12)
 async def send_email(job: SendEmail, ctx: JobContext) -> None:
     """Send a mail. Another run of the same job sends it under the same Message-ID."""
     settings = smtp_settings()
-    message = build_message(job, ctx.id, settings.sender, datetime.now(timezone.utc))
+    message = build_message(job, ctx.id, settings.sender, datetime.now(UTC))
     answer = await deliver(message, settings)
     ctx.logger.debug("sent to %d recipients: %s", len(job.to), answer)

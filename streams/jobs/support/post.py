@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import aiohttp
@@ -60,7 +59,7 @@ async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: fl
         raise
     except aiohttp.InvalidURL as error:
         raise Refused(f"url cannot be used: {error}") from None
-    except (TimeoutError, asyncio.TimeoutError):
+    except TimeoutError:
         raise DeliveryRejected(f"{_shown(url)} did not answer within {timeout:g} s") from None
 
 

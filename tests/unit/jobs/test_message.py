@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -14,7 +14,7 @@ from streams.jobs.support.addresses import parse_address
 from streams.jobs.support.errors import NotConfigured, Refused
 from streams.jobs.support.message import build_message
 
-NOW = datetime(2026, 1, 31, 8, 15, 30, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 31, 8, 15, 30, tzinfo=UTC)
 
 
 def email(**fields: Any) -> SendEmail:

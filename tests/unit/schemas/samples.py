@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timezone
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -38,8 +38,8 @@ def everything(**changed: object) -> Everything:
     """A payload with a value of every kind."""
     fields: dict[str, object] = {
         "id": UUID("0190163d-8694-739b-aea5-966c26f8ad91"),
-        "at": datetime(2026, 1, 31, 8, 15, 30, 123000, timezone.utc),
-        "until": datetime(2026, 1, 31, 8, 15, 30, 123456, timezone.utc),
+        "at": datetime(2026, 1, 31, 8, 15, 30, 123000, UTC),
+        "until": datetime(2026, 1, 31, 8, 15, 30, 123456, UTC),
         "local": datetime(2026, 1, 31, 8, 15, 30, 123000),
         "day": date(2026, 1, 31),
         "clock": time(8, 15, 30, 123000),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from io import BytesIO
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_an_old_version_is_resolved_to_the_current_one(codec: Codec) -> None:
         title="n",
         count=3.0,
         kept=Kind.OLD,
-        when=datetime(1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc),
+        when=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
         tags=["fresh"],
         mark=b"\xff",
         since=date(1970, 1, 2),

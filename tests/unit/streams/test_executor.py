@@ -163,7 +163,7 @@ FAILURES = [
     ValueError(""),
     ValueError("\n"),
     asyncio.CancelledError("by the handler"),
-    asyncio.TimeoutError(),
+    TimeoutError(),
     SystemExit(3),
     KeyboardInterrupt(),
     GeneratorExit("by the handler"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import sys
 import threading
 from typing import Any
 
@@ -28,8 +27,7 @@ def me() -> asyncio.Task[Any]:
 
 def uncancel() -> None:
     """Take back what is counted of a cancellation, and not the cancellation."""
-    if sys.version_info >= (3, 11):
-        me().uncancel()
+    me().uncancel()
 
 
 def watch_failures(it: Rig) -> list[BaseException]:
@@ -214,7 +212,7 @@ async def test_timeout_swallowed_then_more_jobs_have_their_timeout() -> None:
     async def handler(job: Any, ctx: Any) -> None:
         try:
             await asyncio.wait_for(asyncio.sleep(30), 0.05)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             log.append(f"inner {job.event}")
         try:
             await asyncio.sleep(30)

@@ -65,10 +65,9 @@ def test_tasks_are_otherwise_what_they_were() -> None:
             await named
         with pytest.raises(ValueError, match="as ever"):
             await asyncio.ensure_future(fail())
-        if sys.version_info >= (3, 11):
-            there = contextvars.copy_context()
-            there.run(COLOUR.set, "red")
-            assert await asyncio.get_running_loop().create_task(tell(), context=there) == "red"
+        there = contextvars.copy_context()
+        there.run(COLOUR.set, "red")
+        assert await asyncio.get_running_loop().create_task(tell(), context=there) == "red"
 
     async def tell() -> str:
         return COLOUR.get()
