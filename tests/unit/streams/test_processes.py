@@ -108,7 +108,7 @@ async def test_a_run_that_fails_publishes_nothing(pool: Processes) -> None:
 
 
 async def test_a_follow_up_that_cannot_be_sent_to_the_worker_is_the_handlers_fault(pool: Processes) -> None:
-    with pytest.raises(RemoteFailure, match="pickle|local object"):
+    with pytest.raises(RemoteFailure, match=r"pickle|local object"):
         await run(pool, "publish what cannot be pickled")
 
 
