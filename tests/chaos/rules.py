@@ -166,7 +166,8 @@ def _troubles(account: Account, run: Run) -> list[Span]:
 
 
 def _outlasts_a_handover(run: Run) -> bool:
-    return run.end is not None and run.end - run.start >= HANDOVER * SECOND
+    """Whether a run that has failed took longer than a rebalance waits. One that is done has nothing to write."""
+    return not run.done and run.end is not None and run.end - run.start >= HANDOVER * SECOND
 
 
 def _rebalances(account: Account) -> list[Span]:
