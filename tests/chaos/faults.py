@@ -18,6 +18,7 @@ from streams.core.partition import Partition
 from streams.executor import Executor
 from streams.lease import Lease
 from streams.retrying import Retries
+from streams.runner import Cut, Runner
 from streams.work import Record, WorkPartition
 from tests.jobs.chaotic import in_order, loose, processes, threads
 
@@ -66,7 +67,10 @@ def no_finish_rule() -> None:
 
 
 def no_fencing() -> None:
-    """A worker goes on with partitions that it has lost, and heeds no lease."""
+    """A worker goes on with partitions that it has lost, heeds no lease, and cuts no run short.
+
+    One that has stood still would give up, for its timeout, what it is to go on with.
+    """
 
     def nothing(self: object) -> None:
         """Whatever was lost goes on."""
@@ -74,6 +78,10 @@ def no_fencing() -> None:
     def for_ever(self: Lease, sent: float) -> None:
         """Leave the lease without a bound."""
 
+    def uncut(self: Runner, cut: Cut) -> None:
+        """Let it run."""
+
+    Runner.cancel = uncut  # type: ignore[method-assign]
     Partition.lose = nothing  # type: ignore[method-assign]
     Executor.forget_lost = nothing  # type: ignore[method-assign]
     Lease.renew = for_ever  # type: ignore[method-assign]

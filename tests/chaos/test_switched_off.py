@@ -39,9 +39,13 @@ def every(times: int, letters: str) -> Callable[[int], Planned]:
     return job
 
 
+#: One of each of the queue's six partitions, so that whichever worker is disturbed has some.
+EVERYWHERE = ("key-1", "key-0", "key-2", "key-4", "key-14", "key-3")
+
+
 def slow(number: int) -> Planned:
     """Jobs that pile up in their keys."""
-    return Planned("chaos", f"key-{number % 3}", 0.05, Plan())
+    return Planned("chaos", EVERYWHERE[number % len(EVERYWHERE)], 0.1, Plan())
 
 
 def with_a_long_one(number: int) -> Planned:
