@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.outgoing import Outgoing
+from streams.quiet import Quiet
 from streams.sender import Sender
 from streams.work import WorkPartition
 
@@ -21,7 +22,7 @@ class Appends:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._on_way: dict[Append, tuple[WorkPartition, Then]] = {}
-        self._awaiting_quiet: list[asyncio.Future[None]] = []
+        self._quiet = Quiet()
         #: Called when a write has failed for a reason of ours, which ends the worker.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
 
@@ -43,24 +44,16 @@ class Appends:
         except Exception as error:  # Such as of a retry topic that was made anew while its partition is in use.
             self.on_failure(error)
         if not self._on_way:
-            self._tell_quiet()
+            self._quiet.tell()
 
     def _failed(self, write: Append, error: BaseException) -> None:
         del self._on_way[write]
         self.on_failure(error)
 
-    def _tell_quiet(self) -> None:
-        waiting, self._awaiting_quiet = self._awaiting_quiet, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
     async def quiet(self) -> None:
         """Wait until nothing is on its way."""
         if self._on_way:
-            quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._awaiting_quiet.append(quiet)
-            await quiet
+            await self._quiet.wait()
 
     def forget_lost(self) -> None:
         """Wait no longer for the writes of lost partitions."""
@@ -75,7 +68,7 @@ class Appends:
             write.cancel()
             del self._on_way[write]
         if not self._on_way:
-            self._tell_quiet()
+            self._quiet.tell()
 
 
 class Append:

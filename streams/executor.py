@@ -26,6 +26,7 @@ from streams.handling import Call, Handling
 from streams.holds import Hold
 from streams.lease import Lease
 from streams.outcomes import Outcomes
+from streams.quiet import Quiet
 from streams.reporting import RetryReports, report
 from streams.retrying import Retries
 from streams.runner import Cut, Runner, explain
@@ -109,7 +110,7 @@ class Executor:
         self._stopping = False
         #: Jobs that run now.
         self.active = 0
-        self._awaiting_quiet: list[asyncio.Future[None]] = []
+        self._quiet = Quiet()
 
     def submit(self, lanes: Iterable[WorkLane]) -> None:
         """Take lanes that have become ready."""
@@ -175,9 +176,7 @@ class Executor:
     async def quiet(self) -> None:
         """Wait until no job runs, and no record is on its way to the retry topic or the dead letters."""
         if self.active:
-            quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._awaiting_quiet.append(quiet)
-            await quiet
+            await self._quiet.wait()
         await self._appends.quiet()
 
     def forget_lost(self) -> None:
@@ -264,8 +263,8 @@ class Executor:
             finally:
                 runner.lane = None
                 self.active -= 1
-                if not self.active and self._awaiting_quiet:
-                    self._tell_quiet()
+                if not self.active:
+                    self._quiet.tell()
             if settled and self._finish(lane):
                 self._ready.append(lane)
             self.on_progress(partition)
@@ -308,12 +307,6 @@ class Executor:
                 self._waking -= 1
             elif rest in self._idle:
                 self._idle.remove(rest)
-
-    def _tell_quiet(self) -> None:
-        waiting, self._awaiting_quiet = self._awaiting_quiet, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
 
     async def _settle(self, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float) -> bool:
         """Run a job; whether it is done: False if it has failed, and is finished later, or its partition was lost."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from inspect import iscoroutinefunction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from streams.core.backoff import (
     JITTERS,
@@ -55,28 +55,31 @@ class RetryPolicy:
     retry_on: tuple[type[BaseException], ...] | None = None
     never: tuple[type[BaseException], ...] = ()
     deadline: float | timedelta | None = None
-    _cap: float = field(init=False, repr=False, compare=False)
-    _deadline: float | None = field(init=False, repr=False, compare=False)
     _retried: frozenset[str] | None = field(init=False, repr=False, compare=False)
     _refused: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.max_attempts)
-        self._in_seconds("cap", to_seconds("cap", self.cap))
+        object.__setattr__(self, "cap", to_seconds("cap", self.cap))
         _check_backoff(self.backoff, self._cap)
         if not isinstance(self.jitter, str) or self.jitter not in JITTERS:
             raise PolicyInvalid(f'jitter must be "equal", "full" or "none", not {self.jitter!r}')
-        deadline = None if self.deadline is None else to_seconds("deadline", self.deadline, least=0.001)
-        self._in_seconds("deadline", deadline)
+        if self.deadline is not None:
+            object.__setattr__(self, "deadline", to_seconds("deadline", self.deadline, least=0.001))
         _check_deadline(self)
         retried = None if self.retry_on is None else _names("retry_on", self.retry_on)
         object.__setattr__(self, "_retried", retried)
         object.__setattr__(self, "_refused", _PERMANENT | _names("never", self.never))
 
-    def _in_seconds(self, name: str, seconds: float | None) -> None:
-        """Keep a time as it is compared, and as it is reckoned with."""
-        object.__setattr__(self, name, seconds)
-        object.__setattr__(self, f"_{name}", seconds)
+    @property
+    def _cap(self) -> float:
+        seconds: Any = self.cap  # Of whatever it was made.
+        return float(seconds)
+
+    @property
+    def _deadline(self) -> float | None:
+        seconds: Any = self.deadline
+        return None if seconds is None else float(seconds)
 
     def wait(self, attempt: int, luck: float) -> float:
         """Seconds to wait after this many attempts; raises PolicyInvalid when a backoff function fails to say."""

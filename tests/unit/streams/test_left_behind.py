@@ -67,7 +67,7 @@ async def uncancelled_and_follows(job: Any, ctx: Any) -> None:
 
 
 @pytest.mark.parametrize("handler", [raised, future_result, uncancelled_and_failed, uncancelled_and_follows])
-async def test_a_pending_cancellation_hits_the_outcome(handler: Any, caplog: Any) -> None:
+async def test_a_cancellation_on_its_way_hits_no_outcome(handler: Any) -> None:
     async with rig(handler, concurrency=1) as it:
         failures = watch_failures(it)
         it.letters.open.clear()
@@ -80,7 +80,7 @@ async def test_a_pending_cancellation_hits_the_outcome(handler: Any, caplog: Any
         await asyncio.wait_for(it.idle(), SOON)
 
 
-async def test_pending_cancellation_hits_the_next_job() -> None:
+async def test_a_cancellation_on_its_way_hits_no_other_job() -> None:
     ran: list[str] = []
 
     async def handler(job: Any, ctx: Any) -> None:
@@ -101,7 +101,7 @@ async def test_pending_cancellation_hits_the_next_job() -> None:
         assert not it.letters.sent
 
 
-async def test_a_handler_of_the_past_cancels_the_writing_of_another_jobs_letter() -> None:
+async def test_a_handler_of_the_past_cancels_no_other_jobs_letter() -> None:
     async def handler(job: Any, ctx: Any) -> None:
         if job.event == "timer":
             asyncio.get_running_loop().call_later(0.1, me().cancel)
