@@ -100,27 +100,14 @@ class Sender:
         """
         self._open().start(record, answered)
 
-    async def append(self, record: Outgoing) -> int:
-        """Write a record whose place must be known; returns its offset when the broker has it.
-
-        One that the broker has, without saying where, is sent again: it then lies there twice.
-        """
-        offset = await self._deliver(record)
-        return await self._append_again(record, None) if offset is None else offset
-
     async def send_again(self, record: Outgoing, refused: KafkaException | None, *, placed: bool) -> int | None:
         """Go on with the writing of a record that was refused; its offset.
 
         refused  why; None if the broker has it, and has not said where
-        placed   whether its offset must be known; else None is returned where it is not
+        placed   whether its offset must be known: it is sent until it is, and may lie there twice; else None will do
         """
-        if placed:
-            return await self._append_again(record, refused)
-        return None if refused is None else await self._deliver(record, refused=refused)
-
-    async def _append_again(self, record: Outgoing, refused: KafkaException | None) -> int:
         offset = None if refused is None else await self._deliver(record, refused=refused)
-        while offset is None:
+        while placed and offset is None:
             self._reports.report(record.topic, "the broker has it, and does not say at which offset")
             await asyncio.sleep(self._retry_after)
             offset = await self._deliver(record)

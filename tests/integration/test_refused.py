@@ -15,6 +15,7 @@ from schemas import Codec, shipped
 from streams.outgoing import Outgoing
 from streams.sender import Sender
 from tests import unfinished as commits
+from tests.appending import append
 from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, overlaps
 from tests.models.ordered import Step
@@ -163,7 +164,7 @@ async def test_a_record_whose_headers_cost_more_than_they_hold(kafka: str, names
     chance = random.Random(3)
     headers = [(str(number % 10), chance.randbytes(1)) for number in range(12_000)]
     try:
-        await asyncio.wait_for(sender.append(Outgoing(topic, b"k", chance.randbytes(10_000), list(headers), 0)), 30)
+        await asyncio.wait_for(append(sender, Outgoing(topic, b"k", chance.randbytes(10_000), list(headers), 0)), 30)
     finally:
         await sender.close()
 

@@ -57,9 +57,9 @@ class Letters(Sender):
         self.ends: Counter[tuple[str, int | None]] = Counter()
 
     async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
-        await self.append(record)
+        await self._keep(record)
 
-    async def append(self, record: Outgoing) -> int:
+    async def _keep(self, record: Outgoing) -> int:
         await self.open.wait()
         self.sent.append(record)
         log = record.topic, record.partition
@@ -71,7 +71,7 @@ class Letters(Sender):
             if not done.cancelled():
                 answered(None, done.result())
 
-        asyncio.ensure_future(self.append(record)).add_done_callback(tell)
+        asyncio.ensure_future(self._keep(record)).add_done_callback(tell)
 
     def to(self, topic: str) -> list[Outgoing]:
         """What was sent to a topic."""

@@ -20,6 +20,7 @@ from streams.offsets_told import OffsetsTold
 from streams.outgoing import Outgoing
 from streams.resent import ResentReports
 from streams.sender import Sender
+from tests.appending import append
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.streams.rig import until
 
@@ -54,7 +55,7 @@ async def sender(broker: MockCluster, **options: Any) -> AsyncIterator[Sender]:
     cluster = Configured(bootstrap_servers=broker.bootstrap, options=options)
     sender = Sender(cluster, retry_after=0.1)
     try:
-        assert [await sender.append(record()) for _ in range(FIRST)] == list(range(FIRST))
+        assert [await append(sender, record()) for _ in range(FIRST)] == list(range(FIRST))
         yield sender
     finally:
         await sender.close()
@@ -65,8 +66,8 @@ async def all_of(tasks: list[asyncio.Task[Any]]) -> list[Any]:
     return await asyncio.wait_for(asyncio.gather(*tasks), WITHIN)
 
 
-def appends(sender: Sender, count: int, size: int = 0) -> list[asyncio.Task[int]]:
-    return [asyncio.create_task(sender.append(record(str(number), size))) for number in range(count)]
+def appends(sender: Sender, count: int, size: int = 0) -> list[asyncio.Task[int | None]]:
+    return [asyncio.create_task(append(sender, record(str(number), size))) for number in range(count)]
 
 
 def lines(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
@@ -174,7 +175,7 @@ async def test_a_refused_record_is_sent_until_it_is_taken(
 ) -> None:
     async with sender(broker) as sending:
         broker.fail(PRODUCE, *[KafkaError.INVALID_TIMESTAMP] * 3)
-        assert await asyncio.wait_for(sending.append(record()), WITHIN) == FIRST
+        assert await asyncio.wait_for(append(sending, record()), WITHIN) == FIRST
     (line,) = lines(caplog, "a record is sent again")
     assert line.startswith(f"{TOPIC}: ")
     assert "INVALID_TIMESTAMP" in line
@@ -219,7 +220,7 @@ async def test_nobody_gives_up_what_time_heals(broker: MockCluster) -> None:
     async with sender(broker) as sending:
         broker.fail(PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
         await asyncio.wait_for(sending.send(record(), give_up=True), WITHIN)
-        assert await sending.append(record()) == FIRST + 1
+        assert await append(sending, record()) == FIRST + 1
 
 
 async def test_who_no_longer_waits_is_forgotten(broker: MockCluster, caplog: pytest.LogCaptureFixture) -> None:
@@ -230,7 +231,7 @@ async def test_who_no_longer_waits_is_forgotten(broker: MockCluster, caplog: pyt
         await asyncio.sleep(0.05)
         task.cancel()
         broker.delay(0)
-        assert await sending.append(record()) == FIRST + 1
+        assert await append(sending, record()) == FIRST + 1
     assert not lines(caplog, "")
 
 
@@ -253,13 +254,13 @@ async def test_what_is_delivered_to_an_unknown_offset_is_delivered(broker: MockC
     async with sender(broker) as sending:
         broker.fail(PRODUCE, KafkaError.DUPLICATE_SEQUENCE_NUMBER)
         await asyncio.wait_for(sending.send(record()), WITHIN)
-        assert await sending.append(record()) == FIRST, "nothing was sent twice: the mock has not kept it"
+        assert await append(sending, record()) == FIRST, "nothing was sent twice: the mock has not kept it"
 
 
 async def test_who_needs_the_offset_gets_a_true_one(broker: MockCluster, caplog: pytest.LogCaptureFixture) -> None:
     async with sender(broker) as sending:
         broker.fail(PRODUCE, KafkaError.DUPLICATE_SEQUENCE_NUMBER)
-        assert await asyncio.wait_for(sending.append(record()), WITHIN) == FIRST
+        assert await asyncio.wait_for(append(sending, record()), WITHIN) == FIRST
     assert len(lines(caplog, "does not say at which offset")) == 1
 
 
