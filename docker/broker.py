@@ -18,10 +18,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 
 from claims import DirectoryInUse, claim, sign
+from classes import archive_of, made_by, use
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from jvm import Jvm
@@ -31,6 +33,8 @@ from toolchain import DOCKER_WAY, ROOT, ToolMissing, find_java, note, resolve_ja
 CONFIG = ROOT / "docker" / "broker"
 START_SECONDS = 60.0
 HEAP = "-Xms256m -Xmx512m"
+#: As in Kafka's own scripts, KAFKA_JVM_PERFORMANCE_OPTS names others.
+PERFORMANCE = "-XX:+UseG1GC -XX:MaxGCPauseMillis=20"
 
 
 class StartFailed(Exception):
@@ -92,13 +96,17 @@ class Kafka:
     java: str
     jars: Path
 
-    def command(self, main: str, *arguments: str) -> list[str]:
-        heap = shlex.split(os.environ.get("KAFKA_HEAP_OPTS", HEAP))
+    @cached_property
+    def classes(self) -> Path:
+        """The archive of loaded classes."""
+        return archive_of(self.java, self.jars)
+
+    def command(self, options: list[str], main: str, *arguments: str) -> list[str]:
         return [
             self.java,
-            *heap,
-            "-XX:+UseG1GC",
-            "-XX:MaxGCPauseMillis=20",
+            *shlex.split(os.environ.get("KAFKA_HEAP_OPTS", HEAP)),
+            *shlex.split(os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS", PERFORMANCE)),
+            *options,
             # A broker without memory answers nobody, and would go on so.
             "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
@@ -112,7 +120,9 @@ class Kafka:
     def format(self, properties: Path, log: Path) -> None:
         """Prepare an empty data directory. KRaft refuses to start on one without a cluster id."""
         cluster = base64.urlsafe_b64encode(b"k" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-        tool = self.command("kafka.tools.StorageTool", "format", "-g", "-t", cluster, "-c", str(properties))
+        tool = self.command(
+            use(self.classes), "kafka.tools.StorageTool", "format", "-g", "-t", cluster, "-c", str(properties)
+        )
         formatting = Jvm(tool, log)
         try:
             code = formatting.wait(START_SECONDS)
@@ -127,11 +137,12 @@ class Kafka:
         properties = node.write_properties()
         if not node.formatted:
             self.format(properties, node.log)
-        jvm = Jvm(self.command("kafka.Kafka", str(properties)), node.log, pass_fds=(node.lock,))
-        try:
-            yield jvm
-        finally:
-            jvm.stop()
+        with made_by(self.classes) as options:
+            jvm = Jvm(self.command(options, "kafka.Kafka", str(properties)), node.log, pass_fds=(node.lock,))
+            try:
+                yield jvm
+            finally:
+                jvm.stop()
 
 
 def choose_port(wanted: int) -> int:

@@ -41,7 +41,7 @@ build_kafka() {
     cp "$jars"/*.jar "$context/libs/"
     cp docker/broker/log4j2.yaml docker/broker/server.properties "$context/config/"
     cp docker/broker/log4j2.yaml "$context/config/tools-log4j2.yaml"
-    cp docker/kafka/entrypoint.sh "$context/"
+    cp docker/kafka/entrypoint.sh docker/kafka/archive.sh "$context/"
     build "kafka-jobs/kafka:$kafka_version" docker/kafka/Dockerfile "$(usable_base "$jre_base" kafka-jobs/jre:local)" "$context"
 }
 

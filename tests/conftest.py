@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tests.brokers import Broker, Kind, private_broker, shared_broker
 from tests.brokers.base import await_answer
+from tests.brokers.common import common_broker
 
 #: The broker that all tests share, while it runs.
 _shared: list[Broker] = []
@@ -44,10 +47,16 @@ def broker_kind(pytestconfig: pytest.Config) -> Kind | None:
 
 
 @pytest.fixture(scope="session")
-def kafka(broker_kind: Kind | None) -> Iterator[str]:
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that all processes of this test run share (pytest-xdist gives each one below it)."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def kafka(broker_kind: Kind | None, run_directory: Path) -> Iterator[str]:
     """The address of a broker that all tests share. Use topics of your own: see namespace."""
-    with closing(shared_broker(broker_kind)) as broker:
-        broker.start()
+    with common_broker(run_directory, lambda: shared_broker(broker_kind)) as broker:
         _shared.append(broker)
         yield broker.bootstrap
         _shared.clear()

@@ -12,7 +12,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 
 from tests.brokers.base import Broker, await_answer
-from tests.brokers.embedded import free_port
+from tests.brokers.embedded import SHORT_LIVED, free_port
 
 # The project's own image first; the official one understands the same settings.
 IMAGES = ("kafka-jobs/kafka:4.3.1", "apache/kafka:4.3.1")
@@ -55,6 +55,7 @@ class KafkaContainer(DockerContainer):
             KAFKA_BROKER_SESSION_TIMEOUT_MS="3000",
             KAFKA_BROKER_HEARTBEAT_INTERVAL_MS="500",
             KAFKA_HEAP_OPTS="-Xms256m -Xmx1g",
+            KAFKA_JVM_PERFORMANCE_OPTS=SHORT_LIVED,
         )
 
 

@@ -16,6 +16,8 @@ from typing import Any
 from tests.brokers.base import START_SECONDS, Broker
 
 _TAIL_LINES = 40
+#: For JVMs of a minute: compiling well and collecting in parallel costs more than it brings.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SCRIPTS = Path(__file__).resolve().parents[2] / "docker"
 
 
@@ -78,6 +80,7 @@ class EmbeddedBroker(Broker):
 def run_embedded(*options: str, **popen: Any) -> subprocess.Popen[str]:
     """Start docker/broker.py with these options; its stdout is a pipe."""
     command = [sys.executable, str(SCRIPTS / "broker.py"), *options]
+    popen.setdefault("env", os.environ | {"KAFKA_JVM_PERFORMANCE_OPTS": SHORT_LIVED})
     process: subprocess.Popen[str] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **popen)
     return process
 
