@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from schemas.catalog import Catalog
@@ -35,16 +35,28 @@ _LAST_ID = 2**31 - 1
 # How long a registry's "no such schema" is believed, in seconds: a schema may be registered a little after its record.
 _DISBELIEF = 30.0
 
+RunBlocking = Callable[..., Awaitable[Any]]
+
 
 class Codec:
     """Encodes and decodes the payloads of a catalog's job types. One serves a whole process; it is safe in threads."""
 
     def __init__(
-        self, catalog: Catalog, registry: Registry | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        catalog: Catalog,
+        registry: Registry | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        run_blocking: RunBlocking = asyncio.to_thread,
     ) -> None:
+        """A codec for the job types of a catalog.
+
+        run_blocking  makes a call to the registry in a thread, as asyncio.to_thread does
+        """
         self.catalog = catalog
         self.registry = registry
         self._clock = clock
+        self._run_blocking = run_blocking
         self._readers: dict[bytes, Read] = {}
         self._job_types: dict[bytes, str] = {}
         self._writers: dict[type | tuple[type, str], Write] = {}
@@ -71,7 +83,7 @@ class Codec:
         """Registers or looks up a model's schema in a thread, so that `encode` does not block; errors as there."""
         if self.is_prepared(model, topic):
             return
-        prefix = await asyncio.to_thread(self._prefix, model, topic)
+        prefix = await self._run_blocking(self._prefix, model, topic)
         self._writers[model, topic] = compile_writer(self.catalog.binding_of(model), prefix)
 
     def missing_schema_id(self, value: bytes | None) -> int | None:
@@ -95,7 +107,7 @@ class Codec:
             self._unknown_until[schema_id] = self._clock() + _DISBELIEF
             raise UnknownSchema(f"no registry has a schema {schema_id}: ids are signed numbers of 32 bits")
         try:
-            text = await asyncio.to_thread(self.registry.schema_text, schema_id)
+            text = await self._run_blocking(self.registry.schema_text, schema_id)
         except UnknownSchema:
             self._unknown_until[schema_id] = self._clock() + _DISBELIEF
             raise

@@ -20,6 +20,7 @@ from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.registry import Registry
 from streams.admin import abandonable
+from streams.blocking import REGISTRY
 from streams.chatter import NowAndThen, tells_something
 from streams.engine import Engine
 from streams.environment import read_settings, warn_of_unknown
@@ -183,7 +184,7 @@ def _codec(queues: list[Queue]) -> Codec:
         for job in queue:
             catalog.add_model(job.model)
     try:
-        return Codec(catalog, Registry.from_environment())
+        return Codec(catalog, Registry.from_environment(), run_blocking=REGISTRY.run)
     except ValueError as error:
         raise SetupError(
             f"no schema registry can be reached with these SCHEMA_REGISTRY_* variables: {error}"

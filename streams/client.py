@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from streams.blocking import KAFKA
 from streams.offsets_told import OffsetsTold
 from streams.outgoing import Outgoing
 
@@ -105,7 +106,7 @@ class Client:
     async def has_partition(self, topic: str, partition: int) -> bool:
         """Whether a topic has a partition; to ask also tells the producer."""
         ask = self._working().list_topics
-        found = await asyncio.to_thread(ask, topic, timeout=_METADATA_TIMEOUT)
+        found = await KAFKA.run(ask, topic, timeout=_METADATA_TIMEOUT)
         return partition in found.topics[topic].partitions
 
     async def close(self) -> None:
@@ -113,7 +114,7 @@ class Client:
         self._on_way.clear()
         self._producer = None
         self._over.set()
-        await asyncio.to_thread(self._poller.join, _PATIENCE)
+        await KAFKA.run(self._poller.join, _PATIENCE)
 
     def _working(self) -> Producer:
         if self._producer is None:

@@ -10,6 +10,7 @@ from time import monotonic, time
 from schemas.codec import Codec
 from streams.appending import Appends
 from streams.awaiting_schema import await_schema
+from streams.blocking import KAFKA
 from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Intake
@@ -116,7 +117,7 @@ class Engine:
         for task in (*self._watches, *self._waits):
             task.cancel()
         await self.cancel_running()
-        await asyncio.to_thread(self._processes.close)
+        await KAFKA.run(self._processes.close)
         await self._sender.close()
 
 

@@ -10,6 +10,7 @@ from producers.record import JobRecord, compose
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable
 from schemas.headers import with_failure
+from streams.blocking import REGISTRY
 from streams.context import FollowUp, JobContext
 from streams.core.outcome import Failed
 from streams.outgoing import Outgoing
@@ -62,7 +63,7 @@ class Outcomes:
             return self._compose(follow_up, parent)
         while True:
             try:
-                return await asyncio.to_thread(self._compose, follow_up, parent)
+                return await REGISTRY.run(self._compose, follow_up, parent)
             except RegistryUnavailable as error:
                 waiting = shown_id(parent.id)
                 logger.error("job %s waits for the schema registry to publish a follow-up: %s", waiting, error)

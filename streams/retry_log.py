@@ -16,6 +16,7 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from producers.cluster import Cluster
 from schemas.headers import Headers
 from streams.admin import Admin, reason
+from streams.blocking import KAFKA
 from streams.errors import SetupError
 from streams.intake import TopicPartition
 
@@ -83,7 +84,7 @@ class RetryLogs:
         while wanted:
             _go_on_unless(overtaken)
             try:
-                return await asyncio.to_thread(self._bounds, wanted)
+                return await KAFKA.run(self._bounds, wanted)
             except KafkaException as error:
                 logger.warning("cannot read the bounds of the retry topics: %s; trying again", reason(error))
                 await self._mend(wanted)
@@ -92,8 +93,8 @@ class RetryLogs:
 
     async def _mend(self, wanted: Iterable[TopicPartition]) -> None:
         try:
-            if await asyncio.to_thread(self._lacks, wanted):
-                await asyncio.to_thread(self._repair)
+            if await KAFKA.run(self._lacks, wanted):
+                await KAFKA.run(self._repair)
         except KafkaException as error:
             logger.warning("cannot ask for the retry topics: %s", reason(error))
         except SetupError as error:
@@ -121,7 +122,7 @@ class RetryLogs:
         async with self._consumer() as consumer:
             consumer.assign([KafkaPartition(*tp, offset) for tp, offset in starts.items()])
             while unread:
-                taken = await asyncio.to_thread(_take, consumer)
+                taken = await KAFKA.run(_take, consumer)
                 _go_on_unless(overtaken)
                 for piece in taken:
                     if piece.read_to is not None:
@@ -152,7 +153,7 @@ class RetryLogs:
         try:
             yield consumer
         finally:
-            await asyncio.to_thread(consumer.close)
+            await KAFKA.run(consumer.close)
 
 
 def _offsets_of(answers: Mapping[KafkaPartition, Any]) -> dict[TopicPartition, int]:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from producers.cluster import Cluster
 from producers.options import PROMISES
+from streams.blocking import KAFKA
 from streams.client import Answered, Client
 from streams.errors import FollowUpRefused, SetupError
 from streams.outgoing import Outgoing
@@ -150,7 +151,7 @@ class Sender:
         try:
             async with self._growing:
                 if not await self._open().has_partition(record.topic, partition):
-                    await asyncio.to_thread(add_partitions, self._cluster, record.topic, partition + 1)
+                    await KAFKA.run(add_partitions, self._cluster, record.topic, partition + 1)
         except KafkaException as error:
             if record.anywhere and _error_of(error).code() > 0:  # A broker has said no, rather than nothing.
                 record = record._replace(partition=None)
@@ -168,7 +169,7 @@ class Sender:
         large = f"{record.topic} takes no record of {size} bytes"
         try:
             async with self._growing:
-                limit = await asyncio.to_thread(raise_limit, self._cluster, record.topic, size)
+                limit = await KAFKA.run(raise_limit, self._cluster, record.topic, size)
         except KafkaException as error:
             return f"{large}, and cannot be told to: {error}. Set its max.message.bytes to {size} or more"
         return f"{large}; its max.message.bytes is {limit} now"

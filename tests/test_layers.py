@@ -207,3 +207,15 @@ def test_every_module_says_what_it_is(package: str) -> None:
 )
 def test_the_check_finds_imports_wherever_they_stand(source: str, name: str) -> None:
     assert name in imported(source, "producers.inner")
+
+
+def test_the_worker_leaves_the_executor_of_the_loop_to_handlers() -> None:
+    """They may fill it for minutes; what blocks goes through `streams.blocking`."""
+    users = [
+        name_of(path)
+        for path in modules("streams")
+        if not name_of(path).startswith("streams.demo")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"to_thread", "run_in_executor"}
+    ]
+    assert users == ["streams.processes"]

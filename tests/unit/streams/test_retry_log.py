@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -44,3 +46,16 @@ async def test_a_broker_that_is_lost_meanwhile_is_asked_again(
     broker.fail(LIST_OFFSETS, *[0] * answered, KafkaError._TRANSPORT)
     assert await bounds(broker) == {HERE: Bounds(0, 0)}
     assert "cannot read the bounds of the retry topics" in caplog.text
+
+
+async def test_they_are_told_while_handlers_have_filled_the_executor_of_the_loop(broker: MockCluster) -> None:
+    """Else a partition would be opened when the jobs of `asyncio.to_thread` that wait there are done."""
+    go = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    filled = [asyncio.ensure_future(asyncio.to_thread(go.wait, 2 * WITHIN)) for _ in range(20)]
+    await asyncio.sleep(0)
+    try:
+        assert await bounds(broker) == {HERE: Bounds(0, 0)}
+    finally:
+        go.set()
+        await asyncio.gather(*filled)
