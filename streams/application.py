@@ -32,6 +32,7 @@ from streams.retry_log import RetryLogs
 from streams.settings import Settings
 from streams.signals import StopSignals
 from streams.tasks import contain_exits
+from streams.topic_settings import warn_of_settings
 from streams.topics import ensure_topics
 from streams.transport import Transport, Wiring
 
@@ -112,6 +113,7 @@ class JobsApp(faust.App):
     async def on_start(self) -> None:
         """Make sure of the topics before anything subscribes to them."""
         await abandonable(ensure_topics, self.settings, self.engine.queues)
+        await abandonable(warn_of_settings, self.settings, self.engine.queues)
         _spare_the_collector()
         contain_exits(asyncio.get_running_loop())
         self.engine.start(self.fail)

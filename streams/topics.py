@@ -86,8 +86,13 @@ def _largest(settings: Settings) -> int:
 
 
 def _queue(name: str, partitions: int, settings: Settings) -> Topic:
+    """Its times are the broker's: a producer may set any (Kafka Streams, Flink and Connect set that of the event), and
+    a job with an old one would be deleted by its age before it has run."""
     largest = _largest(settings)
-    return Topic(name, partitions, {} if largest == BROKER_MESSAGE_MAX else {"max.message.bytes": str(largest)})
+    config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    return Topic(
+        name, partitions, config if largest == BROKER_MESSAGE_MAX else {**config, "max.message.bytes": str(largest)}
+    )
 
 
 def _retry(name: str, partitions: int, settings: Settings) -> Topic:
@@ -98,8 +103,11 @@ def _retry(name: str, partitions: int, settings: Settings) -> Topic:
 
 
 def _dead(name: str, partitions: int, settings: Settings) -> Topic:
+    """Its times are the broker's: with those of a worker whose clock is wrong, letters would be deleted too soon."""
     room = _largest(settings) + DEAD_LETTER_ROOM
-    return Topic(name, partitions, {"retention.ms": str(_DEAD_RETENTION_MS), "max.message.bytes": str(room)})
+    config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    config["retention.ms"] = str(_DEAD_RETENTION_MS)
+    return Topic(name, partitions, {**config, "max.message.bytes": str(room)})
 
 
 def _refuse_surplus(topic: str, retry: Topic, count: int) -> None:
