@@ -1,6 +1,8 @@
 # `make run` and `make test` need Python 3.11+ (with venv), Java 17+ and Maven, and nothing prepared.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Most of the tests wait for something: four at once keep two processors busy.
+PROCESSES ?= 4
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -36,7 +38,7 @@ lint: setup
 	$(PY) -m schemas.generate --check
 
 test: lint ## lint, type-check and run all tests; PYTEST_ARGS="--broker embedded -k lanes" and the like
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PROCESSES) --dist loadgroup $(PYTEST_ARGS)
 
 broker: setup ## an embedded Kafka on port 9092, until Ctrl-C
 	@$(FOREGROUND) $(PY) docker/broker.py

@@ -100,7 +100,7 @@ def _dry_run(target: str) -> list[str]:
     """The commands of a target's recipe, and of those it needs, but for the installation."""
     # Run by make itself, these tests inherit its flags.
     foreign = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    inherited = {name: value for name, value in foreign.items() if name not in {"SECONDS", "PYTEST_ARGS"}}
+    inherited = {name: value for name, value in foreign.items() if name not in {"SECONDS", "PYTEST_ARGS", "PROCESSES"}}
     shown = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", "--old-file=setup", target],
         cwd=ROOT, env=inherited, capture_output=True, text=True, check=True,
@@ -122,7 +122,7 @@ def test_make_runs_what_other_tests_run(given: str, program: list[str]) -> None:
 
 def test_make_test_lints_type_checks_and_tests() -> None:
     lines = _dry_run(shlex.split(command("make test"))[1])
-    assert lines[-1] == ".venv/bin/python -m pytest"
+    assert lines[-1] == ".venv/bin/python -m pytest -n 4 --dist loadgroup"
     for tool in ("ruff check .", "ruff format --check .", "mypy", "schemas.generate --check"):
         assert f".venv/bin/python -m {tool}" in lines
 

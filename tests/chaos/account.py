@@ -55,6 +55,7 @@ class Account:
     outages   when the broker was away or frozen
     refusals  when it refused records of ours
     launches  when a worker was started
+    busy      when the machine had more to do than it can, by what else runs on it too
     """
 
     jobs: Mapping[str, Published]
@@ -66,6 +67,7 @@ class Account:
     outages: Sequence[Span] = ()
     refusals: Sequence[Span] = ()
     launches: Sequence[int] = ()
+    busy: Sequence[Span] = ()
 
     @cached_property
     def by_job(self) -> dict[str, list[Run]]:

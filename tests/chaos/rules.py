@@ -9,7 +9,7 @@ from tests.chaos.account import Account, Published, Span
 from tests.chaos.plan import HANDOVER, Letter
 from tests.ledger import SECOND, Run
 
-#: Seconds that an outcome may take to be durable and committed, on a machine that is busy with all of this.
+#: Seconds that an outcome may take to be durable and committed; those in which the machine was busy do not count.
 WINDOW = 1.0
 #: Seconds that a job may wait for its run although it is its turn, in times of peace: when the last disturbance is over
 #: for RECOVERY seconds (a session is 6 s, and whoever is started again takes some more).
@@ -181,7 +181,9 @@ def _committed_by(account: Account, run: Run) -> int:
     """When the outcome of a run was committed at the latest, if nothing happened to its worker."""
     window = int(WINDOW * SECOND)
     # Of a run that could note no end nobody knows when it was over; a timeout ends it.
-    by = run.start + 10 * SECOND if run.end is None else run.end + window
+    since, by = (run.start, run.start + 10 * SECOND) if run.end is None else (run.end, run.end + window)
+    for each in account.busy:
+        by += max(0, min(each.end, by) - max(each.begin, since))
     holdups = [*account.outages, *account.refusals, *account.freezes.get(run.process, ())]
     for each in sorted(holdups, key=lambda span: span.begin):
         if each.begin <= by <= each.end + window:
@@ -195,7 +197,8 @@ def waits(account: Account) -> list[tuple[float, Run]]:
     Seconds, and only those in times of peace; the longest last.
     """
     found = []
-    trouble = _joined([Span(each.begin, each.end + int(RECOVERY * SECOND)) for each in _disturbances(account)])
+    disturbed = [Span(each.begin, each.end + int(RECOVERY * SECOND)) for each in _disturbances(account)]
+    trouble = _joined([*disturbed, *account.busy])
     for job in account.jobs.values():
         for run in _firsts(account.by_job.get(job.id, [])):
             turn = _turn(account, job, run)
@@ -281,7 +284,8 @@ def summary(account: Account) -> str:
         f" {len(account.dead):,} dead letters; {len(account.deaths)} deaths, {sum(map(len, account.freezes.values()))}"
         f" freezes and {len(account.stops)} stops of workers, {len(account.outages)} outages and"
         f" {len(account.refusals)} refusals of the broker; waits for a job whose turn it is, in peace: p99 {p99:.3f} s,"
-        f" longest {longest[-1] if longest else 0:.1f} s"
+        f" longest {longest[-1] if longest else 0:.1f} s; the machine was busy for"
+        f" {sum(each.end - each.begin for each in account.busy) / SECOND:.0f} s"
     )
 
 

@@ -16,6 +16,7 @@ from tests.brokers import Broker
 from tests.chaos import plan, schedule
 from tests.chaos.account import Account, Letters, Published, Span
 from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
+from tests.chaos.pressure import watched
 from tests.chaos.schedule import Disturbance, Kind
 from tests.models.ordered import Step
 from tests.publishing import load
@@ -291,6 +292,7 @@ class Chaos:
         self._fault = fault
         self._began = time.monotonic()
         self._say_line = say
+        self._busy: Sequence[Span] = ()
         module = "tests.jobs.chaotic" if not fault else "tests.chaos.faults"
         environment = {"TEST_FAULT": fault} if fault else {}
         self._workers = Workers(module, namespace, broker.bootstrap, directory, environment=environment, **SETTINGS)
@@ -312,6 +314,7 @@ class Chaos:
         with ExitStack() as stack:
             stack.callback(self._workers.kill_all)
             stack.callback(self._publisher.close)
+            self._busy = stack.enter_context(watched())
             self._crew.start(FEWEST + 1)
             self._began = time.monotonic()
             with self._weather.going_on(), load(lambda _: self._publisher.publish(next(self._jobs)), rate=RATE):
@@ -372,5 +375,5 @@ class Chaos:
         return Account(
             jobs=self._publisher.jobs, runs=self._workers.ledger.runs(), dead=self._dead(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=weather.outages, refusals=weather.refusals,
-            launches=crew.launches,
+            launches=crew.launches, busy=self._busy,
         )  # fmt: skip

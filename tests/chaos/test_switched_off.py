@@ -18,6 +18,9 @@ from tests.chaos.run import Chaos
 from tests.chaos.schedule import Disturbance
 from tests.chaos.schedule import Kind as Event
 
+#: One process, and so one broker, for all of them.
+pytestmark = pytest.mark.xdist_group("switched off")
+
 
 @dataclass(frozen=True)
 class Trial:

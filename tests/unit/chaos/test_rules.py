@@ -109,6 +109,18 @@ def test_a_repetition_needs_an_explanation() -> None:
     assert repetitions(account(jobs, runs, stops={A: Span(5005 * MS, 5100 * MS)})), "a stop commits what has finished"
 
 
+def test_time_in_which_the_machine_was_busy_does_not_count() -> None:
+    busy = [Span(at * MS, (at + 250) * MS) for at in range(5000, 7000, 250)]
+    killed = {A: Span(6900 * MS, 7000 * MS)}
+    runs = [run(0, 5000, 5010), run(0, 9000, 9010, process=B)]
+    assert repetitions(account([job(0)], runs, deaths=killed))
+    assert repetitions(account([job(0)], runs, deaths=killed, busy=busy)) == []
+    assert repetitions(account([job(0)], runs, deaths={A: Span(8100 * MS, 8200 * MS)}, busy=busy))
+    late = int(STALL * 1000) + 1000
+    assert stalls(account([job(0)], [run(0, late, late + 1)], busy=busy)) == []
+    assert stalls(account([job(0)], [run(0, late + 2000, late + 2001)], busy=busy))
+
+
 def test_a_job_of_the_pool_may_just_have_begun_when_its_partition_moves() -> None:
     runs = [run(0, 5000, 5010, how="failed"), run(0, 9000, 9010, process=B)]
     pooled = Published("k0", "chaos-process", "k", 0, Plan("f", None, in_pool=True), 0)
