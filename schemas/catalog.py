@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from schemas.binding import Binding
 from schemas.errors import ModelInvalid, SchemaInvalid, UnknownJobType
 from schemas.job_schema import JobSchema, read_schema, schema_files
+from schemas.resolution import resolve
 
 SHIPPED_SCHEMAS = Path(__file__).parent / "jobs"
 SHIPPED_MODELS = "schemas.models"
@@ -125,9 +126,22 @@ class Catalog:
         versions[schema.version] = schema
         # Versions that differ in defaults or documentation only share a fingerprint; the latest reads them all.
         known = self._fingerprints.get(schema.fingerprint)
+        if known is not None:
+            _check_one_meaning(path, known, schema)
         if known is None or known.version < schema.version:
             self._fingerprints[schema.fingerprint] = schema
         self._loaded.add(path.resolve())
+
+
+def _check_one_meaning(path: Path, one: JobSchema, other: JobSchema) -> None:
+    """Raise SchemaInvalid where nobody could tell of which of two versions a value is."""
+    older, newer = sorted((one, other), key=lambda schema: schema.version)
+    if shifted := resolve(older.parsed, newer.parsed).shifted:
+        raise SchemaInvalid(
+            f"{path}: versions {older.version} and {newer.version} of {newer.name} mean other values by the same bytes"
+            f" ({'; '.join(shifted)}), and have one fingerprint, since Avro's leaves out logical types; take the change"
+            " back, and give the new type a field of its own"
+        )
 
 
 @lru_cache(maxsize=1)

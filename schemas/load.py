@@ -6,24 +6,20 @@ Compiled once for a schema, so that decoding costs no look at it. A converter th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from enum import Enum
 from typing import Any
-
-from fastavro.read import LOGICAL_READERS
 
 from schemas.binding import RAW_TYPES, Binding, attribute_of, logical_key
 
 Convert = Callable[[Any], Any]
 
-# Stands where a writer's schema lacks a field: the model's own default applies, fresh for every instance.
-MISSING = object()
-
 
 class LoaderCompiler:
     """Builds the function that turns what fastavro has read into a model instance.
 
-    `resolved` is for values whose writer had another schema: logical types come undecoded then, and absent fields as
-    MISSING.
+    `resolved` is for values whose writer had another schema, see `resolution`: fields may be absent then, and
+    the model's own default applies, fresh for every instance.
     """
 
     def __init__(self, binding: Binding, *, resolved: bool = False) -> None:
@@ -37,8 +33,7 @@ class LoaderCompiler:
 
     def _convert(self, node: Any) -> Convert | None:
         if (key := logical_key(node)) is not None:
-            read = LOGICAL_READERS[key]
-            return (lambda value: read(value, node, None)) if self._resolved else None
+            return _whole_decimal(node) if key.endswith("-decimal") and not self._resolved else None
         node = self._binding.resolve(node)
         kind = self._binding.kind(node)
         if kind == "record":
@@ -48,11 +43,7 @@ class LoaderCompiler:
             return enum_members(enum).__getitem__
         if kind in {"array", "map"}:
             return self._collection(node, kind)
-        return self._union(node) if kind == "union" else self._fixed_logical(node)
-
-    def _fixed_logical(self, node: Any) -> Convert | None:
-        """A logical type reached by name, such as a decimal on a named fixed."""
-        return self._convert(node) if logical_key(node) else None
+        return self._union(node) if kind == "union" else None
 
     def _record(self, node: Mapping[str, Any]) -> Convert:
         name = node["name"]
@@ -90,7 +81,7 @@ class LoaderCompiler:
             if self._binding.tagged and kind in {"record", "enum", "fixed"}:
                 by_name[node["name"]] = step or _same
             elif step:
-                by_type[RAW_TYPES[kind]] = step
+                by_type[Decimal if logical_key(node) else RAW_TYPES[kind]] = step
         if not by_type and not by_name:
             return None
 
@@ -107,6 +98,18 @@ class LoaderCompiler:
 def enum_members(enum: type) -> dict[str, Any]:
     """The members of an enum class by symbol."""
     return {str(member.value): member for member in enum.__members__.values()} if issubclass(enum, Enum) else {}
+
+
+def _whole_decimal(node: Mapping[str, Any]) -> Convert:
+    """fastavro rounds a decimal of more digits than its type has, which shows in the exponent."""
+    exponent = -node.get("scale", 0)
+
+    def check(value: Any) -> Any:
+        if value.as_tuple().exponent != exponent:
+            raise ValueError(f"a decimal of more than {node['precision']} digits")
+        return value
+
+    return check
 
 
 def _same(value: Any) -> Any:
@@ -154,13 +157,12 @@ def _maker(model: type) -> Convert:
 
 def _partial_loader(model: type, steps: list[tuple[str, Convert]], renamed: list[tuple[str, str]]) -> Convert:
     def load(datum: dict[str, Any]) -> Any:
-        present = {name: value for name, value in datum.items() if value is not MISSING}
         for name, step in steps:
-            if name in present:
-                present[name] = step(present[name])
+            if name in datum:
+                datum[name] = step(datum[name])
         for name, attribute in renamed:
-            if name in present:
-                present[attribute] = present.pop(name)
-        return model(**present)
+            if name in datum:
+                datum[attribute] = datum.pop(name)
+        return model(**datum)
 
     return load
