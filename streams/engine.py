@@ -20,6 +20,7 @@ from streams.processes import Processes
 from streams.queues import Queue
 from streams.sender import Sender
 from streams.settings import Settings
+from streams.sweep import collect_young
 from streams.threads import Threads
 from streams.trials import Trials
 from streams.turn import Turn
@@ -29,6 +30,9 @@ logger = logging.getLogger("streams.engine")
 
 #: How late a retry may start on an idle machine. Seconds.
 _TICK = 0.025
+
+#: How often the garbage of recent runs is looked for, beside the interpreter's rare collections. Seconds.
+_SWEEP = 1.0
 
 #: How often unchanged commits are made again. A broker may be set to forget them after a day. Seconds.
 _REFRESH = 3600.0
@@ -43,8 +47,8 @@ class Engine:
         self.codec = codec
         self._turn = Turn()
         self.lease = Lease(settings.session_timeout)
-        self._threads = Threads()
         self._processes = Processes(settings.processes)
+        self._threads = {queue.name: Threads(queue.name) for queue in self.queues}
         self._sender = Sender(settings.cluster, batch_bytes=settings.producer.message_max_bytes)
         self.trials = Trials()
         outcomes = Outcomes(self._sender, codec, settings)
@@ -57,7 +61,7 @@ class Engine:
 
     def _executor(self, queue: Queue, outcomes: Outcomes) -> Executor:
         return Executor(
-            Handling(queue, self.codec, self._threads, self._processes),
+            Handling(queue, self.codec, self._threads[queue.name], self._processes),
             outcomes,
             Appends(self._sender),
             self.trials,
@@ -76,11 +80,14 @@ class Engine:
         self._watches.append(asyncio.ensure_future(self._tell_time()))
 
     async def _tell_time(self) -> None:
-        """Start retries when they are due."""
-        fresh_until = monotonic() + _REFRESH
+        """Do what is due: retries, above all."""
+        fresh_until, swept_until = monotonic() + _REFRESH, 0.0
         while True:
             await asyncio.sleep(_TICK)
             self.intake.tick(int(time() * 1000))
+            if monotonic() > swept_until:
+                swept_until = monotonic() + _SWEEP
+                collect_young()
             if monotonic() > fresh_until:
                 fresh_until = monotonic() + _REFRESH
                 self.intake.refresh()
@@ -117,6 +124,8 @@ class Engine:
         for task in (*self._watches, *self._waits):
             task.cancel()
         await self.cancel_running()
+        for threads in self._threads.values():
+            threads.close()
         await KAFKA.run(self._processes.close)
         await self._sender.close()
 

@@ -3,6 +3,7 @@
 StreamsError
 ├── DefinitionError         a queue or a handler is declared wrongly: raised when its module is imported
 ├── SetupError              the worker cannot start: settings, topics, job modules
+├── OutOfThreads            the system gives the worker no thread, and it ends
 ├── PermanentError          raised by a handler: the job can never be done, so it is not tried again
 ├── Retry                   raised by a handler: try the job again at a time of its choosing
 ├── Snooze                  raised by a handler: the same, and the run was no attempt
@@ -31,6 +32,10 @@ class DefinitionError(StreamsError):
 
 class SetupError(StreamsError):
     """The worker cannot start; the message says what to change."""
+
+
+class OutOfThreads(StreamsError):
+    """The system has given the worker no thread for a minute: raise its limits, or lower the worker's concurrency."""
 
 
 class PermanentError(StreamsError):

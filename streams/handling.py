@@ -30,6 +30,8 @@ class Call:
     watched: bool
     #: What follows a failure.
     retry: RetryPolicy
+    #: Waits for what a run needs besides the loop, a thread: the seconds that took, which its timeout does not count.
+    ready: Callable[[], Awaitable[float]] | None = None
 
 
 class Handling:
@@ -85,7 +87,11 @@ def _check_expiry(metadata: Metadata) -> None:
 
 def _call(job: JobDefinition, threads: Threads, processes: Processes) -> Call:
     return Call(
-        _invocation(job, threads, processes), job.timeout, watched=job.kind is not Kind.PROCESS, retry=job.retry
+        _invocation(job, threads, processes),
+        job.timeout,
+        watched=job.kind is not Kind.PROCESS,
+        retry=job.retry,
+        ready=threads.ready if job.kind is Kind.THREAD else None,
     )
 
 

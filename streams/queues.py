@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from producers.topics import RESERVED_QUEUES
@@ -176,9 +177,9 @@ def _check_retry(retry: RetryPolicy) -> RetryPolicy:
 def _kind(handler: Callable[..., Any], *, cpu_bound: bool) -> Kind:
     if not callable(handler):
         raise DefinitionError(f"a handler is a function, not {handler!r}")
-    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+    if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):
         raise DefinitionError(f"{_where(handler)} yields; a handler returns when the job is done")
-    if not _is_async(handler):
+    if not _is(handler, inspect.iscoroutinefunction):
         if cpu_bound and not _importable(handler):
             raise DefinitionError(
                 f"{_where(handler)} is CPU-bound, so another process must be able to import it: move it to the top"
@@ -190,9 +191,11 @@ def _kind(handler: Callable[..., Any], *, cpu_bound: bool) -> Kind:
     return Kind.ASYNC
 
 
-def _is_async(handler: Callable[..., Any]) -> bool:
-    call = getattr(handler, "__call__", None)  # noqa: B004 - the method of an instance is what matters
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+def _is(handler: Callable[..., Any], what: Callable[[object], bool]) -> bool:
+    """Whether a handler is of a kind of function, or an instance whose call is one."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    return what(handler) or what(getattr(handler, "__call__", None))  # noqa: B004 - the method of an instance counts
 
 
 def _importable(handler: Callable[..., Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from streams.context import JobContext
 from streams.core.outcome import Failed, kinds_of, name_of
-from streams.errors import JobTimeout
+from streams.errors import JobTimeout, OutOfThreads
 from streams.processes import RemoteFailure
 from streams.work import WorkLane
 
@@ -24,15 +24,17 @@ class Cut(Enum):
 class Runner:
     """One runner: the task, the lane whose head it runs, and when that run must be over."""
 
-    __slots__ = ("ctx", "cut", "deadline", "lane", "task")
+    __slots__ = ("ctx", "cut", "deadline", "held_loop", "lane", "task")
 
     def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[bool] | None = None
         self.lane: WorkLane | None = None
         self.deadline: float | None = None
         self.cut: Cut | None = None
         #: What the handler of the run was given, or that of an earlier one.
         self.ctx: JobContext | None = None
+        #: When its task was last seen to hold the event loop for long; by time.monotonic. Another thread sets it.
+        self.held_loop = 0.0
 
     def cancel(self, cut: Cut) -> None:
         """Cancel the run for a reason that its outcome will tell: once, and again if its partition is lost then."""
@@ -71,6 +73,11 @@ def _runs(runner: Runner) -> bool:
         return False
 
 
+def overran(limit: float) -> JobTimeout:
+    """A run took longer than this many seconds, which it was given."""
+    return JobTimeout(f"the handler ran longer than its timeout of {round(limit, 3):g} s")
+
+
 def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
     """Say why a run failed, but for the stack; re-raises what is no failure of the job.
 
@@ -80,11 +87,12 @@ def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
         raise error
     if isinstance(error, RemoteFailure):
         return error.failure
+    if isinstance(error, OutOfThreads):
+        raise error
     if isinstance(error, asyncio.CancelledError):
         if runner.cut is Cut.TIMEOUT:
             runner.restore()
-            message = f"the handler ran longer than its timeout of {round(limit, 3):g} s"
-            return Failed(name_of(JobTimeout), message, kinds=kinds_of(JobTimeout))
+            return Failed(name_of(JobTimeout), str(overran(limit)), kinds=kinds_of(JobTimeout))
         if runner.cut is Cut.LOST:
             raise error
         runner.restore()  # The handler has cancelled its own task, or something that it waited for.

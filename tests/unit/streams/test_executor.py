@@ -746,3 +746,46 @@ async def test_a_satiated_executor_tells_once_when_it_is_hungry() -> None:
         await it.idle()
         assert len(told) == 1
         assert not it.executor.satiated()
+
+
+# -- handlers that hand back work -------------------------------------------------------------------------------------
+
+
+async def _sends(job: DeliverWebhook) -> None: ...
+
+
+async def returns_a_coroutine(job: DeliverWebhook, ctx: JobContext) -> Any:
+    return _sends(job)
+
+
+async def returns_a_task(job: DeliverWebhook, ctx: JobContext) -> Any:
+    return asyncio.ensure_future(_sends(job))
+
+
+async def returns_a_generator(job: DeliverWebhook, ctx: JobContext) -> Any:
+    return (each for each in [1])
+
+
+def in_a_thread(job: DeliverWebhook, ctx: JobContext) -> Any:
+    return _sends(job)
+
+
+@pytest.mark.parametrize("handler", [returns_a_coroutine, returns_a_task, returns_a_generator, in_a_thread])
+async def test_a_handler_that_hands_back_unfinished_work_has_failed(handler: Any) -> None:
+    async with rig(handler) as it:
+        it.open(P0)
+        it.take([record(0)])
+        await it.idle()
+        assert it.letters.header("job-error-type") == ["streams.errors.DefinitionError"]
+        assert "so its work was not done" in it.letters.header("job-error-message")[0]
+
+
+async def test_what_else_a_handler_returns_is_no_failure() -> None:
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> str:
+        return "whatever"
+
+    async with rig(handler) as it:
+        it.open(P0)
+        it.take([record(0)])
+        await it.idle()
+        assert not it.letters.sent

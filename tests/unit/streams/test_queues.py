@@ -149,6 +149,11 @@ async def yields_async(job: SendEmail, ctx: JobContext) -> AsyncIterator[None]:
     yield
 
 
+class Yields:
+    def __call__(self, job: SendEmail, ctx: JobContext) -> Iterator[None]:
+        yield
+
+
 def no_context(job: SendEmail) -> None: ...
 
 
@@ -168,6 +173,9 @@ async def no_context_async(job: SendEmail) -> None: ...
         (None, False, "a handler is a function"),
         (yields, False, "yields; a handler returns"),
         (yields_async, False, "yields; a handler returns"),
+        (functools.partial(yields), False, "yields; a handler returns"),
+        (Yields(), False, "yields; a handler returns"),
+        (functools.partial(Yields()), False, "yields; a handler returns"),
         (no_context, False, r"must take the job and its context: `def no_context\(job, ctx\)`"),
         (no_context_async, False, "must take the job and its context"),
         (too_many, False, "must take the job and its context"),

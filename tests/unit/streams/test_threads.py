@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
+from streams import threads as threads_module
 from streams.context import JobContext
-from streams.errors import DefinitionError
+from streams.errors import DefinitionError, OutOfThreads
 from streams.threads import Threads
-from tests.unit.streams.rig import job, until
+from tests.unit.streams.rig import P0, job, records, rig, until
 
 CONTEXT = contextvars.ContextVar("CONTEXT", default="none")
 
@@ -153,8 +156,140 @@ def test_one_that_outlives_the_loop_harms_nobody() -> None:
     assert ended.wait(20)
 
 
-async def test_a_plain_function_that_returns_an_awaitable_is_told_so() -> None:
-    async def inner() -> None: ...
+async def inner() -> None: ...
 
-    with pytest.raises(DefinitionError, match="declare it `async def`"):
-        await Threads().run(lambda payload, ctx: inner(), job("x"), context())
+
+async def agen() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("result", "remedy"),
+    [
+        (inner, "declare it `async def`"),
+        (lambda: (each for each in [1]), "does not `yield`"),
+        (agen, "does not `yield`"),
+        (Future, "wait for it within the handler"),
+    ],
+)
+async def test_a_plain_function_that_hands_back_unfinished_work_is_told_so(
+    result: Callable[[], Any], remedy: str
+) -> None:
+    with pytest.raises(DefinitionError, match=remedy):
+        await Threads().run(lambda payload, ctx: result(), job("x"), context())
+
+
+# -- a system that has no thread to give ------------------------------------------------------------------------------
+
+
+class Limit:
+    """How many threads the system gives, as a limit of processes or memory does."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, threads: int, error: BaseException) -> None:
+        self.left, self.refused = threads, 0
+        self._start, self._error = threading.Thread.start, error
+        patch.setattr(threading.Thread, "start", lambda thread: self._give(thread))  # noqa: PLW0108 - binds it
+
+    def _give(self, thread: threading.Thread) -> None:
+        if self.left <= 0:
+            self.refused += 1
+            raise self._error
+        self.left -= 1
+        self._start(thread)
+
+
+NONE_LEFT = [RuntimeError("can't start new thread"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", NONE_LEFT)
+async def test_jobs_wait_for_the_threads_that_there_are_and_no_attempt_is_counted(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts: list[int] = []
+
+    def handler(payload: Any, ctx: JobContext) -> None:
+        attempts.append(ctx.attempt)
+
+    limit = Limit(monkeypatch, 2, error)
+    async with rig(handler, concurrency=10) as it:
+        it.open(P0)
+        it.take(records(0, 50))
+        await it.idle()
+        assert not it.letters.sent
+    assert limit.refused
+    assert attempts == [0] * 50
+    (line,) = [message for message in caplog.messages if "no more threads" in message]
+    assert "ulimit" in line
+
+
+async def test_a_wait_for_a_thread_counts_towards_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    limit = Limit(monkeypatch, 0, NONE_LEFT[0])
+    async with rig(lambda payload, ctx: ran.append(ctx.id), timeout=0.05) as it:
+        it.open(P0)
+        it.take(records(0, 3))
+        await until(lambda: limit.refused > 6)
+        assert not ran
+        limit.left = 1
+        await it.idle()
+        assert not it.letters.sent
+    assert len(ran) == 3
+
+
+async def test_a_worker_that_gets_no_thread_at_all_ends_and_blames_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads_module, "_GIVE_UP_AFTER", 0.0)
+    Limit(monkeypatch, 0, NONE_LEFT[0])
+    async with rig(lambda payload, ctx: None, concurrency=2) as it:
+        failures: list[BaseException] = []
+        it.executor.on_failure = failures.append
+        it.open(P0)
+        it.take(records(0, 3))
+        await until(lambda: failures)
+        assert isinstance(failures[0], OutOfThreads)
+        assert not it.letters.sent
+
+
+async def test_a_stop_does_not_wait_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = Limit(monkeypatch, 0, NONE_LEFT[0])
+    async with rig(lambda payload, ctx: None) as it:
+        it.open(P0)
+        it.take(records(0, 3))
+        await until(lambda: limit.refused)
+        await asyncio.wait_for(it.executor.stop(), 20)
+        assert not it.letters.sent
+
+
+# -- threads are used again -------------------------------------------------------------------------------------------
+
+
+async def test_a_thread_is_replaced_only_when_it_was_left_behind() -> None:
+    threads, go, used = Threads(), threading.Event(), list[int]()
+
+    def handler(payload: Any, ctx: JobContext) -> None:
+        used.append(threading.get_ident())
+        if payload.event == "hang":
+            go.wait(20)
+
+    async def run(event: str) -> None:
+        await threads.run(handler, job(event), context())
+
+    for event in ("one", "two", "three"):
+        await run(event)
+    hanging = asyncio.create_task(run("hang"))
+    await until(lambda: len(used) == 4)
+    hanging.cancel()
+    await asyncio.wait([hanging])
+    await run("after")
+    go.set()
+    await until(lambda: threads.left_behind == 0)
+    await run("last")
+    assert len(set(used[:4])) == 1
+    assert used[4] == used[5] != used[3]
+
+
+async def test_idle_threads_end_with_the_worker() -> None:
+    threads, used = Threads(), list[threading.Thread]()
+    await threads.run(lambda payload, ctx: used.append(threading.current_thread()), job("x"), context())
+    threads.close()
+    used[0].join(20)
+    assert not used[0].is_alive()

@@ -1,0 +1,36 @@
+"""Garbage collections beside the interpreter's own, which a worker has made rare.
+
+The interpreter looks for cycles by the number of new objects, and knows nothing of their size: fifty thousand may be a
+few failed runs away, or an hour. What failed runs hold in cycles is therefore looked for soon after the failures. Only
+the youngest objects are looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+#: How soon after a failure. Seconds.
+_SOON = 0.05
+
+
+class Sweep:
+    """Collects what failed runs have left, once for all that fail within a moment. Owned by the event loop."""
+
+    def __init__(self) -> None:
+        self._due = False
+
+    def soon(self) -> None:
+        """Collect in a moment."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(_SOON, self._collect)
+
+    def _collect(self) -> None:
+        self._due = False
+        collect_young()
+
+
+def collect_young() -> None:
+    """Collect the youngest objects, among them whatever cycles recent runs have left."""
+    gc.collect(0)
