@@ -17,7 +17,10 @@ class Cluster(BaseSettings):
     Raises pydantic's ValidationError, which names the variable, when a value is unusable or login data is incomplete.
     """
 
-    model_config = SettingsConfigDict(env_prefix="KAFKA_", frozen=True, env_ignore_empty=True)
+    # What an error shows of its input could be a password.
+    model_config = SettingsConfigDict(
+        env_prefix="KAFKA_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     bootstrap_servers: str = Field(default="127.0.0.1:9092", min_length=1)
     security_protocol: SecurityProtocol = "PLAINTEXT"

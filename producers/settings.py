@@ -17,5 +17,7 @@ class ProducerSettings(Cluster):
     source: str = Field(
         default_factory=socket.gethostname, min_length=1, max_length=1024, validation_alias="STREAMS_SOURCE"
     )
-    message_max_bytes: int = Field(default=1_000_000, ge=1_000)  # of one record, before compression
-    delivery_timeout_ms: int = Field(default=120_000, ge=1)  # after which an undelivered job has failed
+    message_max_bytes: int = Field(default=1_000_000, ge=1_000, le=1_000_000_000)  # of one record, before compression
+    delivery_timeout_ms: int = Field(
+        default=120_000, ge=1, le=2_147_483_647
+    )  # after which an undelivered job has failed

@@ -34,7 +34,10 @@ class SubjectStrategy(StrEnum):
 class RegistrySettings(BaseSettings):
     """Where the schema registry is, from SCHEMA_REGISTRY_* in the environment; without a URL there is none."""
 
-    model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True, env_ignore_empty=True)
+    # What an error shows of its input could be a password.
+    model_config = SettingsConfigDict(
+        env_prefix="SCHEMA_REGISTRY_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     url: str | None = None  # several, separated by commas, are tried in turn
     basic_auth_user_info: SecretStr | None = None  # user:password

@@ -23,7 +23,7 @@ from streams.admin import abandonable
 from streams.blocking import REGISTRY
 from streams.chatter import NowAndThen, tells_something
 from streams.engine import Engine
-from streams.environment import read_settings, warn_of_unknown
+from streams.environment import check_shipped_jobs, read_settings, warn_of_foreign, warn_of_unknown
 from streams.errors import SetupError
 from streams.health import add_health
 from streams.modules import load_queues
@@ -105,7 +105,16 @@ class JobsApp(faust.App):
             web_port=settings.web_port or 6066,
             web_tables_enabled=False,
             web_router_enabled=False,
+            # Else some eighty variables (APP_VERSION, WEB_PORT, BROKER_URL ...) would win over these arguments, and
+            # others' programs, or Kubernetes for a service of such a name, set them.
+            env={},
         )
+        # With FAUST_STRICT its settings may be read only from here on.
+        self.finalize()
+
+    def _init_fixups(self) -> Any:
+        """None: Faust's one for Django goes by DJANGO_SETTINGS_MODULE."""
+        return []
 
     def _create_directories(self) -> None:
         """Nothing: no table is kept on disk."""
@@ -159,6 +168,8 @@ def build_app(settings: Settings | None = None) -> JobsApp:
         queues = load_queues(settings.job_packages)
     finally:
         warn_of_unknown(os.environ, settings)
+        warn_of_foreign(os.environ)
+    check_shipped_jobs(settings)
     served = [queue for queue in queues if queue.pool == settings.pool]
     engine = Engine(settings, served, _codec(queues))
     app = JobsApp(settings, engine, unfit="" if served else _nothing_served(queues, settings.pool))

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     #: Seconds between two commits, at the least. A crash repeats what finished since the last.
     commit_interval: float = Field(default=0.02, gt=0, le=60)
     #: Seconds that running jobs may go on after SIGTERM before they are cancelled.
-    stop_timeout: float = Field(default=30.0, ge=0)
+    stop_timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     #: Seconds that a rebalance waits for running jobs before it goes on without them.
     handover_timeout: float = Field(default=5.0, ge=0, le=50)
     #: Seconds without a heartbeat after which the broker gives a worker's partitions to others.

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("schemas", "producers", "streams")
 #: The only modules that may know Faust and aiokafka: a change there must not reach the rest.
 EDGES = {
+    "streams.__main__",
     "streams.application",
     "streams.commands",
     "streams.consumer_thread",

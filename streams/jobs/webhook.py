@@ -33,7 +33,7 @@ class WebhookSettings(BaseSettings):
     #: Whether deliveries may go to loopback and private addresses.
     allow_private: bool = False
     #: Seconds for one delivery, from the name's resolution to the answer.
-    timeout: float = Field(default=20.0, gt=0)
+    timeout: float = Field(default=20.0, gt=0, allow_inf_nan=False)
 
     @field_validator("secrets")
     @classmethod

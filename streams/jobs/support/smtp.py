@@ -9,9 +9,10 @@ from enum import Enum
 from functools import lru_cache
 
 import aiosmtplib
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from streams.jobs.support.addresses import parse_address
 from streams.jobs.support.errors import MailRefused, RecipientsRefused
 
 #: Replies from here on are for good (RFC 5321, 4.2.1).
@@ -44,7 +45,14 @@ class SmtpSettings(BaseSettings):
     #: The From address of jobs that name none.
     sender: str | None = None
     #: Seconds for each step of the conversation.
-    timeout: float = Field(default=15.0, gt=0)
+    timeout: float = Field(default=15.0, gt=0, allow_inf_nan=False)
+
+    @field_validator("sender")
+    @classmethod
+    def _sender_is_an_address(cls, sender: str | None) -> str | None:
+        if sender is not None:
+            parse_address(sender, "STREAMS_SMTP_SENDER")
+        return sender
 
     @model_validator(mode="after")
     def _credentials_are_complete_and_safe(self) -> SmtpSettings:

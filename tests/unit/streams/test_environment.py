@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import streams.jobs.email
 import streams.jobs.image
 import streams.jobs.webhook  # noqa: F401 - their settings are known from here on, as in a worker that serves them
+from producers import ProducerSettings
 from schemas.registry import RegistrySettings
-from streams.environment import read_settings, warn_of_unknown
+from streams.environment import check_shipped_jobs, read_settings, warn_of_unknown
 from streams.errors import SetupError
 from streams.settings import Settings
 
@@ -44,6 +45,11 @@ def problems(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
         ("STREAMS_LOG_JOBS", "perhaps", "expected true or false"),
         ("STREAMS_REPLICATION_FACTOR", "0", "expected -1 or 1 or more"),
         ("STREAMS_NAMESPACE", "a b", "expected text that matches ^[A-Za-z0-9]"),
+        ("STREAMS_WEB_PORT", "tcp://10.0.0.1:80", "expected a whole number (Kubernetes sets it for a service that is"),
+        ("STREAMS_STOP_TIMEOUT", "inf", "expected a number"),
+        ("STREAMS_CONCURRENCY", " ", "expected a whole number"),
+        ("KAFKA_MESSAGE_MAX_BYTES", "9999999999", "expected 1000000000 or less"),
+        ("KAFKA_BOOTSTRAP_SERVERS", " ", "expected host:port"),
         ("STREAMS_SOURCE", "s" * 1025, "expected 1024 characters or fewer"),
         ("KAFKA_MESSAGE_MAX_BYTES", "1", "expected 1000 or more"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
@@ -72,6 +78,37 @@ def test_every_variable_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         "KAFKA_SASL_*", "SCHEMA_REGISTRY_AUTO_REGISTER", "STREAMS_CONCURRENCY", "STREAMS_STOP_TIMEOUT",
     ]  # fmt: skip
     assert "s3cret" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("STREAMS_SMTP_PORT", "x", "STREAMS_SMTP_PORT='x': expected a whole number"),
+        ("STREAMS_SMTP_TLS", "ssl", "STREAMS_SMTP_TLS='ssl': expected 'none', 'starttls' or 'tls'"),
+        ("STREAMS_SMTP_SENDER", "a b", "STREAMS_SMTP_SENDER is no e-mail address: 'a b'; expected 'ada@example.com'"),
+        ("STREAMS_WEBHOOK_SECRETS", "whsec_s3cret", "STREAMS_WEBHOOK_SECRETS is no JSON (Expecting value: line 1"),
+        ("STREAMS_WEBHOOK_SECRETS", '{"a": "s3cret"}', "STREAMS_WEBHOOK_SECRETS: secret 'a' must be whsec_ and base64"),
+        ("STREAMS_WEBHOOK_SECRETS", '["s3cret"]', "STREAMS_WEBHOOK_SECRETS=...: expected a JSON object"),
+        ("STREAMS_IMAGE_MAX_PIXELS", "0", "STREAMS_IMAGE_MAX_PIXELS='0': expected 1 or more"),
+    ],
+)
+def test_the_shipped_jobs_own_are_read_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError) as raised:
+        check_shipped_jobs(Settings())
+    assert str(raised.value).startswith(line)
+    assert "s3cret" not in str(raised.value)
+    check_shipped_jobs(Settings(shipped_jobs=False))
+
+
+def test_a_programs_own_error_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_SASL_PASSWORD", "s3cret")
+    with pytest.raises(ValidationError) as raised:
+        ProducerSettings()
+    assert "KAFKA_SASL_* is set" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
 
 
 def test_usable_ones_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
