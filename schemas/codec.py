@@ -21,8 +21,9 @@ from schemas.errors import (
     UnknownFraming,
     UnknownJobType,
     UnknownSchema,
+    UnusableSchema,
 )
-from schemas.job_schema import parse_writer_schema
+from schemas.job_schema import fingerprint_of, parse_writer_schema
 from schemas.reader import Read, compile_reader
 from schemas.registry import Registry
 from schemas.writer import Write, compile_writer
@@ -105,7 +106,7 @@ class Codec:
             raise _no_registry(schema_id)
         if schema_id > _LAST_ID:
             self._unknown_until[schema_id] = self._clock() + _DISBELIEF
-            raise UnknownSchema(f"no registry has a schema {schema_id}: ids are signed numbers of 32 bits")
+            raise _no_id(schema_id)
         try:
             text = await self._run_blocking(self.registry.schema_text, schema_id)
         except UnknownSchema:
@@ -148,6 +149,8 @@ class Codec:
             return self._single_object_reader(value[:_SINGLE_OBJECT_PREFIX])
         if value[:1] == CONFLUENT and len(value) >= _CONFLUENT_PREFIX:
             schema_id = int.from_bytes(value[1:_CONFLUENT_PREFIX], "big")
+            if not 0 < schema_id <= _LAST_ID:
+                raise _no_id(schema_id)
             raise _no_registry(schema_id) if self.registry is None else _not_loaded(schema_id)
         raise UnknownFraming(value)
 
@@ -173,7 +176,8 @@ class Codec:
     def _compiled(self, job_type: str, writer: dict[str, Any], start: int) -> Read:
         try:
             binding = self.catalog.binding(job_type)
-            return compile_reader(writer, binding, start)
+            known = self.catalog.by_fingerprint(fingerprint_of(writer)) is not None
+            return compile_reader(writer, binding, start, known=known)
         except Undecodable:
             raise
         except SchemasError as error:
@@ -188,7 +192,7 @@ class Codec:
         except UnknownJobType:
             return self._awaiting_model(prefix, job_type, writer)
         except SchemaInvalid as error:
-            return _refusal(UnknownSchema(f"schema id {schema_id} of the registry: {error}"))
+            return _refusal(UnusableSchema(f"schema id {schema_id} of the registry: {error}"))
         except Undecodable as error:
             return _refusal(error)
 
@@ -200,6 +204,10 @@ def _refusal(error: Undecodable) -> Read:
         raise error.with_traceback(None)
 
     return refuse
+
+
+def _no_id(schema_id: int) -> UnusableSchema:
+    return UnusableSchema(f"no registry has a schema {schema_id}: ids are numbers from 1 to {_LAST_ID}")
 
 
 def _no_registry(schema_id: int) -> UnknownSchema:

@@ -3,12 +3,14 @@
 SchemasError
 ├── PayloadInvalid         a payload does not fit its schema; names the field
 ├── HeaderInvalid          a header of a record cannot be read; names the header
-├── Undecodable            a record's value can never be decoded here: dead-letter it
+├── Undecodable            a record's value can never be decoded by this process
 │   ├── MissingPayload     the value is null or empty
 │   ├── UnknownFraming     neither Confluent wire format nor Avro single-object encoding
-│   ├── UnknownSchema      the writer's schema cannot be had
-│   ├── UnknownJobType     the schema is known, but no model belongs to it
+│   ├── UnknownSchema      the writer's schema cannot be had: a worker of a later version may know it
+│   │   └── UnusableSchema no process will ever read with it
+│   ├── UnknownJobType     the schema is known, but no model belongs to it; as above
 │   ├── SchemaMismatch     the writer's schema cannot be resolved to the current one
+│   │   └── UnknownVersion … and is no released one that is known here: as above
 │   └── CorruptPayload     the bytes do not follow the writer's schema
 │       ├── TruncatedPayload
 │       └── TrailingBytes
@@ -70,6 +72,10 @@ class UnknownSchema(Undecodable):
     """Raised when the schema a value was written with cannot be had."""
 
 
+class UnusableSchema(UnknownSchema):
+    """Raised when the schema a value was written with is none that any process could read with."""
+
+
 class UnknownJobType(Undecodable):
     """Raised when a schema is known, but no model belongs to its job type."""
 
@@ -82,6 +88,10 @@ class UnknownJobType(Undecodable):
 
 class SchemaMismatch(Undecodable):
     """Raised when a writer's schema cannot be resolved to the current schema of the job type."""
+
+
+class UnknownVersion(SchemaMismatch):
+    """Raised for a mismatch where the writer's schema is no version of the job type that is known here."""
 
 
 class CorruptPayload(Undecodable):

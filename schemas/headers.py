@@ -331,6 +331,17 @@ def retry_state(headers: Headers | None, offset: int) -> RetryState:
     )
 
 
+def first_failure(headers: Headers | None) -> int | None:
+    """When a job first failed, in epoch milliseconds; None where that is not said, or cannot be read."""
+    return _count_or(dict(headers or ()), FIRST_FAILED_AT, 18)
+
+
+def last_error(headers: Headers | None) -> str | None:
+    """The type of the error that a retry record or a dead letter tells of; bytes that are no UTF-8 are replaced."""
+    value = dict(headers or ()).get(ERROR_TYPE)
+    return None if value is None else value.decode("utf-8", "replace")
+
+
 def _count_or(found: Mapping[str, bytes | None], name: str, digits: int) -> int | None:
     try:
         return _number(found, name, digits, "")

@@ -12,7 +12,14 @@ from fastavro.types import Schema
 
 from schemas.binding import Binding
 from schemas.decode import Decode, compile_decoder
-from schemas.errors import CorruptPayload, SchemaMismatch, TrailingBytes, TruncatedPayload, Undecodable
+from schemas.errors import (
+    CorruptPayload,
+    SchemaMismatch,
+    TrailingBytes,
+    TruncatedPayload,
+    Undecodable,
+    UnknownVersion,
+)
 from schemas.guard import DepthCheck, is_recursive
 from schemas.load import Convert, LoaderCompiler
 from schemas.resolution import Refusal, Refused, reads_alike, resolve, wire_schema
@@ -20,8 +27,11 @@ from schemas.resolution import Refusal, Refused, reads_alike, resolve, wire_sche
 Read = Callable[[bytes], tuple[str, Any]]
 
 
-def compile_reader(writer: dict[str, Any], binding: Binding, start: int) -> Read:
+def compile_reader(writer: dict[str, Any], binding: Binding, start: int, *, known: bool = True) -> Read:
     """Compiles the function from a value, whose body begins at `start`, to its job type and model instance.
+
+    known  whether the writer's schema is a released version that this process has; what does not fit is an
+           UnknownVersion otherwise
 
     The function raises Undecodable and nothing else. Raises SchemaMismatch when the schemas do not fit at all.
     """
@@ -30,13 +40,14 @@ def compile_reader(writer: dict[str, Any], binding: Binding, start: int) -> Read
         decode = compile_decoder(binding, start)
         read = _reader(binding, start, guard, binding.schema)
         return read if decode is None else _quick_reader(binding, decode, read)
+    mismatch = SchemaMismatch if known else UnknownVersion
     try:
         convert = resolve(writer, binding.schema, tagged=binding.tagged).convert
         if isinstance(convert, Refusal):
-            return _hopeless(binding, convert)
-        return _reader(binding, start, guard, parse_schema(wire_schema(writer)), convert)
+            return _hopeless(binding, convert, mismatch)
+        return _reader(binding, start, guard, parse_schema(wire_schema(writer)), convert, mismatch=mismatch)
     except (SchemaParseException, LookupError, ValueError, TypeError) as error:
-        raise SchemaMismatch(f"{binding.name()}: the writer's schema cannot be used: {error}") from error
+        raise mismatch(f"{binding.name()}: the writer's schema cannot be used: {error}") from error
 
 
 def _quick_reader(binding: Binding, decode: Decode, otherwise: Read) -> Read:
@@ -52,18 +63,24 @@ def _quick_reader(binding: Binding, decode: Decode, otherwise: Read) -> Read:
     return read
 
 
-def _hopeless(binding: Binding, refusal: Refusal) -> Read:
+def _hopeless(binding: Binding, refusal: Refusal, mismatch: type[SchemaMismatch]) -> Read:
     def read(value: bytes) -> tuple[str, Any]:
         try:
             return binding.name(), refusal(value)
         except Refused as error:
-            raise _undecodable(error, binding.name()) from None
+            raise mismatch(f"{binding.name()}: {error}") from None
 
     return read
 
 
 def _reader(
-    binding: Binding, start: int, guard: DepthCheck | None, writer: Schema, convert: Convert | None = None
+    binding: Binding,
+    start: int,
+    guard: DepthCheck | None,
+    writer: Schema,
+    convert: Convert | None = None,
+    *,
+    mismatch: type[SchemaMismatch] = SchemaMismatch,
 ) -> Read:
     load = LoaderCompiler(binding, resolved=convert is not None).compile()
     name = binding.name()
@@ -81,6 +98,8 @@ def _reader(
                 return name, load(datum if convert is None else convert(datum))
         except Undecodable:
             raise
+        except Refused as error:
+            raise mismatch(f"{name}: {error}") from error
         # Whatever the bytes are, the caller has a dead letter to write, not a crash to survive: fastavro alone raises
         # a dozen kinds, from IndexError for a bad branch to OverflowError for the year 300000000.
         except Exception as error:
@@ -91,8 +110,6 @@ def _reader(
 
 
 def _undecodable(error: Exception, name: str) -> Undecodable:
-    if isinstance(error, Refused):
-        return SchemaMismatch(f"{name}: {error}")
     # Where a number is cut off, fastavro takes the first of no bytes. Other IndexErrors are of unions and enums.
     if isinstance(error, EOFError) or (isinstance(error, IndexError) and "string index" in str(error)):
         return TruncatedPayload(f"{name}: the value ends before its payload does")

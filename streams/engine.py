@@ -67,6 +67,7 @@ class Engine:
             self.trials,
             concurrency=_concurrency(queue, self.settings),
             report_all=self.settings.log_jobs,
+            schema_wait=self.settings.schema_wait,
             turn=self._turn,
             lease=self.lease,
         )

@@ -25,7 +25,7 @@ from streams.appending import Appends
 from streams.context import JobContext
 from streams.core.outcome import SUCCEEDED, Failed
 from streams.core.retry import Again
-from streams.failing import judge
+from streams.failing import judge, waiting
 from streams.handling import Call, Handling
 from streams.holds import Hold
 from streams.lease import Lease
@@ -78,6 +78,7 @@ class Executor:
         *,
         concurrency: int,
         report_all: bool,
+        schema_wait: float = 0.0,
         turn: Turn,
         lease: Lease,
     ) -> None:
@@ -95,6 +96,7 @@ class Executor:
         self._retries.on_written = self._written
         self._concurrency = concurrency
         self._report_all = report_all
+        self._patience_ms = round(schema_wait * 1000)
         # More ready lanes than this do not run sooner for being read: they would only fill memory, and the processor's
         # caches, which costs a fifth of the speed.
         self._enough = max(_ENOUGH, concurrency)
@@ -417,9 +419,10 @@ class Executor:
             # Perhaps the partition has another owner by now, who should find nothing of ours in the retry topic.
             await self._pause(runner, self._lease.renewed())
         self._check_ours(lane, error)
-        decision, made = judge(call, lane, failed, now_ms=ceil(time() * 1000), luck=random())  # noqa: S311 - no secret
+        now_ms, luck = ceil(time() * 1000), random()  # noqa: S311 - no secret
+        decision, made = judge(call, lane, failed, now_ms=now_ms, luck=luck, patience_ms=self._patience_ms)
         if isinstance(decision, Again):
-            self._postpone(lane, decision, failed, started)
+            self._postpone(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
             self._bury(lane, _in_full(failed, error, decision.reason_suffix), made, started)
 

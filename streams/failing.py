@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
-from schemas.headers import parse, quick_identity
+from schemas.errors import HeaderInvalid
+from schemas.headers import first_failure, parse, quick_identity
 from streams.core.outcome import Failed
 from streams.core.retry import Again, Bury, decide
+from streams.core.unknown_jobs import MAY_BE_KNOWN_LATER, wait_or_bury
 from streams.handling import Call
 from streams.work import WorkLane, place_of
 
@@ -18,15 +21,20 @@ class Verdict(NamedTuple):
     made: int | None
 
 
-def judge(call: Call | None, lane: WorkLane, failed: Failed, *, now_ms: int, luck: float) -> Verdict:
+def judge(
+    call: Call | None, lane: WorkLane, failed: Failed, *, now_ms: int, luck: float, patience_ms: int = 0
+) -> Verdict:
     """Decide about the head of a lane.
 
-    call  None if the job could not even be opened: undecodable, without a handler, expired. No time will mend it
-    luck  chance, from 0 up to 1
+    call         None if the job could not even be opened: unknown, undecodable, expired
+    luck         chance, from 0 up to 1
+    patience_ms  how long a job waits that no worker knows yet
     """
     entry, record = lane.entry, lane.head
     if call is None:
-        return Verdict(Bury(""), None if entry is None else entry.attempt)
+        may_wait = failed.error_type in MAY_BE_KNOWN_LATER
+        decision = _judge_unknown(lane, now_ms, luck, patience_ms) if may_wait else Bury("")
+        return Verdict(decision, None if entry is None else entry.attempt)
     attempt, most, expires = 0, None, None
     if quick_identity(record.headers) is None:
         metadata = parse(record.headers, *place_of(lane))
@@ -44,3 +52,28 @@ def judge(call: Call | None, lane: WorkLane, failed: Failed, *, now_ms: int, luc
         expires_ms=expires,
     )
     return Verdict(decision, attempt if failed.snooze else attempt + 1)
+
+
+def waiting(failed: Failed, patience_ms: int) -> Failed:
+    """What a retry record says of a job that waits to be known."""
+    until = f"(waits up to {patience_ms / 1000:g} s for a worker that knows it)"
+    return replace(failed, message=f"{failed.message} {until}")
+
+
+def _judge_unknown(lane: WorkLane, now_ms: int, luck: float, patience_ms: int) -> Again | Bury:
+    try:
+        metadata = parse(lane.head.headers, *place_of(lane))
+    except HeaderInvalid:
+        return Bury("")  # No worker will run it.
+    return wait_or_bury(
+        attempt=metadata.attempt if lane.entry is None else lane.entry.attempt,
+        now_ms=now_ms,
+        since_ms=_first_met(lane) or now_ms,
+        patience_ms=patience_ms,
+        luck=luck,
+        expires_ms=metadata.expires_at,
+    )
+
+
+def _first_met(lane: WorkLane) -> int | None:
+    return first_failure(lane.head.headers) or (lane.entry.failed_ms if lane.entry else None)

@@ -47,7 +47,8 @@ class Handling:
     def open(self, lane: WorkLane) -> tuple[Call, Any, JobContext, float]:
         """Make the head of a lane ready to run: the call, the payload, the context, and the timeout in seconds.
 
-        Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter.
+        Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter, some of
+        them only after a wait: see core/unknown_jobs.
         """
         record, entry = lane.head, lane.entry
         headers = record.headers

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from schemas.headers import retry_state
+from schemas.headers import last_error, retry_state
 from streams.core.entry import Entry
+from streams.core.unknown_jobs import MAY_BE_KNOWN_LATER
 from streams.intake import Committed, Intake, TopicPartition
 from streams.retry_log import Overtaken, RetryLogs, Stored
 from streams.work import Record, WorkPartition
@@ -117,5 +118,7 @@ def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], int | None]
     entries: list[tuple[Entry[Record], int | None]] = []
     for record in records:
         position, attempt, due_ms, owner = retry_state(record.headers, record.offset)
+        if due_ms and last_error(record.headers) in MAY_BE_KNOWN_LATER:
+            due_ms = 1  # This worker may know what the last one did not.
         entries.append((Entry(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset), owner))
     return entries

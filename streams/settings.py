@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     session_timeout: float = Field(default=8.0, ge=1, le=300)
     #: Copies of each topic that the worker creates; -1 is the broker's default.
     replication_factor: Literal[-1] | Annotated[int, Field(ge=1)] = -1
+    #: Seconds that a job waits in its retry topic whose schema, type or handler no worker knows yet; 0: not at all.
+    schema_wait: float = Field(default=3600.0, ge=0, le=10_000_000)
     #: Log one line for every job that is done, not only for dead letters.
     log_jobs: bool = False
     #: Port of the health check on web_host; none when unset.

@@ -57,7 +57,7 @@ class Malformed:
 def test_malformed_records_become_dead_letters(
     fleet: Fleet, kafka: str, namespace: str, show: Callable[[str], None]
 ) -> None:
-    workers = fleet("tests.jobs.ordered")
+    workers = fleet("tests.jobs.ordered", schema_wait=0)
     workers.start(2)
     topic = f"{namespace}.ordered"
     malformed = list(_malformed(random.Random(5)))
@@ -140,7 +140,7 @@ def _malformed(chance: random.Random) -> Iterator[Malformed]:
 def _each_kind(chance: random.Random, number: int) -> Iterator[Malformed]:
     codec = Codec(shipped())
     good = codec.encode(Step(seq=number + 2**40, seconds=0.0), "any")
-    unframed = {"UnknownFraming", "UnknownSchema"}  # one byte in 256 looks like Confluent's framing
+    unframed = {"UnknownFraming", "UnknownSchema", "UnusableSchema"}  # one byte in 256 looks like Confluent's framing
     yield _bad("random bytes", unframed, chance.randbytes(chance.randint(5, 300)))
     yield _bad("truncated", {"TruncatedPayload"}, good[: chance.randint(10, len(good) - 1)])
     yield _bad("trailing bytes", {"TrailingBytes"}, good + chance.randbytes(chance.randint(1, 20)))

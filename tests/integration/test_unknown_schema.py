@@ -29,7 +29,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServe
 def test_a_schema_id_that_the_registry_does_not_know(
     registry: RegistryServer, fleet: Fleet, kafka: str, namespace: str
 ) -> None:
-    workers = fleet("tests.jobs.ordered", environment={"SCHEMA_REGISTRY_URL": registry.url})
+    workers = fleet("tests.jobs.ordered", environment={"SCHEMA_REGISTRY_URL": registry.url}, schema_wait=0)
     workers.start()
     topic = f"{namespace}.ordered"
     foreign = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2_random"})

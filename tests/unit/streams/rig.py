@@ -151,6 +151,7 @@ async def rig(
     limit_bytes: int = 1_000_000,
     codec: Codec | None = None,
     executor_type: type[Executor] = Executor,
+    schema_wait: float = 0.0,
 ) -> AsyncIterator[Rig]:
     """A running queue with one handler."""
     queue = Queue("webhook", retry=retry, order=order)
@@ -164,6 +165,7 @@ async def rig(
         trials,
         concurrency=concurrency,
         report_all=False,
+        schema_wait=schema_wait,
         turn=Turn(),
         lease=lease,
     )
