@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import keyword
 import sys
 from collections.abc import Mapping
 from enum import Enum
@@ -13,6 +12,8 @@ from fastavro.read import LOGICAL_READERS
 
 from schemas.errors import ModelInvalid, SchemaInvalid
 from schemas.guard import is_recursive, kind_of, named_types, plain, walk
+from schemas.logical import is_decimal
+from schemas.model_names import CLASSES, attribute_of, class_of
 
 _UNSUPPORTED = frozenset({"duration", "timestamp-nanos", "local-timestamp-nanos", "uuid", "decimal"})
 _REMEDY = "generate the models again: python -m schemas.generate (--schemas DIR --models DIR)"
@@ -20,11 +21,6 @@ RAW_TYPES: Mapping[str, type] = {
     "null": type(None), "boolean": bool, "int": int, "long": int, "float": float, "double": float, "bytes": bytes,
     "string": str, "fixed": bytes, "enum": str, "array": list, "map": dict, "record": dict,
 }  # fmt: skip
-
-
-def attribute_of(field: str) -> str:
-    """The attribute that holds a field of a record; Python's keywords get an underscore."""
-    return f"{field}_" if keyword.iskeyword(field) else field
 
 
 def logical_key(node: Any) -> str | None:
@@ -67,21 +63,24 @@ class Binding:
         raw = [RAW_TYPES[kind] for kind in kinds]
         alike = [branch for branch, of in zip(union, raw, strict=True) if raw.count(of) > 1]
         if any(logical_key(branch) for branch in alike):
-            raise SchemaInvalid(f"{self.name()}: {alike} in one union cannot be told apart; use a field for each")
+            where = _field_of(union, self.schema)
+            raise SchemaInvalid(
+                f"{self.name()}: {alike} in one union cannot be told apart{where}; use a field for each"
+            )
         return any(self.kind(branch) in {"record", "enum", "fixed"} for branch in alike)
 
     def _check_logical_types(self) -> None:
         for node in walk(self.schema):
             logical = node.get("logicalType") if isinstance(node, dict) else None
-            if logical in _UNSUPPORTED and not logical_key(node):
-                raise SchemaInvalid(f"{self.name()}: logical type {logical!r} on {node['type']!r} is not supported")
+            if logical in _UNSUPPORTED and not (logical_key(node) and (logical != "decimal" or is_decimal(node))):
+                what = f"logical type {logical!r} on {node['type']!r}"
+                raise SchemaInvalid(f"{self.name()}: {what} is not supported{_field_of(node, self.schema)}")
 
     def _has_class(self, name: str) -> bool:
         return self.names[name]["type"] in {"record", "enum"}
 
     def _class_of(self, name: str) -> type:
-        simple = name.rpartition(".")[2]
-        generated = simple[0].upper() + simple[1:]
+        generated = getattr(self._module, CLASSES, {}).get(name, class_of(name))
         found = self.model if name == self.schema["name"] else getattr(self._module, generated, None)
         if not isinstance(found, type):
             raise ModelInvalid(f"{self._module.__name__}: no class {generated!r} for {name}; {_REMEDY}")
@@ -90,6 +89,16 @@ class Binding:
             differing = ", ".join(sorted(expected ^ actual))
             raise ModelInvalid(f"{found.__qualname__} does not match the schema of {name} in {differing}; {_REMEDY}")
         return found
+
+
+def _field_of(part: Any, schema: dict[str, Any]) -> str:
+    """Where a part of a schema stands, in words."""
+    for node in walk(schema):
+        if isinstance(node, dict) and node["type"] == "record":
+            for field in node["fields"]:
+                if any(each is part for each in walk(field["type"])):
+                    return f" (field {field['name']!r} of {node['name']})"
+    return ""
 
 
 def _members(node: dict[str, Any]) -> set[str]:

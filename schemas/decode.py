@@ -15,9 +15,10 @@ from struct import Struct
 from textwrap import indent
 from typing import Any
 
-from schemas.binding import Binding, attribute_of, logical_key
+from schemas.binding import Binding, logical_key
 from schemas.encode import NotPlain
 from schemas.load import enum_members, keeps_fields_in_dict
+from schemas.model_names import attribute_of
 
 Decode = Callable[[bytes], Any]
 

@@ -14,8 +14,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from schemas.binding import Binding, attribute_of, logical_key
+from schemas.binding import Binding, logical_key
 from schemas.load import Convert, enum_members
+from schemas.model_names import attribute_of
 
 _FLOAT_MAX = 3.4028234663852886e38
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from schemas.binding import Binding, attribute_of, logical_key
+from schemas.binding import Binding, logical_key
 from schemas.load import enum_members
+from schemas.model_names import attribute_of
 
 Encode = Callable[[Any], bytes]
 

@@ -37,15 +37,36 @@ def read_schema(path: Path) -> JobSchema:
     named = _FILE_NAME.fullmatch(path.name)
     if not named:
         raise SchemaInvalid(f"{path}: a schema file is named <Type>.v<N>.avsc, such as SendEmail.v1.avsc")
-    text = path.read_text("utf-8")
     try:
+        text = path.read_bytes().decode("utf-8-sig")  # Some editors write the mark, and mean nothing by it.
+        json.loads(text, object_pairs_hook=_once)
         schema = parse_schema(text)
+    except OSError as error:
+        raise SchemaInvalid(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SchemaInvalid(f"{path}: is not in UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise SchemaInvalid(
+            f"{path}: not a valid Avro schema: it is not JSON, which has no comments either: {error}"
+        ) from error
+    except RecursionError as error:
+        raise SchemaInvalid(f"{path}: not a valid Avro schema: it is nested too deeply") from error
     except SchemaInvalid as error:
         raise SchemaInvalid(f"{path}: {error}") from error
     simple_name = schema["name"].rpartition(".")[2]
     if simple_name != named["type"]:
         raise SchemaInvalid(f"{path}: the record is called {simple_name!r}; file and record have one name")
     return JobSchema(schema["name"], int(named["version"]), fingerprint_of(schema), schema, text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON in which no name stands twice, of which all but the last would be ignored."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise SchemaInvalid(f"{name!r} stands twice in one object")
+        found[name] = value
+    return found
 
 
 def schema_files(root: Path) -> Iterator[Path]:

@@ -14,10 +14,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from schemas.binding import Binding, attribute_of, logical_key
+from schemas.binding import Binding, logical_key
 from schemas.dump import DumperCompiler, Unfit
 from schemas.errors import PayloadInvalid
 from schemas.load import enum_members
+from schemas.model_names import attribute_of
 
 Parse = Callable[[str], Any]
 

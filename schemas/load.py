@@ -10,7 +10,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from schemas.binding import RAW_TYPES, Binding, attribute_of, logical_key
+from schemas.binding import RAW_TYPES, Binding, logical_key
+from schemas.model_names import attribute_of
 
 Convert = Callable[[Any], Any]
 
