@@ -202,7 +202,7 @@ def test_schemas_that_are_not_found_are_told(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "is not JSON"), (b"// a comment\n{}", "is not JSON"), (b"\xff\xfe{", "is not in UTF-8"),
+        (b"", "it is not JSON"), (b"// a comment\n{}", "it is not JSON"), (b"\xff\xfe{", "is not in UTF-8"),
         (json.dumps(ORDER).replace('"sku"', '"a", "name": "sku"').encode(), "'name' stands twice"),
         (b"[" * 100_000, "nested too deeply"), (json.dumps([ORDER]).encode(), "the schema of a job is a record"),
         (json.dumps({**ORDER, "type": "error"}).encode(), "the schema of a job is a record"),

@@ -104,7 +104,8 @@ ATTRIBUTES = [
     "class", "None", "True", "def", "async", "match", "type", "_id", "_", "copy", "json", "dict", "from", "from_",
     "self", "cls", "model_fields", "model_config", "str", "int", "float", "bool", "bytes", "list", "date", "time",
     "datetime", "field", "dataclass", "Enum", "Decimal", "UUID", "ClassVar", "Final", "JOB_TYPE", "SCHEMAS",
-    "Job", "Inner", "annotations", "value", "name", "join", "start", "result", "at", "n", "new", "key", "item", "x" * 300,
+    "Job", "Inner", "annotations", "value", "name", "join", "start", "result", "at", "n", "new", "key", "item",
+    "x" * 300,
 ]  # fmt: skip
 
 
