@@ -132,6 +132,12 @@ class Codec:
             return schema.name if schema else None
         return self._job_types.get((value or b"")[:_CONFLUENT_PREFIX])
 
+    def from_text(self, job_type: str, text: str) -> Any:
+        """As from_json, from text: with every digit that was typed; raises ValueError for what is not JSON, too."""
+        from schemas.jsonform import parse  # noqa: PLC0415
+
+        return self.from_json(job_type, parse(job_type, text))
+
     def from_json(self, job_type: str, fields: Any) -> Any:
         """A model instance from the JSON form of a payload; raises PayloadInvalid or UnknownJobType. See `jsonform`."""
         from schemas.jsonform import from_json  # noqa: PLC0415

@@ -1,17 +1,22 @@
 """Payloads in JSON form, as people type them.
 
 Records are objects, in which fields with a default may be left out; enums are their symbols; bytes are base64; decimals
-are numbers or texts; dates, times and timestamps are ISO 8601 texts; a union takes the first branch that fits.
+are numbers or texts; dates, times and timestamps are ISO 8601 texts; a union takes the first branch that fits. What is
+typed arrives exactly, or is refused: nothing is rounded but the fractions of floating-point fields.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
+import math
+import re
+import struct
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from schemas.binding import Binding, logical_key
@@ -21,6 +26,51 @@ from schemas.load import enum_members
 from schemas.model_names import attribute_of
 
 Parse = Callable[[str], Any]
+
+
+class Fraction(Decimal):
+    """A number of JSON with a point or an exponent, as it was typed."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def parse(job_type: str, text: str) -> Any:
+    """Parses a payload as it was typed, with every digit; raises PayloadInvalid, or ValueError where it is not JSON."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise PayloadInvalid(job_type, name, "a field or a key once", "it twice")
+            found[name] = value
+        return found
+
+    def no_number(name: str) -> NoReturn:
+        raise ValueError(f"{name} is no number of JSON")
+
+    def whole(digits: str) -> int:
+        if len(digits) > _LONGEST_WHOLE:
+            raise ValueError(f"a whole number of {len(digits)} digits fits no type")
+        return int(digits)
+
+    def fraction(digits: str) -> Fraction:
+        try:
+            return Fraction(digits)
+        except InvalidOperation:
+            raise ValueError(f"{digits[:40]} has an exponent beyond all types") from None
+
+    try:
+        return json.loads(
+            text.removeprefix("\ufeff"),
+            parse_float=fraction, parse_int=whole, parse_constant=no_number, object_pairs_hook=once,
+        )  # fmt: skip
+    except RecursionError:
+        raise PayloadInvalid(job_type, "", "a payload less deeply nested", "brackets within brackets") from None
+
+
+#: Digits of a whole number, sign included: more than any decimal is likely to have. Python itself takes some thousands.
+_LONGEST_WHOLE = 4_000
 
 
 def from_json(binding: Binding, fields: Any) -> Any:
@@ -45,7 +95,7 @@ class _JsonReader:
         resolved = self._binding.resolve(node)
         for candidate in (node, resolved):
             if (key := logical_key(candidate)) is not None:
-                return _logical(key.partition("-")[2], value)
+                return _logical(key.partition("-")[2], candidate, value)
         readers: Mapping[str, Callable[[Any, Any], Any]] = {
             "record": self._record,
             "enum": self._enum,
@@ -54,6 +104,8 @@ class _JsonReader:
             "union": self._union,
             "bytes": _bytes,
             "fixed": _bytes,
+            "float": _float,
+            "double": _double,
         }
         read = readers.get(self._binding.kind(resolved))
         return value if read is None else read(resolved, value)
@@ -115,20 +167,66 @@ class _JsonReader:
 
 def _bytes(_: Any, value: Any) -> Any:
     try:
-        return base64.b64decode(value, validate=True)
+        found = base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):
         raise Unfit("bytes in base64", value) from None
+    if base64.b64encode(found).decode() != value:  # Bits that stand for nothing.
+        raise Unfit(f"bytes in base64, such as {base64.b64encode(found).decode()!r}", value)
+    return found
 
 
-def _logical(name: str, value: Any) -> Any:
-    parse, expected = _LOGICAL[name]
-    if isinstance(value, bool) or not isinstance(value, str if name != "decimal" else str | int | float):
+def _double(_: Any, value: Any) -> Any:
+    return _floating(value, "a number of 64-bit floating point", float)
+
+
+def _float(_: Any, value: Any) -> Any:
+    return _floating(value, "a number of 32-bit floating point", _as_32_bits)
+
+
+def _floating(value: Any, expected: str, nearest: Callable[[float], float]) -> Any:
+    """A number that was typed; the nearest there is for a fraction, and exactly for a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise Unfit(expected, value)
     try:
-        return parse(str(value))
-    except (ValueError, InvalidOperation):
+        found = float(value)
+        kept = nearest(found)
+    except OverflowError:
         raise Unfit(expected, value) from None
+    if not math.isfinite(kept) or (kept == 0) != (value == 0):
+        raise Unfit(expected, value)
+    if isinstance(value, int) and int(kept) != value:
+        raise Unfit(f"{expected}, which this whole number would be rounded to; the nearest is {int(kept)}", value)
+    return found
 
+
+def _as_32_bits(value: float) -> float:
+    kept: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return kept
+
+
+def _logical(name: str, node: Mapping[str, Any], value: Any) -> Any:
+    parse, expected = _LOGICAL[name]
+    if isinstance(value, bool) or not isinstance(value, str if name != "decimal" else str | int | float | Decimal):
+        raise Unfit(expected, value)
+    try:
+        found = parse(str(value))
+    except (ValueError, InvalidOperation, OverflowError):
+        raise Unfit(expected, value) from None
+    if isinstance(found, time) and found.tzinfo is not None:
+        raise Unfit(f"{expected}, without a time zone", value)
+    if isinstance(found, time | datetime):
+        _check_digits(value, 3 if name.endswith("-millis") else 6)
+    return found
+
+
+def _check_digits(text: str, most: int) -> None:
+    """Refuse parts of a second that would be cut off."""
+    fraction = _PART_OF_SECOND.search(text)
+    if fraction and len(fraction[1].rstrip("0")) > most:
+        raise Unfit(f"a time with at most {most} digits of a second", text)
+
+
+_PART_OF_SECOND = re.compile(r"[.,]([0-9]+)")
 
 _TIMESTAMP: tuple[Parse, str] = (datetime.fromisoformat, "a time such as 2026-01-31T08:15:30Z")
 _LOCAL: tuple[Parse, str] = (datetime.fromisoformat, "a time without a zone, such as 2026-01-31T08:15:30")

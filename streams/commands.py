@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from typing import Any, NoReturn
@@ -15,7 +14,7 @@ from faust.utils.terminal.tables import TableDataT
 
 from producers import JobProducer, ProducersError
 from schemas.codec import Codec
-from schemas.errors import SchemasError
+from schemas.errors import PayloadInvalid, SchemasError
 from streams.admin import Admin
 from streams.application import JobsApp
 from streams.dead.command import dead_group
@@ -80,15 +79,17 @@ class _Unusable(Exception):
 def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str | None, job_id: str | None) -> str:
     codec = app.engine.codec
     logging.getLogger("producers").disabled = True  # What it would log is raised, and said once.
-    try:
-        fields = json.loads(payload)
-    except ValueError as error:
-        raise _Unusable(f"the payload is not JSON ({error}); quote it for the shell: '{{\"to\": []}}'") from error
     if job_type not in codec.catalog:
         raise _Unusable(f"there is no job type {job_type!r}; known ones: {', '.join(codec.catalog)}")
+    try:
+        job = codec.from_text(job_type, payload)
+    except PayloadInvalid:
+        raise
+    except ValueError as error:
+        raise _Unusable(f"the payload is not JSON ({error}); quote it for the shell: '{{\"to\": []}}'") from error
     _check_topic(app.settings, queue)
     with JobProducer(app.settings.producer, codec=codec) as producer:
-        handle = producer.publish(codec.from_json(job_type, fields), key=key, queue=queue, id=job_id)
+        handle = producer.publish(job, key=key, queue=queue, id=job_id)
         place = handle.result()
     return f"{handle.id}  {place.topic} partition {place.partition} offset {place.offset}"
 
