@@ -36,6 +36,7 @@ def judge(
         decision = _judge_unknown(lane, now_ms, luck, patience_ms) if may_wait else Bury("")
         return Verdict(decision, None if entry is None else entry.attempt)
     attempt, most, expires = 0, None, None
+    since = record.timestamp if record.timestamp > 0 else 0 if entry is None else entry.since_ms
     if quick_identity(record.headers) is None:
         metadata = parse(record.headers, *place_of(lane))
         attempt, most, expires = metadata.attempt, metadata.max_attempts, metadata.expires_at
@@ -46,7 +47,7 @@ def judge(
         failed,
         attempt=attempt,
         now_ms=now_ms,
-        since_ms=record.timestamp if record.timestamp > 0 else None,
+        since_ms=since or None,
         luck=luck,
         max_attempts=most,
         expires_ms=expires,

@@ -50,6 +50,9 @@ def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | N
         now_ms=now_ms,
         first_failed_ms=entry.failed_ms,
     )
-    # The time of publication goes with the job: a deadline counts from there.
-    published = max(0, min(record.timestamp, now_ms))
+    # The time of publication goes with the job: a deadline counts from there. A record without one has the first time
+    # that it comes back, since a deadline has to begin.
+    if record.timestamp <= 0 and not entry.since_ms:
+        entry.since_ms = now_ms
+    published = min(record.timestamp, now_ms) if record.timestamp > 0 else entry.since_ms
     return Outgoing(retry_topic(partition.topic), record.key, record.value, headers, partition.number, published)

@@ -22,10 +22,11 @@ class Entry(Generic[R]):
     due_ms    epoch milliseconds before which it must not run; 0 if it was diverted and never tried
     offset    of its last acknowledged record in the retry log; NOT_WRITTEN while it is still the queue's
     failed_ms epoch milliseconds of its first failure that this owner has seen; 0 if there was none
+    since_ms  epoch milliseconds from which a deadline counts where its record has no time: when it first came back
     """
 
     # There may be hundreds of thousands.
-    __slots__ = ("attempt", "due_ms", "failed_ms", "offset", "position", "record", "writing")
+    __slots__ = ("attempt", "due_ms", "failed_ms", "offset", "position", "record", "since_ms", "writing")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Entry(Generic[R]):
         self.offset = offset
         self.writing = writing
         self.failed_ms = 0
+        self.since_ms = 0
 
     def __repr__(self) -> str:
         state = "writing" if self.writing else f"at {self.offset}"

@@ -58,13 +58,37 @@ class Failed:
     retry_in: float | None = None
     #: Whether it comes back without having counted as an attempt.
     snooze: bool = False
+    #: Of an exception group: the kinds of each failure in it, however deep, but for those that say when it comes back.
+    parts: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, error: BaseException) -> Failed:
         """Describe an exception, but for its stack."""
         kind = type(error)
+        if isinstance(error, BaseExceptionGroup):
+            return cls._of_group(error)
         retry_in, snooze = _told(error)
         return cls(name_of(kind), _message(error), kinds=kinds_of(kind), retry_in=retry_in, snooze=snooze)
+
+    @classmethod
+    def _of_group(cls, group: BaseExceptionGroup) -> Failed:
+        """Describe an exception group: what is in it decides, and the most severe wins.
+
+        A failure that is never retried wins over one that is, that one over Retry, and Retry over Snooze. Of several
+        times at which the job is wanted back the last one counts.
+        """
+        inner = _leaves(group)
+        told = [_told(each) for each in inner]
+        waits = [retry_in for retry_in, _ in told if retry_in is not None]
+        failures = [each for each, (retry_in, _) in zip(inner, told, strict=True) if retry_in is None]
+        return cls(
+            name_of(type(group)),
+            f"{_message(group)}: {_list(inner)}",
+            kinds=kinds_of(type(group)),
+            retry_in=None if failures else max(waits),
+            snooze=not failures and all(snooze for _, snooze in told),
+            parts=tuple(dict.fromkeys(kinds_of(type(each)) for each in failures)),
+        )
 
     def with_stack(self, error: BaseException, *, stack_from: TracebackType | None = None) -> Failed:
         """The same with the exception's stack, which takes longer to format than all else that a retry needs.
@@ -83,6 +107,33 @@ class Failed:
 
 
 SUCCEEDED = Succeeded()
+
+#: How many of a group's exceptions its message names, and how much of what each says.
+_MOST_NAMED = 5
+_MOST_SAID = 200
+
+
+def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
+    """The exceptions in a group and in the groups within it, in their order."""
+    found: list[BaseException] = []
+    left: list[BaseException] = [group]
+    while left:
+        error = left.pop()
+        if isinstance(error, BaseExceptionGroup):
+            # Past what a subclass may have made of it.
+            left.extend(reversed(BaseExceptionGroup.exceptions.__get__(error)))
+        else:
+            found.append(error)
+    return found
+
+
+def _list(errors: list[BaseException]) -> str:
+    """What a group holds, for people: what each is and the first line of what it says, once."""
+    lines = dict.fromkeys(
+        f"{name_of(type(each))}: {(_message(each).splitlines() or [''])[0][:_MOST_SAID]}" for each in errors
+    )
+    named = "; ".join([*lines][:_MOST_NAMED])
+    return named if len(lines) <= _MOST_NAMED else f"{named}; and {len(lines) - _MOST_NAMED} others"
 
 
 def _told(error: BaseException) -> tuple[float | None, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from inspect import iscoroutinefunction
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from streams.core.backoff import (
@@ -91,14 +92,19 @@ class RetryPolicy:
         if failed.retry_in is not None:
             return ""
         kinds = failed.kinds or (failed.error_type,)
-        for kind in kinds:
+        for kind in (*kinds, *chain.from_iterable(failed.parts)):
             if kind in _PERMANENT:
                 return f"{_short(kind)} is never retried"
             if kind in self._refused:
                 return f"never retried: its policy's `never` names {_short(kind)}"
-        if self._retried is not None and self._retried.isdisjoint(kinds):
+        if self._retried is not None and not _covered(self._retried, kinds, failed.parts):
             return f"not retried: its policy's `retry_on` names {', '.join(sorted(map(_short, self._retried)))} alone"
         return ""
+
+
+def _covered(named: frozenset[str], kinds: tuple[str, ...], parts: tuple[tuple[str, ...], ...]) -> bool:
+    """Whether a policy names an exception, or all that a group holds."""
+    return not named.isdisjoint(kinds) or (bool(parts) and not any(map(named.isdisjoint, parts)))
 
 
 class Again(NamedTuple):

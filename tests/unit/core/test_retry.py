@@ -463,3 +463,82 @@ def test_a_failure_is_plain_data() -> None:
     assert (told.retry_in, told.snooze) == (4.0, True)
     told = Failed.of(Retry(5))
     assert (told.retry_in, told.snooze, told.error_type) == (5.0, False, "streams.errors.Retry")
+
+
+# -- exception groups -------------------------------------------------------------------------------------------------
+
+
+def group(*errors: Exception) -> Failed:
+    """What a task group raises, within another one."""
+    return Failed.of(ExceptionGroup("unhandled errors in a TaskGroup", [ExceptionGroup("inner", [*errors])]))
+
+
+def outcome(policy: RetryPolicy, failed: Failed, attempt: int = 0) -> Again | Bury:
+    return decide(policy, failed, attempt=attempt, now_ms=NOW, since_ms=NOW, luck=0.0)
+
+
+QUICK = RetryPolicy(max_attempts=3, backoff=Fixed(1), jitter="none", never=(FileNotFoundError,))
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([PermanentError("no")], Bury("(PermanentError is never retried)")),
+        ([OSError(), PermanentError("no"), Snooze(5)], Bury("(PermanentError is never retried)")),
+        ([OSError(), FileNotFoundError()], Bury("(never retried: its policy's `never` names FileNotFoundError)")),
+        ([OSError(), KeyError()], Again(NOW + 1000, 1)),
+        ([Snooze(5), Snooze(7)], Again(NOW + 7000, 0)),
+        ([Snooze(9), Retry(5)], Again(NOW + 9000, 1)),
+        ([Snooze(9), OSError(), Retry(5)], Again(NOW + 1000, 1)),
+    ],
+    ids=str,
+)
+def test_what_is_in_a_group_decides_and_the_most_severe_wins(errors: list[Exception], expected: Again | Bury) -> None:
+    assert outcome(QUICK, group(*errors)) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "errors", "retried"),
+    [
+        (OSError, [ConnectionError(), FileNotFoundError()], True),
+        (OSError, [ConnectionError(), KeyError()], False),
+        (OSError, [ConnectionError(), Snooze(5)], True),
+        (ExceptionGroup, [KeyError()], True),
+        (KeyError, [ConnectionError()], False),
+    ],
+)
+def test_a_group_is_retried_where_the_policy_names_all_of_it(
+    named: type[BaseException], errors: list[Exception], retried: bool
+) -> None:
+    decision = outcome(RetryPolicy(retry_on=(named,), backoff=Fixed(1)), group(*errors))
+    assert isinstance(decision, Again) == retried
+
+
+def test_a_group_names_what_is_in_it() -> None:
+    failed = group(PermanentError("no such customer\nmore of it"), KeyError("x"), KeyError("x"))
+    assert failed.error_type == "ExceptionGroup"
+    assert failed.message == (
+        "unhandled errors in a TaskGroup (1 sub-exception): streams.errors.PermanentError: no such customer;"
+        " KeyError: 'x'"
+    )
+
+
+def test_a_large_group_is_told_in_few_words() -> None:
+    failed = Failed.of(ExceptionGroup("all", [ValueError(f"{number} {'x' * 1000}") for number in range(1000)]))
+    assert len(failed.message) < 1500
+    assert failed.message.endswith("and 995 others")
+    assert failed.parts == (("ValueError", "Exception", "BaseException"),)
+
+
+def test_groups_within_groups_have_no_limit() -> None:
+    error: Exception = PermanentError("at the bottom")
+    for _ in range(10_000):
+        error = ExceptionGroup("around", [error])
+    failed = Failed.of(error)
+    assert outcome(QUICK, failed) == Bury("(PermanentError is never retried)")
+    assert failed.message.endswith("PermanentError: at the bottom")
+
+
+def test_a_group_is_plain_data_for_another_process() -> None:
+    failed = group(Snooze(5), OSError("refused"))
+    assert pickle.loads(pickle.dumps(failed)) == failed

@@ -15,11 +15,12 @@ from streams import executor as executor_module
 from streams.context import JobContext
 from streams.core.backoff import Fixed
 from streams.core.retry import RetryPolicy
+from streams.errors import PermanentError, Snooze
 from streams.executor import Executor
 from streams.holds import Hold
 from streams.runner import Runner
 from streams.work import WorkLane, WorkPartition
-from tests.unit.streams.rig import P0, P1, Fetched, job, record, records, rig, turns, until
+from tests.unit.streams.rig import P0, P1, TOPIC, Fetched, job, record, records, rig, turns, until
 
 
 class Gate:
@@ -789,3 +790,46 @@ async def test_what_else_a_handler_returns_is_no_failure() -> None:
         it.take([record(0)])
         await it.idle()
         assert not it.letters.sent
+
+
+async def test_a_snooze_ends_at_its_deadline_also_where_records_have_no_time() -> None:
+    runs = 0
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        nonlocal runs
+        runs += 1
+        raise Snooze(0.02)
+
+    policy = RetryPolicy(backoff=Fixed(0), deadline=0.2)
+    async with rig(handler, retry=policy) as it:
+        it.open(P0)
+        it.take([record(0, "a")])
+        await it.idle()
+        (letter,) = it.letters.to(f"{TOPIC}.dead")
+    assert "deadline of 0.2 s" in dict(letter.headers)["job-error-message"].decode()
+    assert runs > 1
+
+
+async def test_failures_in_a_task_group_count_for_what_they_are() -> None:
+    runs: list[str] = []
+
+    async def part(event: str) -> None:
+        if event == "permanent":
+            raise PermanentError("never again")
+        if runs.count("snooze") == 1:
+            raise Snooze(0, reason="closed")
+
+    async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
+        runs.append(job.event)
+        assert ctx.attempt == 0
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(part(job.event))
+
+    async with rig(handler, retry=RetryPolicy(backoff=Fixed(0))) as it:
+        it.open(P0)
+        it.take([record(0, event="permanent"), record(1, event="snooze")])
+        await it.idle()
+        (letter,) = it.letters.to(f"{TOPIC}.dead")
+    assert "PermanentError: never again" in dict(letter.headers)["job-error-message"].decode()
+    assert "PermanentError is never retried" in dict(letter.headers)["job-error-message"].decode()
+    assert sorted(runs) == ["permanent", "snooze", "snooze"]
