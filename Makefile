@@ -46,8 +46,9 @@ broker: setup ## an embedded Kafka on port 9092, until Ctrl-C
 bench: setup ## the benchmarks, against their goals
 	$(PY) -m tests.benchmarks
 
-chaos: setup ## workers and broker disturbed at random, by hand: make chaos SECONDS=1800 SEED=7
-	$(PY) -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+chaos: setup ## workers and broker disturbed at random, by hand: make chaos SECONDS=1800 SEED=7 BROKERS=3
+	$(PY) -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(BROKERS),--brokers $(BROKERS)) $(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT))
 
 models: setup ## generate schemas/models anew from the .avsc files
 	$(PY) -m schemas.generate

@@ -56,6 +56,7 @@ class Node:
     controller_port: int
     listeners: tuple[str, ...] = ()  # beside the usual one
     extra: Path | None = None  # more properties
+    cluster: str = ""  # the id of the cluster that it is one of, if that is to have several
 
     @property
     def bootstrap(self) -> str:
@@ -117,9 +118,8 @@ class Kafka:
             *arguments,
         ]
 
-    def format(self, properties: Path, log: Path) -> None:
+    def format(self, properties: Path, log: Path, cluster: str) -> None:
         """Prepare an empty data directory. KRaft refuses to start on one without a cluster id."""
-        cluster = base64.urlsafe_b64encode(b"k" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         tool = self.command(
             use(self.classes), "kafka.tools.StorageTool", "format", "-g", "-t", cluster, "-c", str(properties)
         )
@@ -136,13 +136,17 @@ class Kafka:
         """The broker's JVM, started here and stopped at the end."""
         properties = node.write_properties()
         if not node.formatted:
-            self.format(properties, node.log)
+            self.format(properties, node.log, node.cluster or new_cluster_id())
         with made_by(self.classes) as options:
             jvm = Jvm(self.command(options, "kafka.Kafka", str(properties)), node.log, pass_fds=(node.lock,))
             try:
                 yield jvm
             finally:
                 jvm.stop()
+
+
+def new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(b"k" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
 def choose_port(wanted: int) -> int:
@@ -220,6 +224,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ephemeral", action="store_true", help="data in a directory that is removed at the end")
     parser.add_argument("--properties", type=Path, help="a file of more properties for Kafka, which win")
     parser.add_argument("--listener", action="append", default=[], help="one more, as in SECURE://127.0.0.1:9094")
+    parser.add_argument("--cluster-id", default="", help="for several brokers, whose --properties name each other")
     return parser.parse_args(arguments)
 
 
@@ -230,7 +235,8 @@ def node_of(options: argparse.Namespace) -> Node:
     log = (options.log or data / "kafka.log").resolve()
     log.parent.mkdir(parents=True, exist_ok=True)
     port = choose_port(options.port)
-    return Node(data, lock, log, port, free_port(but=port), tuple(options.listener), options.properties)
+    controller = free_port(but=port)
+    return Node(data, lock, log, port, controller, tuple(options.listener), options.properties, options.cluster_id)
 
 
 def main() -> None:

@@ -6,11 +6,12 @@ import os
 from typing import Literal
 
 from tests.brokers.base import Broker, ExternalBroker
+from tests.brokers.cluster import Cluster
 from tests.brokers.container import IMAGES, ContainerBroker, kafka_image
 from tests.brokers.embedded import EmbeddedBroker
 from tests.brokers.secure import SecureBroker
 
-__all__ = ["Broker", "EmbeddedBroker", "Kind", "SecureBroker", "private_broker", "shared_broker"]
+__all__ = ["Broker", "Cluster", "EmbeddedBroker", "Kind", "SecureBroker", "private_broker", "shared_broker"]
 
 Kind = Literal["external", "container", "embedded"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import suppress
 
 from confluent_kafka import KafkaException
@@ -16,6 +17,16 @@ class Broker(ABC):
     """A single-node broker. It keeps its address and its data from the first start until close()."""
 
     bootstrap: str
+
+    @property
+    def nodes(self) -> Sequence[Broker]:
+        """The brokers there are: this one. A cluster has several."""
+        return (self,)
+
+    @property
+    def for_clients(self) -> str:
+        """The address for those whose network may fail, where there is one that can."""
+        return self.bootstrap
 
     @abstractmethod
     def start(self) -> None:

@@ -24,15 +24,17 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "docker"
 class EmbeddedBroker(Broker):
     """docker/broker.py as a child process, with its data in a temporary directory; `options` are added to its own."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, address: str = "", heap: str = "") -> None:
+        """`address` is where it is to listen, any free port by default; `heap` has options of its JVM."""
         self._options = options
+        self._environment = {**os.environ, "KAFKA_HEAP_OPTS": heap} if heap else None
         self.data = Path(tempfile.mkdtemp(prefix="kafka-jobs-test-"))
-        self.bootstrap = ""
+        self.bootstrap = address
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         port = self.bootstrap.rpartition(":")[2] or "0"
-        process = run_embedded("--data", str(self.data), "--port", port, *self._options)
+        process = run_embedded("--data", str(self.data), "--port", port, *self._options, env=self._environment)
         self._process = process
         address = read_bootstrap(process)
         if self.bootstrap not in ("", address):

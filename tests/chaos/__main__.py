@@ -1,4 +1,4 @@
-"""Chaos by hand: `python -m tests.chaos [--seconds N] [--seed N] [--broker KIND]`, or `make chaos SECONDS=n SEED=n`."""
+"""Chaos by hand: `python -m tests.chaos [--seconds N] [--seed N] [--brokers 3]`, or `make chaos SECONDS=n SEED=n`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
-from tests.brokers import private_broker
+from tests.brokers import Cluster, private_broker
 from tests.chaos.rules import broken, summary
 from tests.chaos.run import Chaos
+from tests.chaos.schedule import ALL, Kind
 
 #: Breaches of one rule that are shown.
 _SHOWN = 20
@@ -25,11 +26,13 @@ def main() -> int:
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
     _log_to(directory / "publisher.log")
-    with closing(private_broker(options.broker)) as broker:
+    with closing(Cluster(options.brokers) if options.brokers else private_broker(options.broker)) as broker:
         broker.start()
         chaos = Chaos(
             broker, f"chaos-{uuid.uuid4().hex[:8]}", directory, seed=options.seed, seconds=options.seconds,
-            fault=options.fault, debug="topic,eos,broker", say=lambda line: print(line, flush=True),
+            fault=options.fault, kinds=options.only - options.without, debug="topic,eos,broker",
+            patience=options.patience,
+            say=lambda line: print(line, flush=True),
         )  # fmt: skip
         account, faults = chaos.run()
     print(summary(account))
@@ -55,8 +58,17 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600, help="how long to disturb (%(default)g)")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="by default another each time")
     parser.add_argument("--broker", choices=("container", "embedded"), help="a container if there is one")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), help="a cluster of so many embedded ones")
+    parser.add_argument("--only", type=_kinds, default=ALL, help=f"of {', '.join(kind.title for kind in Kind)}")
+    parser.add_argument("--without", type=_kinds, default=frozenset(), help="kinds to leave out, separated by commas")
+    parser.add_argument("--patience", type=float, default=1.0, help="more for a machine that does other things, too")
     parser.add_argument("--fault", default="", help="a mechanism to switch off: see tests/chaos/faults.py")
     return parser.parse_args()
+
+
+def _kinds(names: str) -> frozenset[Kind]:
+    by_title = {kind.title: kind for kind in Kind}
+    return frozenset(by_title[name.strip()] for name in names.split(","))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class Account:
     deaths    of workers that were killed or whose job ended them: from when it may have been until it was seen
     freezes   when a worker stood still
     stops     from when a worker was asked to stop until it had ended
-    outages   when the broker was away or frozen
+    cuts      when the network of one worker failed
+    outages   when brokers were away, frozen or changing, or the network of all failed
     refusals  when it refused records of ours
     launches  when a worker was started
     busy      when the machine had more to do than it can, by what else runs on it too
@@ -63,6 +64,7 @@ class Account:
     dead: Mapping[str, Letters]
     deaths: Mapping[int, Span] = field(default_factory=dict)
     freezes: Mapping[int, Sequence[Span]] = field(default_factory=dict)
+    cuts: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     stops: Mapping[int, Span] = field(default_factory=dict)
     outages: Sequence[Span] = ()
     refusals: Sequence[Span] = ()
@@ -90,6 +92,15 @@ class Account:
     def places(self) -> dict[tuple[str, int], str]:
         """The ids of the jobs of keys, by key and place."""
         return {(job.key or "", job.seq): job.id for job in self.jobs.values()}
+
+    @cached_property
+    def absences(self) -> list[tuple[int, Span]]:
+        """When workers were frozen or cut off from the brokers, each with its process."""
+        return [(process, span) for by in (self.freezes, self.cuts) for process, spans in by.items() for span in spans]
+
+    def absent(self, process: int) -> list[Span]:
+        """When one worker was frozen or cut off."""
+        return [*self.freezes.get(process, ()), *self.cuts.get(process, ())]
 
     def has_failed(self, run: Run) -> bool:
         """Whether a run failed so that an attempt was counted, as far as the plan tells."""

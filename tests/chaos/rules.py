@@ -14,8 +14,10 @@ WINDOW = 1.0
 #: Seconds that a job may wait for its run although it is its turn, in times of peace: when the last disturbance is over
 #: for RECOVERY seconds (a session is 6 s, and whoever is started again takes some more).
 STALL, RECOVERY = 15.0, 20.0
+_RECOVERY = int(RECOVERY * SECOND)
 #: Seconds after which a worker without heartbeats is expelled.
 SESSION = 6.0
+_SESSION = int(SESSION * SECOND)
 #: A due time is a whole number of milliseconds, and two clocks tell of it.
 EARLY = 3_000_000
 
@@ -55,7 +57,7 @@ def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -
     Somebody else's death has put it under suspicion before. A job of the pool is named before a process has it, so it
     may have had no run at either death; and likewise one that does end its worker, once, at the first of the two.
     """
-    unseen = len(account.deaths) + len(account.freezes) + len(account.outages) >= 2
+    unseen = len(account.deaths) + len(account.absences) + len(account.outages) >= 2
     if job.plan.in_pool:
         return unseen
     cut = sum(_disturbed(account, run) for run in runs)
@@ -120,8 +122,7 @@ def repetitions(account: Account) -> list[str]:
             continue
         strange = [pair for pair in pairwise(runs) if _is_repetition(account, *pair) and not _explained(account, *pair)]
         # An owner that was cut off may have a record on its way which the next one does not see, but the one after it.
-        late = any(_disturbed(account, run) for run in runs)
-        if len(strange) > int(late):
+        if strange and len(strange) > int(any(_disturbed(account, run) for run in runs)):
             found.append(f"{_name(account.jobs[job])} ran again, and no crash explains it: {_told(runs)}")
     return found
 
@@ -147,8 +148,8 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     """What may have cut a run off from its commit."""
     span = Span(run.start, _committed_by(account, run))
     # Whoever could send no heartbeats may be expelled when the broker is back, and then cannot commit.
-    outages = [Span(each.begin, each.end + int(SESSION * SECOND)) for each in account.outages]
-    mine = [*account.freezes.get(run.process, ()), *outages]
+    away = [*account.outages, *account.cuts.get(run.process, ())]
+    mine = [*account.freezes.get(run.process, ()), *(Span(each.begin, each.end + _SESSION) for each in away)]
     if not run.done:
         # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
         mine += account.refusals
@@ -173,8 +174,8 @@ def _outlasts_a_handover(run: Run) -> bool:
 def _rebalances(account: Account) -> list[Span]:
     """When partitions may have moved."""
     ends = [span.end for span in (*account.deaths.values(), *account.stops.values())]
-    ends += [span.end for spans in account.freezes.values() for span in spans]
-    return [Span(at, at + int(RECOVERY * SECOND)) for at in (*ends, *account.launches)]
+    ends += [span.end for _, span in account.absences]
+    return [Span(at, at + _RECOVERY) for at in (*ends, *account.launches)]
 
 
 def _committed_by(account: Account, run: Run) -> int:
@@ -184,7 +185,7 @@ def _committed_by(account: Account, run: Run) -> int:
     since, by = (run.start, run.start + 10 * SECOND) if run.end is None else (run.end, run.end + window)
     for each in account.busy:
         by += max(0, min(each.end, by) - max(each.begin, since))
-    holdups = [*account.outages, *account.refusals, *account.freezes.get(run.process, ())]
+    holdups = [*account.outages, *account.refusals, *account.absent(run.process)]
     for each in sorted(holdups, key=lambda span: span.begin):
         if each.begin <= by <= each.end + window:
             by = each.end + 2 * window
@@ -197,7 +198,7 @@ def waits(account: Account) -> list[tuple[float, Run]]:
     Seconds, and only those in times of peace; the longest last.
     """
     found = []
-    disturbed = [Span(each.begin, each.end + int(RECOVERY * SECOND)) for each in _disturbances(account)]
+    disturbed = [Span(each.begin, each.end + _RECOVERY) for each in _disturbances(account)]
     trouble = _joined([*disturbed, *account.busy])
     for job in account.jobs.values():
         for run in _firsts(account.by_job.get(job.id, [])):
@@ -209,8 +210,8 @@ def waits(account: Account) -> list[tuple[float, Run]]:
 
 
 def _disturbances(account: Account) -> list[Span]:
-    freezes = [span for spans in account.freezes.values() for span in spans]
-    return [*account.deaths.values(), *account.stops.values(), *freezes, *account.outages, *account.refusals]
+    absences = [span for _, span in account.absences]
+    return [*account.deaths.values(), *account.stops.values(), *absences, *account.outages, *account.refusals]
 
 
 def _firsts(runs: Sequence[Run]) -> Iterator[Run]:
@@ -282,7 +283,8 @@ def summary(account: Account) -> str:
     return (
         f"{len(account.jobs):,} jobs, {len(account.runs):,} runs, {repeated} of them repetitions,"
         f" {len(account.dead):,} dead letters; {len(account.deaths)} deaths, {sum(map(len, account.freezes.values()))}"
-        f" freezes and {len(account.stops)} stops of workers, {len(account.outages)} outages and"
+        f" freezes, {sum(map(len, account.cuts.values()))} cuts and {len(account.stops)} stops of workers,"
+        f" {len(account.outages)} outages and"
         f" {len(account.refusals)} refusals of the broker; waits for a job whose turn it is, in peace: p99 {p99:.3f} s,"
         f" longest {longest[-1] if longest else 0:.1f} s; the machine was busy for"
         f" {sum(each.end - each.begin for each in account.busy) / SECOND:.0f} s"

@@ -7,20 +7,23 @@ import signal
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
-from tests.brokers import Broker
+from tests.brokers import Broker, Cluster
 from tests.chaos import plan, schedule
 from tests.chaos.account import Account, Letters, Published, Span
+from tests.chaos.broker_troubles import BrokerTroubles
+from tests.chaos.course import Say, Trouble, going_on
+from tests.chaos.network_troubles import NetworkTroubles
 from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
 from tests.chaos.pressure import watched
-from tests.chaos.schedule import Disturbance, Kind
+from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_NETWORKS, Disturbance, Kind
 from tests.models.ordered import Step
 from tests.publishing import load
-from tests.topics import read_all, refuse
+from tests.topics import read_all
 from tests.waiting import until
 from tests.workers import Worker, Workers
 
@@ -39,8 +42,6 @@ SETTINGS: dict[str, object] = {
     "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": HANDOVER, "processes": 1,
     "concurrency": 50,
 }  # fmt: skip
-
-Say = Callable[[str], None]
 
 
 class Publisher:
@@ -211,80 +212,20 @@ class Crew:
         until(gone, within=within, what=lambda: f"all workers stopped\n{self._workers.tails()}")
 
 
-class Weather:
-    """What happens to the broker, one thing after another, in a thread."""
-
-    def __init__(self, broker: Broker, namespace: str, plans: Sequence[Disturbance], say: Say) -> None:
-        self._broker = broker
-        self._namespace = namespace
-        self._plans = plans
-        self._say = say
-        self._enough = threading.Event()
-        self.outages: list[Span] = []
-        self.refusals: list[Span] = []
-
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        """Until the end of the block; then the broker is as it was."""
-        failed: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                for each in self._plans:
-                    if self._enough.wait(each.at):
-                        return
-                    self._happen(each)
-            except BaseException as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=work, name="weather")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._enough.set()
-            thread.join()
-        if failed:
-            raise failed[0]
-
-    def _happen(self, what: Disturbance) -> None:
-        self._say(f"{what.kind.value}, {what.seconds:.1f} s")
-        if what.kind in (Kind.REFUSE_RETRIES, Kind.REFUSE_LETTERS):
-            self._refuse("retry" if what.kind is Kind.REFUSE_RETRIES else "dead", what.seconds)
-            return
-        begin = time.monotonic_ns()
-        if what.kind is Kind.BROKER_FREEZE:
-            self._broker.freeze()
-            self._enough.wait(what.seconds)
-            self._broker.thaw()
-        else:
-            self._broker.stop() if what.kind is Kind.BROKER_STOP else self._broker.kill()
-            self._enough.wait(what.seconds)
-            self._broker.start()
-        self.outages.append(Span(begin, time.monotonic_ns()))
-
-    def _refuse(self, suffix: str, seconds: float) -> None:
-        """Have some topics take no record."""
-        topics = [f"{self._namespace}.{queue}.{suffix}" for queue in QUEUES]
-        begin = time.monotonic_ns()
-        refuse(self._broker.bootstrap, topics)
-        self._enough.wait(seconds)
-        refuse(self._broker.bootstrap, topics, refused=False)
-        self.refusals.append(Span(begin, time.monotonic_ns()))
-
-
 class Chaos:
     """A run of so many seconds, with everything that comes from its seed."""
 
     def __init__(
-        self, broker: Broker, namespace: str, directory: Path, *, seed: int, seconds: float, fault: str = "",
-        jobs: Iterator[Planned] | None = None,
+        self, broker: Broker | Cluster, namespace: str, directory: Path, *, seed: int, seconds: float,
+        fault: str = "", kinds: Collection[Kind] = ALL, jobs: Iterator[Planned] | None = None,
         of_workers: Sequence[Disturbance] | None = None, of_broker: Sequence[Disturbance] | None = None,
         say: Say = lambda line: None,
-        debug: str = "",
+        debug: str = "", patience: float = 1.0,
     ) -> None:  # fmt: skip
         """`fault` names a mechanism to switch off, see tests.chaos.faults. Jobs and disturbances are those of the seed
-        where none are given. `debug` has librdkafka's debug contexts, for the publisher's log."""
+        where none are given, and those of these `kinds` that can happen here. `debug` has librdkafka's debug contexts,
+        for the publisher's log. `patience` is how many times longer than usual its end may take."""
+        self._patience = patience
         self._broker = broker
         self._namespace = namespace
         self._seed = seed
@@ -295,16 +236,28 @@ class Chaos:
         self._busy: Sequence[Span] = ()
         module = "tests.jobs.chaotic" if not fault else "tests.chaos.faults"
         environment = {"TEST_FAULT": fault} if fault else {}
-        self._workers = Workers(module, namespace, broker.bootstrap, directory, environment=environment, **SETTINGS)
-        self._publisher = Publisher(broker.bootstrap, namespace, debug)
+        self._workers = Workers(
+            module, namespace, broker.for_clients, directory, environment=environment,
+            replication_factor=len(broker.nodes), **SETTINGS,
+        )  # fmt: skip
+        self._publisher = Publisher(broker.for_clients, namespace, debug)
         self._crew = Crew(self._workers, self._publisher.publish, self._say)
         chance = random.Random(seed)
-        own_workers = schedule.of_workers(random.Random(chance.random()), seconds)
-        own_broker = schedule.of_broker(random.Random(chance.random()), seconds)
+        possible = frozenset(kinds) - (frozenset() if isinstance(broker, Cluster) else OF_CLUSTERS | OF_NETWORKS)
+        own_workers = schedule.of_workers(random.Random(chance.random()), seconds, possible)
+        own_broker = schedule.of_broker(random.Random(chance.random()), seconds, possible)
         own_jobs = plan.jobs(random.Random(chance.random()))
+        of_network = schedule.of_network(random.Random(chance.random()), seconds, possible)
         self._jobs = own_jobs if jobs is None else jobs
         self._disturbances = own_workers if of_workers is None else of_workers
-        self._weather = Weather(broker, namespace, own_broker if of_broker is None else of_broker, self._say)
+        self._brokers = BrokerTroubles(broker, namespace, QUEUES)
+        self._troubles: list[tuple[Trouble, Sequence[Disturbance]]] = [
+            (self._brokers, own_broker if of_broker is None else of_broker)
+        ]
+        self._network: NetworkTroubles | None = None
+        if isinstance(broker, Cluster):
+            self._network = NetworkTroubles(broker.network, len(broker.nodes), lambda: self._workers.running)
+            self._troubles.append((self._network, of_network))
 
     def _say(self, line: str) -> None:
         self._say_line(f"{time.monotonic() - self._began:7.2f} s  {line}")
@@ -317,14 +270,17 @@ class Chaos:
             self._busy = stack.enter_context(watched())
             self._crew.start(FEWEST + 1)
             self._began = time.monotonic()
-            with self._weather.going_on(), load(lambda _: self._publisher.publish(next(self._jobs)), rate=RATE):
+            with ExitStack() as troubles:
+                for trouble, planned in self._troubles:
+                    troubles.enter_context(going_on(planned, trouble, self._say))
+                troubles.enter_context(load(lambda _: self._publisher.publish(next(self._jobs)), rate=RATE))
                 self._disturb()
             self._say("nothing is disturbed any more")
             self._crew.calm()
             self._crew.faults += self._publisher.flush()
-            self._await_the_end(settle)
+            self._await_the_end(settle * self._patience)
             self._say("the workers stop")
-            self._crew.dismiss(60)
+            self._crew.dismiss(60 * self._patience)
             if not self._fault:
                 self._epilogue()
             return self._account(), self._crew.faults
@@ -361,7 +317,7 @@ class Chaos:
         until(
             lambda: last <= self._workers.ledger.done, within=60, what=lambda: f"the last jobs\n{self._workers.tails()}"
         )
-        self._crew.dismiss(60)
+        self._crew.dismiss(60 * self._patience)
 
     def _dead(self) -> dict[str, Letters]:
         found: dict[str, list[str]] = defaultdict(list)
@@ -371,9 +327,10 @@ class Chaos:
         return {job: Letters(tuple(errors)) for job, errors in found.items()}
 
     def _account(self) -> Account:
-        crew, weather = self._crew, self._weather
+        crew, brokers, network = self._crew, self._brokers, self._network
+        outages = [*brokers.outages, *(network.outages if network else ())]
         return Account(
             jobs=self._publisher.jobs, runs=self._workers.ledger.runs(), dead=self._dead(), deaths=crew.deaths,
-            freezes=crew.freezes, stops=crew.stops, outages=weather.outages, refusals=weather.refusals,
-            launches=crew.launches, busy=self._busy,
+            freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
+            launches=crew.launches, cuts=network.cuts if network else {}, busy=self._busy,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,12 +23,28 @@ class Kind(Enum):
     BROKER_FREEZE = "the broker is frozen"
     REFUSE_RETRIES = "the broker refuses what is written to the retry topics"
     REFUSE_LETTERS = "the broker refuses what is written to the dead-letter topics"
+    LEADERS_MOVE = "another broker becomes the leader of each partition"
+    NET_DROP = "the network resets connections"
+    NET_HOLD = "the network lets nothing through"
+    NET_DEAF = "the network holds back the brokers' answers"
+    NET_HALF_OPEN = "the network forgets connections and tells no client"
+    NET_CUT = "the network ends connections in the middle of an answer"
+    NET_DELAY = "the network is late"
+    NET_SLOW = "the network is slow"
+
+    @property
+    def title(self) -> str:
+        """Its name on the command line."""
+        return self.name.lower().replace("_", "-")
 
 
-BROKERS = (Kind.BROKER_STOP, Kind.BROKER_KILL, Kind.BROKER_FREEZE, Kind.REFUSE_RETRIES, Kind.REFUSE_LETTERS)
+ALL = frozenset(Kind)
+#: What takes several brokers.
+OF_CLUSTERS = frozenset({Kind.LEADERS_MOVE})
 
 #: How often each comes, and how long it lasts at the least and at the most. Seconds.
-_WORKERS: dict[Kind, tuple[float, float, float]] = {
+Table = dict[Kind, tuple[float, float, float]]
+_WORKERS: Table = {
     Kind.KILL: (5, 0, 2),
     Kind.FREEZE: (3, 8, 11),
     Kind.STOP: (4, 0, 2),
@@ -36,23 +53,37 @@ _WORKERS: dict[Kind, tuple[float, float, float]] = {
     Kind.CRASH: (1, 0, 0),
     Kind.CRASH_ONCE: (2, 0, 0),
 }
-_BROKERS: dict[Kind, tuple[float, float, float]] = {
+_BROKERS: Table = {
     Kind.BROKER_STOP: (2, 0, 8),
     Kind.BROKER_KILL: (1, 0, 4),
     Kind.BROKER_FREEZE: (3, 1, 12),
     Kind.REFUSE_RETRIES: (4, 2, 6),
     Kind.REFUSE_LETTERS: (2, 2, 6),
+    Kind.LEADERS_MOVE: (3, 0, 0),
 }
 
-#: Mean seconds from one disturbance of the workers to the next, and of the broker from the end of one.
+_NETWORK: Table = {
+    Kind.NET_DROP: (2, 0.2, 6),
+    Kind.NET_HOLD: (3, 1, 12),
+    Kind.NET_DEAF: (2, 1, 12),
+    Kind.NET_HALF_OPEN: (2, 1, 12),
+    Kind.NET_CUT: (2, 0.5, 4),
+    Kind.NET_DELAY: (1, 2, 8),
+    Kind.NET_SLOW: (1, 2, 8),
+}
+#: What takes a network that can fail.
+OF_NETWORKS = frozenset(_NETWORK)
+
+#: Mean seconds from one disturbance of the workers to the next, and of others from the end of one.
 _WORKERS_EVERY = 9.0
 _BROKERS_EVERY = 15.0
+_NETWORK_EVERY = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What happens, `at` so many seconds from the start (of the broker's: from the end of the one before), for how
-    many seconds; `luck`, from 0 up to 1, picks whom."""
+    """What happens, `at` so many seconds from the start (other than the workers': from the end of the one before), for
+    how many seconds; `luck`, from 0 up to 1, picks whom."""
 
     at: float
     kind: Kind
@@ -60,21 +91,35 @@ class Disturbance:
     luck: float = 0.0
 
 
-def of_workers(chance: random.Random, seconds: float) -> list[Disturbance]:
+def of_workers(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:
     """What the workers go through, by time."""
-    found, at = [], 2.0 + chance.expovariate(1 / _WORKERS_EVERY)
-    while at < seconds:
-        found.append(_draw(chance, at, _WORKERS))
+    table, found, at = _only(kinds, _WORKERS), [], 2.0 + chance.expovariate(1 / _WORKERS_EVERY)
+    while table and at < seconds:
+        found.append(_draw(chance, at, table))
         at += chance.expovariate(1 / _WORKERS_EVERY)
     return found
 
 
-def of_broker(chance: random.Random, seconds: float) -> list[Disturbance]:
-    """What the broker goes through, one after another: more than fits into so many seconds."""
-    return [_draw(chance, 2.0 + chance.expovariate(1 / _BROKERS_EVERY), _BROKERS) for _ in range(int(seconds / 2))]
+def of_broker(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:
+    """What the brokers go through, one after another: more than fits into so many seconds."""
+    return _one_after_another(chance, seconds, _only(kinds, _BROKERS), _BROKERS_EVERY)
 
 
-def _draw(chance: random.Random, at: float, kinds: dict[Kind, tuple[float, float, float]]) -> Disturbance:
+def of_network(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:
+    """What the network goes through, one after another: more than fits into so many seconds."""
+    return _one_after_another(chance, seconds, _only(kinds, _NETWORK), _NETWORK_EVERY)
+
+
+def _one_after_another(chance: random.Random, seconds: float, table: Table, every: float) -> list[Disturbance]:
+    count = int(seconds / 2) if table else 0
+    return [_draw(chance, 2.0 + chance.expovariate(1 / every), table) for _ in range(count)]
+
+
+def _only(kinds: Collection[Kind], table: Table) -> Table:
+    return {kind: figures for kind, figures in table.items() if kind in kinds}
+
+
+def _draw(chance: random.Random, at: float, kinds: Table) -> Disturbance:
     kind = chance.choices([*kinds], [often for often, _, _ in kinds.values()])[0]
     _, least, most = kinds[kind]
     return Disturbance(at, kind, chance.uniform(least, most), chance.random())

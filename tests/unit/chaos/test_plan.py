@@ -32,10 +32,18 @@ def test_how_a_plan_ends(letters: str, most: int | None, in_pool: bool, last: in
     assert (planned.last, planned.dies) == (last, dies)
 
 
+STREAMS = (schedule.of_workers, schedule.of_broker, schedule.of_network)
+
+
+def test_kinds_that_are_left_out_do_not_come() -> None:
+    wanted = {schedule.Kind.KILL, schedule.Kind.BROKER_KILL}
+    assert {each.kind for stream in STREAMS for each in stream(random.Random(3), 3600, wanted)} == wanted
+
+
 def test_a_seed_is_a_run() -> None:
     def drawn(seed: int) -> list[object]:
         jobs = islice(plan.jobs(random.Random(seed)), 500)
-        return [*jobs, *schedule.of_workers(random.Random(seed), 300), *schedule.of_broker(random.Random(seed), 300)]
+        return [*jobs, *(each for stream in STREAMS for each in stream(random.Random(seed), 300))]
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
@@ -43,7 +51,7 @@ def test_a_seed_is_a_run() -> None:
 
 def test_everything_comes_in_a_long_run() -> None:
     chance = random.Random(3)
-    kinds = {each.kind for each in schedule.of_workers(chance, 3600) + schedule.of_broker(chance, 3600)}
+    kinds = {each.kind for stream in STREAMS for each in stream(chance, 3600)}
     assert kinds == set(schedule.Kind)
     letters = {letter for job in islice(plan.jobs(chance), 5000) for letter in job.plan.letters}
     assert {"f", "r", "z", "t", "p", "c"} <= letters

@@ -105,6 +105,8 @@ def test_a_repetition_needs_an_explanation() -> None:
     assert repetitions(account(jobs, runs, outages=[Span(5005 * MS, 6000 * MS)])) == []
     assert repetitions(account(jobs, runs, outages=[Span(1000 * MS, 3000 * MS)])) == [], "it was expelled after that"
     assert repetitions(account(jobs, runs, outages=[Span(-9000 * MS, -4000 * MS)])), "that was long before"
+    assert repetitions(account(jobs, runs, cuts={A: [Span(0, 1000 * MS)]})) == [], "it was expelled after that"
+    assert repetitions(account(jobs, runs, cuts={B: [Span(0, 1000 * MS)]})), "another worker was cut off"
     assert repetitions(account(jobs, runs, refusals=[Span(4000 * MS, 6000 * MS)])), "a job that is done writes nothing"
     assert repetitions(account(jobs, runs, stops={A: Span(5005 * MS, 5100 * MS)})), "a stop commits what has finished"
 
