@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 from tests.chaos.plan import BACKOFF, FACTOR, PROCESS_TIMEOUT, TIMEOUT, Letter, Plan
 from tests.ledger import SECOND, Run
@@ -16,7 +17,7 @@ from tests.ledger import SECOND, Run
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A job that Kafka has."""
+    """A job that Kafka has. `log` counts the logs that its queue has had, one after another."""
 
     id: str
     queue: str
@@ -24,6 +25,9 @@ class Published:
     seq: int
     plan: Plan
     at: int
+    log: int = 0
+    partition: int = 0
+    offset: int = 0
 
     @property
     def ordered(self) -> bool:
@@ -56,6 +60,8 @@ class Account:
     outages   when brokers were away, frozen or changing, or the network of all failed
     refusals  when it refused records of ours
     launches  when a worker was started
+    changes   when topics were made anew, grown or emptied
+    gone      since when the records of jobs were taken away on purpose, by their ids
     busy      when the machine had more to do than it can, by what else runs on it too
     """
 
@@ -69,6 +75,8 @@ class Account:
     outages: Sequence[Span] = ()
     refusals: Sequence[Span] = ()
     launches: Sequence[int] = ()
+    changes: Sequence[Span] = ()
+    gone: Mapping[str, int] = field(default_factory=dict)
     busy: Sequence[Span] = ()
 
     @cached_property
@@ -81,17 +89,21 @@ class Account:
 
     @cached_property
     def by_key(self) -> list[list[Published]]:
-        """The jobs of every key that is ordered, as they were published."""
-        found: dict[str, list[Published]] = defaultdict(list)
+        """The jobs of every key that is ordered, as they lie in one partition of one log."""
+        found: dict[tuple[str, int, int], list[Published]] = defaultdict(list)
         for job in self.jobs.values():
             if job.ordered:
-                found[job.key or ""].append(job)
+                found[job.key or "", job.log, job.partition].append(job)
         return [sorted(of_key, key=lambda job: job.seq) for of_key in found.values()]
 
     @cached_property
-    def places(self) -> dict[tuple[str, int], str]:
-        """The ids of the jobs of keys, by key and place."""
-        return {(job.key or "", job.seq): job.id for job in self.jobs.values()}
+    def before(self) -> dict[str, str]:
+        """The job that lies before each in its key, if there is one."""
+        return {later.id: earlier.id for of_key in self.by_key for earlier, later in pairwise(of_key)}
+
+    def given_up(self, job: Published) -> bool:
+        """Whether nobody could know of a job any more, since its record was taken away, and so it has no outcome."""
+        return job.id in self.gone and job.id not in self.dead and self.final(job.id) is None
 
     @cached_property
     def absences(self) -> list[tuple[int, Span]]:

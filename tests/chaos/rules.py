@@ -36,6 +36,8 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
     done = any(run.done for run in runs)
     as_planned = not any(map(account.derailed, runs))
     if not done and letters is None:
+        if account.given_up(job):
+            return
         yield f"{_name(job)} is lost: neither done nor a dead letter; {_told(runs)}"
     elif letters is None:
         if job.plan.dies and as_planned:
@@ -66,7 +68,8 @@ def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -
 
 def order(account: Account) -> list[str]:
     """No job of a key starts before the one before it is done or given up; so none overlap."""
-    return [said for of_key in account.by_key for pair in pairwise(of_key) for said in _in_order(account, *pair)]
+    known = ([job for job in of_key if not account.given_up(job)] for of_key in account.by_key)
+    return [said for of_key in known for pair in pairwise(of_key) for said in _in_order(account, *pair)]
 
 
 def _in_order(account: Account, earlier: Published, later: Published) -> Iterator[str]:
@@ -173,7 +176,7 @@ def _outlasts_a_handover(run: Run) -> bool:
 
 def _rebalances(account: Account) -> list[Span]:
     """When partitions may have moved."""
-    ends = [span.end for span in (*account.deaths.values(), *account.stops.values())]
+    ends = [span.end for span in (*account.deaths.values(), *account.stops.values(), *account.changes)]
     ends += [span.end for _, span in account.absences]
     return [Span(at, at + _RECOVERY) for at in (*ends, *account.launches)]
 
@@ -211,7 +214,8 @@ def waits(account: Account) -> list[tuple[float, Run]]:
 
 def _disturbances(account: Account) -> list[Span]:
     absences = [span for _, span in account.absences]
-    return [*account.deaths.values(), *account.stops.values(), *absences, *account.outages, *account.refusals]
+    ends = [*account.deaths.values(), *account.stops.values()]
+    return [*ends, *absences, *account.outages, *account.refusals, *account.changes]
 
 
 def _firsts(runs: Sequence[Run]) -> Iterator[Run]:
@@ -225,16 +229,12 @@ def _firsts(runs: Sequence[Run]) -> Iterator[Run]:
 
 def _turn(account: Account, job: Published, run: Run) -> int | None:
     if run.attempt == 0:
-        before = account.final(_before(account, job)) if job.ordered and job.seq else None
+        before = account.final(account.before[job.id]) if job.id in account.before else None
         return job.at if before is None else max(job.at, account.failed_at(before))
     failed = [each for each in account.by_job[job.id] if each.attempt == run.attempt - 1 and account.has_failed(each)]
     if not failed:
         return None
     return account.failed_at(failed[0]) + int(account.wait(failed[0]) * SECOND)
-
-
-def _before(account: Account, job: Published) -> str:
-    return account.places[job.key or "", job.seq - 1]
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:
@@ -285,7 +285,9 @@ def summary(account: Account) -> str:
         f" {len(account.dead):,} dead letters; {len(account.deaths)} deaths, {sum(map(len, account.freezes.values()))}"
         f" freezes, {sum(map(len, account.cuts.values()))} cuts and {len(account.stops)} stops of workers,"
         f" {len(account.outages)} outages and"
-        f" {len(account.refusals)} refusals of the broker; waits for a job whose turn it is, in peace: p99 {p99:.3f} s,"
+        f" {len(account.refusals)} refusals of the broker; {len(account.changes)} changes of topics, after which"
+        f" {sum(map(account.given_up, account.jobs.values()))} of {len(account.gone):,} jobs never ended;"
+        f" waits for a job whose turn it is, in peace: p99 {p99:.3f} s,"
         f" longest {longest[-1] if longest else 0:.1f} s; the machine was busy for"
         f" {sum(each.end - each.begin for each in account.busy) / SECOND:.0f} s"
     )

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import random
 import signal
-import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
 from tests.brokers import Broker, Cluster
 from tests.chaos import plan, schedule
-from tests.chaos.account import Account, Letters, Published, Span
+from tests.chaos.account import Account, Letters, Span
 from tests.chaos.broker_troubles import BrokerTroubles
 from tests.chaos.course import Say, Trouble, going_on
 from tests.chaos.network_troubles import NetworkTroubles
 from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
 from tests.chaos.pressure import watched
+from tests.chaos.publisher import Publisher
 from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_NETWORKS, Disturbance, Kind
-from tests.models.ordered import Step
+from tests.chaos.topic_troubles import TopicTroubles
 from tests.publishing import load
 from tests.topics import read_all
 from tests.waiting import until
@@ -42,49 +41,6 @@ SETTINGS: dict[str, object] = {
     "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": HANDOVER, "processes": 1,
     "concurrency": 50,
 }  # fmt: skip
-
-
-class Publisher:
-    """Publishes planned jobs, numbered in each key, and remembers them."""
-
-    def __init__(self, bootstrap: str, namespace: str, debug: str) -> None:
-        settings = ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace)
-        self._producer = JobProducer(settings, client_options={"debug": debug} if debug else {})
-        self._next: Counter[str] = Counter()
-        self._lock = threading.Lock()
-        self.jobs: dict[str, Published] = {}
-        self._handles: dict[str, JobHandle] = {}
-
-    def publish(self, job: Planned) -> str:
-        """Publish a job; returns its id."""
-        with self._lock:
-            key = job.key or ""
-            seq = self._next[key]
-            self._next[key] += 1
-            headers = {"plan": job.plan.letters} if job.plan.letters else {}
-            handle = self._producer.publish(
-                Step(seq=seq, seconds=job.seconds), key=job.key, queue=job.queue, headers=headers,
-                max_attempts=job.plan.most,
-            )  # fmt: skip
-            self.jobs[handle.id] = Published(handle.id, job.queue, job.key, seq, job.plan, time.monotonic_ns())
-            self._handles[handle.id] = handle
-            return handle.id
-
-    def flush(self) -> list[str]:
-        """Wait for all deliveries, and forget the jobs that were not delivered; what has failed."""
-        failures: list[str] = []
-        try:
-            self._producer.flush(150)
-        except ProducersError as failed:
-            failures.append(str(failed))
-        for job, handle in self._handles.items():
-            if handle.offset is None:
-                del self.jobs[job]
-        self._handles.clear()
-        return failures
-
-    def close(self) -> None:
-        self._producer.close(10)
 
 
 class Crew:
@@ -219,6 +175,7 @@ class Chaos:
         self, broker: Broker | Cluster, namespace: str, directory: Path, *, seed: int, seconds: float,
         fault: str = "", kinds: Collection[Kind] = ALL, jobs: Iterator[Planned] | None = None,
         of_workers: Sequence[Disturbance] | None = None, of_broker: Sequence[Disturbance] | None = None,
+        of_topics: Sequence[Disturbance] | None = None,
         say: Say = lambda line: None,
         debug: str = "", patience: float = 1.0,
     ) -> None:  # fmt: skip
@@ -241,6 +198,7 @@ class Chaos:
             replication_factor=len(broker.nodes), **SETTINGS,
         )  # fmt: skip
         self._publisher = Publisher(broker.for_clients, namespace, debug)
+        self._topics = TopicTroubles(broker.bootstrap, namespace, QUEUES, len(broker.nodes), self._publisher)
         self._crew = Crew(self._workers, self._publisher.publish, self._say)
         chance = random.Random(seed)
         possible = frozenset(kinds) - (frozenset() if isinstance(broker, Cluster) else OF_CLUSTERS | OF_NETWORKS)
@@ -248,11 +206,13 @@ class Chaos:
         own_broker = schedule.of_broker(random.Random(chance.random()), seconds, possible)
         own_jobs = plan.jobs(random.Random(chance.random()))
         of_network = schedule.of_network(random.Random(chance.random()), seconds, possible)
+        own_topics = schedule.of_topics(random.Random(chance.random()), seconds, possible)
         self._jobs = own_jobs if jobs is None else jobs
         self._disturbances = own_workers if of_workers is None else of_workers
         self._brokers = BrokerTroubles(broker, namespace, QUEUES)
         self._troubles: list[tuple[Trouble, Sequence[Disturbance]]] = [
-            (self._brokers, own_broker if of_broker is None else of_broker)
+            (self._brokers, own_broker if of_broker is None else of_broker),
+            (self._topics, own_topics if of_topics is None else of_topics),
         ]
         self._network: NetworkTroubles | None = None
         if isinstance(broker, Cluster):
@@ -333,4 +293,5 @@ class Chaos:
             jobs=self._publisher.jobs, runs=self._workers.ledger.runs(), dead=self._dead(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
             launches=crew.launches, cuts=network.cuts if network else {}, busy=self._busy,
+            changes=self._topics.changes, gone=self._publisher.gone,
         )  # fmt: skip

@@ -24,6 +24,10 @@ class Kind(Enum):
     REFUSE_RETRIES = "the broker refuses what is written to the retry topics"
     REFUSE_LETTERS = "the broker refuses what is written to the dead-letter topics"
     LEADERS_MOVE = "another broker becomes the leader of each partition"
+    TOPIC_REMAKE = "a queue's topic is deleted and created again"
+    RETRY_REMAKE = "a retry topic is deleted and created again"
+    TOPIC_GROW = "a queue's topic gets one more partition"
+    RECORDS_DELETE = "all records of a queue are deleted"
     NET_DROP = "the network resets connections"
     NET_HOLD = "the network lets nothing through"
     NET_DEAF = "the network holds back the brokers' answers"
@@ -71,6 +75,12 @@ _NETWORK: Table = {
     Kind.NET_DELAY: (1, 2, 8),
     Kind.NET_SLOW: (1, 2, 8),
 }
+_TOPICS: Table = {
+    Kind.TOPIC_REMAKE: (3, 0, 0),
+    Kind.RETRY_REMAKE: (2, 0, 0),
+    Kind.TOPIC_GROW: (1, 0, 0),
+    Kind.RECORDS_DELETE: (3, 0, 0),
+}
 #: What takes a network that can fail.
 OF_NETWORKS = frozenset(_NETWORK)
 
@@ -78,6 +88,7 @@ OF_NETWORKS = frozenset(_NETWORK)
 _WORKERS_EVERY = 9.0
 _BROKERS_EVERY = 15.0
 _NETWORK_EVERY = 15.0
+_TOPICS_EVERY = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,11 @@ def of_broker(chance: random.Random, seconds: float, kinds: Collection[Kind] = A
 def of_network(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:
     """What the network goes through, one after another: more than fits into so many seconds."""
     return _one_after_another(chance, seconds, _only(kinds, _NETWORK), _NETWORK_EVERY)
+
+
+def of_topics(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:
+    """What the topics go through, one after another: more than fits into so many seconds."""
+    return _one_after_another(chance, seconds, _only(kinds, _TOPICS), _TOPICS_EVERY)
 
 
 def _one_after_another(chance: random.Random, seconds: float, table: Table, every: float) -> list[Disturbance]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,3 +166,35 @@ def test_stalls() -> None:
     assert stalls(account([job(0)], [run(0, late, late + 1)], outages=trouble)) == []
     much_later = 2 * late + int(RECOVERY * 1000)
     assert stalls(account([job(0)], [run(0, much_later, much_later + 1)], outages=trouble))
+
+
+def placed(seq: int, *, log: int = 0, partition: int = 0) -> Published:
+    return replace(job(seq), log=log, partition=partition)
+
+
+def test_what_was_taken_away_on_purpose_may_be_lost_and_nothing_else() -> None:
+    jobs, runs = [job(0), job(1), job(2)], [run(0, 0, 10), run(2, 30, 40)]
+    assert broken(account(jobs, runs, gone={"k0": 5 * MS, "k1": 5 * MS})) == {}
+    assert outcomes(account(jobs, runs, gone={"k0": 5 * MS}))
+    assert order(account(jobs, runs, gone={"k0": 5 * MS}))
+
+
+def test_what_was_taken_away_keeps_its_order_if_it_runs_all_the_same() -> None:
+    runs = [run(0, 20, 30), run(1, 10, 15)]
+    assert order(account([job(0), job(1)], runs, gone={"k0": 5 * MS, "k1": 5 * MS}))
+
+
+def test_the_order_ends_where_a_log_does_and_between_partitions() -> None:
+    runs = [run(0, 20, 30), run(1, 10, 15)]
+    assert order(account([placed(0), placed(1)], runs))
+    assert order(account([placed(0), placed(1, log=1)], runs)) == []
+    assert order(account([placed(0), placed(1, partition=1)], runs)) == []
+    there_and_back = [placed(0), placed(1, partition=1), placed(2)]
+    assert order(account(there_and_back, [*runs, run(2, 25, 40)])), "the one before it in its own partition runs"
+
+
+def test_a_change_of_topics_explains_a_wait_and_no_repetition() -> None:
+    late = int(STALL * 1000) + 10
+    assert stalls(account([job(0)], [run(0, late, late + 1)], changes=[Span(0, late * MS)])) == []
+    runs = [run(0, 5000, 5010), run(0, 9000, 9010, process=B)]
+    assert repetitions(account([job(0)], runs, changes=[Span(5005 * MS, 6000 * MS)]))

@@ -1,0 +1,130 @@
+"""Publishes the jobs of a chaos run and remembers them: what was published, where it lies, and what was taken away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
+from tests.chaos.account import Published
+from tests.chaos.plan import Planned
+from tests.models.ordered import Step
+
+#: Seconds in which a delivery succeeds or has failed.
+DELIVERY = 150
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Records that were taken away on purpose at some time, or were about to be: what it concerns says `gone`."""
+
+    at: int
+    gone: Callable[[Published], bool]
+
+
+class Publisher:
+    """Publishes planned jobs, numbered in each key."""
+
+    def __init__(self, bootstrap: str, namespace: str, debug: str) -> None:
+        settings = ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace)
+        self._producer = JobProducer(settings, client_options={"debug": debug} if debug else {})
+        self._next: Counter[str] = Counter()
+        self._logs: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._held: dict[str, list[Planned]] = {}
+        self._handles: dict[str, JobHandle] = {}
+        self._removals: list[Removal] = []
+        self.jobs: dict[str, Published] = {}
+
+    def publish(self, job: Planned) -> str:
+        """Publish a job; returns its id, or nothing if its queue is held: then it is published afterwards."""
+        with self._lock:
+            if job.queue in self._held:
+                self._held[job.queue].append(job)
+                return ""
+            return self._publish(job)
+
+    def _publish(self, job: Planned) -> str:
+        key = job.key or ""
+        seq = self._next[key]
+        self._next[key] += 1
+        headers = {"plan": job.plan.letters} if job.plan.letters else {}
+        handle = self._producer.publish(
+            Step(seq=seq, seconds=job.seconds), key=job.key, queue=job.queue, headers=headers,
+            max_attempts=job.plan.most,
+        )  # fmt: skip
+        self.jobs[handle.id] = Published(
+            handle.id, job.queue, job.key, seq, job.plan, time.monotonic_ns(), log=self._logs[job.queue]
+        )
+        self._handles[handle.id] = handle
+        return handle.id
+
+    @contextmanager
+    def held(self, queue: str) -> Iterator[None]:
+        """Publish nothing to a queue until the end of the block; what was published before has its outcome."""
+        with self._lock:
+            self._held[queue] = []
+            on_their_way = [self._handles[name] for name, job in self.jobs.items() if job.queue == queue]
+        for handle in on_their_way:
+            _await(handle)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for job in self._held.pop(queue):
+                    self._publish(job)
+
+    def renew(self, queue: str) -> None:
+        """Note that the queue's log, with all that was published so far, is about to be taken away."""
+        with self._lock:
+            log = self._logs[queue]
+            self._logs[queue] += 1
+        self._removals.append(Removal(time.monotonic_ns(), lambda job: job.queue == queue and job.log <= log))
+
+    def remove(self, queue: str, before: Mapping[int, int]) -> None:
+        """Note that what lies in a queue's partitions before some offsets is about to be taken away."""
+        log = self._logs[queue]
+
+        def gone(job: Published) -> bool:
+            return job.queue == queue and job.log == log and job.offset < before.get(job.partition, 0)
+
+        self._removals.append(Removal(time.monotonic_ns(), gone))
+
+    @property
+    def gone(self) -> dict[str, int]:
+        """Since when the records of jobs may be gone on purpose. Complete when all is delivered."""
+        found: dict[str, int] = {}
+        for removal in self._removals:
+            for name, job in self.jobs.items():
+                if removal.gone(job):
+                    found.setdefault(name, removal.at)
+        return found
+
+    def flush(self) -> list[str]:
+        """Wait for all deliveries, and forget the jobs that were not delivered; what has failed."""
+        failures: list[str] = []
+        try:
+            self._producer.flush(DELIVERY)
+        except ProducersError as failed:
+            failures.append(str(failed))
+        for job, handle in self._handles.items():
+            if handle.offset is None or handle.partition is None:
+                del self.jobs[job]
+            else:
+                self.jobs[job] = replace(self.jobs[job], partition=handle.partition, offset=handle.offset)
+        self._handles.clear()
+        return failures
+
+    def close(self) -> None:
+        self._producer.close(10)
+
+
+def _await(handle: JobHandle) -> None:
+    try:
+        handle.result(DELIVERY)
+    except (ProducersError, TimeoutError):
+        """It is forgotten in the end."""
