@@ -53,7 +53,9 @@ class LoaderCompiler:
         self._records[name] = self._later(name)  # Used where a type contains itself.
         fields = [field["name"] for field in node["fields"]]
         steps = [(field["name"], step) for field in node["fields"] if (step := self._convert(field["type"]))]
-        renamed = [(field, attribute_of(field)) for field in fields if attribute_of(field) != field]
+        # The longest first: where both are there, `from_` makes room before `from` takes its name.
+        longest = sorted(fields, key=len, reverse=True)
+        renamed = [(field, attribute_of(field)) for field in longest if attribute_of(field) != field]
         build = _partial_loader if self._resolved else _record_loader
         self._records[name] = build(self._binding.classes[name], steps, renamed)
         return self._records[name]

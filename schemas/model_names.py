@@ -24,8 +24,17 @@ _OF_ENUM = frozenset({"mro", "name", "value"})
 
 
 def attribute_of(field: str) -> str:
-    """The attribute that holds a field of a record; Python's keywords get an underscore."""
-    return f"{field}_" if keyword.iskeyword(field) or field == JOB_TYPE else field
+    """The attribute that holds a field of a record; Python's keywords get an underscore, `from_` a second one."""
+    return f"{field}_" if _is_taken(field.rstrip("_")) else field
+
+
+def field_of(attribute: str) -> str:
+    """The field that an attribute holds."""
+    return attribute[:-1] if _is_taken(attribute.rstrip("_")) else attribute
+
+
+def _is_taken(name: str) -> bool:
+    return keyword.iskeyword(name) or name == JOB_TYPE
 
 
 def member_of(symbol: str) -> str:
@@ -104,5 +113,6 @@ def _check_parts(what: str, owner: str, parts: dict[str, str]) -> None:
             raise SchemaInvalid(
                 f"{what} {part!r} of {owner}: Python keeps names that begin with two underscores for itself; rename it"
             )
-        if called != part and called in parts:
-            raise SchemaInvalid(f"{what}s {part!r} and {called!r} of {owner} would both be {called!r}; rename one")
+        alike = [repr(other) for other, name in parts.items() if name == called]
+        if len(alike) > 1:
+            raise SchemaInvalid(f"{what}s {' and '.join(alike)} of {owner} would both be {called!r}; rename one")

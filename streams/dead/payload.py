@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
-import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +15,7 @@ from uuid import UUID
 from schemas import headers as names
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, SchemasError
+from schemas.model_names import field_of
 
 #: Bytes that are shown of a value that cannot be decoded.
 _HEAD = 64
@@ -77,7 +77,7 @@ class Payloads:
 def as_json(value: Any) -> Any:
     """A model instance, or what one holds, in the JSON form that `schemas.jsonform` reads."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {_field(each.name): as_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {field_of(each.name): as_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):
@@ -93,8 +93,3 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, Decimal | UUID):
         return str(value)
     return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def _field(attribute: str) -> str:
-    """The name that Avro has for an attribute; see schemas.binding.attribute_of."""
-    return attribute[:-1] if keyword.iskeyword(attribute[:-1]) else attribute

@@ -114,7 +114,7 @@ def test_fields_may_have_any_names(project: Project) -> None:
         inner = record(f"Inner{number}", field(name, "int"))
         project.add(record(f"Job{number}", field(name), field("other", ["null", inner], default=None)))
     kinds = ["int", "string", {"type": "int", "logicalType": "date"}, {"type": "array", "items": "int"}]
-    all_at_once = [field(name, kinds[number % 4]) for number, name in enumerate(ATTRIBUTES) if name != "from_"]
+    all_at_once = [field(name, kinds[number % 4]) for number, name in enumerate(ATTRIBUTES)]
     project.add(record("Job", *all_at_once, field("inner", record("Inner", field("a", "int")))))
     project.load()
 
@@ -143,7 +143,7 @@ def test_two_records_of_one_simple_name_are_told_apart(project: Project) -> None
     [
         (record("Job", field("__secret")), "begin with two underscores"),
         (record("Job", field("e", enum(1, "__a"))), "begin with two underscores"),
-        (record("Job", field("class"), field("class_")), "'class' and 'class_'"),
+        (record("Job", field("e", enum(1, "mro", "mro_"))), "'mro' and 'mro_'"),
         (record("Job", field("ü")), "letters, digits and underscores"),
         (record("Job", field("a-b")), "letters, digits and underscores"),
         (record("Job", field("e", {"type": "enum", "name": "E", "symbols": []})), "symbol"),
