@@ -1,5 +1,8 @@
 """Publish jobs to Kafka from any microservice."""
 
+from producers import neighbours as _neighbours  # noqa: F401 - raises where the imports below would find somebody else's packages
+
+# isort: split
 from producers.aio import AsyncJobHandle, AsyncJobProducer
 from producers.cluster import Cluster
 from producers.errors import (

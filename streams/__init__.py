@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streams import neighbours as _neighbours  # noqa: F401 - raises where the imports below would find somebody else's packages
+
+# isort: split
 from pydantic import ValidationError
 
 from streams.context import JobContext, JobLogger
