@@ -36,6 +36,7 @@ from schemas.model_check import try_out
 from schemas.model_files import Changes
 from schemas.model_names import check_module_name, check_names
 from schemas.model_source import module_source
+from schemas.output import show_anything
 
 _SHIPPED_MODELS_DIR = Path(__file__).parent / "models"
 _NAMED = ("record", "enum", "fixed")
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.schemas is None) != (options.models is None):
         # The default of the other would be the installed package's own.
         parser.exit(2, "name both --schemas and --models, or neither for those that come with the project\n")
+    show_anything()
     try:
         return _run(options.schemas or SHIPPED_SCHEMAS, options.models or _SHIPPED_MODELS_DIR, check=options.check)
     except SchemaInvalid as error:

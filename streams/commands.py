@@ -15,6 +15,7 @@ from faust.utils.terminal.tables import TableDataT
 from producers import JobProducer, ProducersError
 from schemas.codec import Codec
 from schemas.errors import PayloadInvalid, SchemasError
+from schemas.output import show_anything
 from streams.admin import Admin
 from streams.application import JobsApp
 from streams.dead.command import dead_group
@@ -36,6 +37,7 @@ class worker(FaustWorker):  # noqa: N801 - its name is the command's
 
     def as_service(self, *args: Any, **kwargs: Any) -> Any:
         """The application, if it has something to serve."""
+        show_anything()
         if self.app.unfit:
             sys.exit(f"error: {self.app.unfit}")
         return super().as_service(*args, **kwargs)
@@ -64,6 +66,7 @@ class enqueue(AppCommand):  # noqa: N801 - its name is the command's
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Publish the job and say where it is; exits with 2 and the reason when it cannot be published."""
+        show_anything()
         try:
             click.echo(_publish(self.app, **self.kwargs))
         except (ProducersError, SchemasError, SetupError, _Unusable) as error:
@@ -113,6 +116,7 @@ def _check_topic(settings: Settings, queue: str) -> None:
 
 def _application(context: click.Context) -> tuple[Settings, Codec]:
     """The settings and the codec of the application that -A names."""
+    show_anything()
     name = context.find_root().obj.app
     if not name:
         raise click.UsageError("name the application: faust -A streams dead ...")

@@ -102,19 +102,19 @@ class Morgue:
             await admin.close()
         return [(place.offset, place.metadata) for _, place in sorted(found.items())]
 
-    def command(self, *arguments: str) -> subprocess.Popen[str]:
+    def command(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start `faust -A streams dead`, without a terminal."""
         settings = {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap, "STREAMS_NAMESPACE": self.settings.namespace,
                     "STREAMS_JOBS": "tests.jobs.ordered", "STREAMS_SHIPPED_JOBS": "false",
                     "PYTHONPATH": str(ROOT), "COLUMNS": "200"}  # fmt: skip
         return subprocess.Popen(
-            [FAUST, "-A", "streams", "dead", *arguments], cwd=ROOT, env=os.environ | settings, text=True,
+            [FAUST, "-A", "streams", "dead", *arguments], cwd=ROOT, env=os.environ | settings | variables, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments: str, code: int = 0, **variables: str) -> str:
         """Run a command to its end; returns what it printed, to stderr last."""
-        process = self.command(*arguments)
+        process = self.command(*arguments, **variables)
         printed, complained = process.communicate(timeout=120)
         assert process.returncode == code, printed + complained
         return printed + complained

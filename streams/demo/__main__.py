@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from producers import ProducersError
+from schemas.output import show_anything
 from streams.demo.errors import DemoFailed, Interrupted
 from streams.demo.screen import Screen
 from streams.demo.show import show
@@ -21,6 +22,7 @@ _INTERRUPTED = 130
 
 def main() -> int:
     """Run the demonstration; returns the exit code."""
+    show_anything()
     screen, options = Screen(), _parse()
     try:
         asyncio.run(show(screen, options.runs, options.data, options.seconds))

@@ -289,6 +289,15 @@ def test_hostile_letters_can_be_listed_shown_and_sent_back(morgue: Morgue) -> No
         assert {name for name, _ in record.headers} == kept
 
 
+def test_letters_are_listed_on_an_output_that_is_not_utf_8(morgue: Morgue) -> None:
+    morgue.bury("one", key="клю€ч".encode(), message="schlecht €")
+    morgue.flush()
+    for command in ("list", "show"):
+        printed = morgue.run(command, morgue.queue, PYTHONIOENCODING="latin-1")
+        assert "\\u043a\\u043b\\u044e\\u20ac\\u0447" in printed
+        assert "schlecht \\u20ac" in printed
+
+
 def test_a_partition_that_the_queue_lacks_is_chosen_by_key(kafka: str, namespace: str) -> None:
     morgue = Morgue(kafka, namespace).create(partitions=2, dead_partitions=4)
     for number in range(12):

@@ -56,10 +56,10 @@ def test_what_a_start_and_a_stop_tell(fleet: Fleet, namespace: str) -> None:
 
 
 def test_the_banner_tells_where_the_health_check_is(fleet: Fleet) -> None:
-    """And no variable of another program moves it, or hinders the start: not the port that Faust would read."""
+    """No variable of another program moves it or hinders the start, nor does an output that is not UTF-8."""
     port = free_port()
     hostile = dict.fromkeys(OF_FAUST, "tcp://10.0.0.1:80") | {"WEB_PORT": "1", "APP_WEB_ENABLED": "false"}
-    (worker,) = fleet("tests.jobs.ordered", web_port=port, environment=hostile).start()
+    (worker,) = fleet("tests.jobs.ordered", web_port=port, environment=hostile | {"PYTHONIOENCODING": "ascii"}).start()
     assert f"| http://127.0.0.1:{port}/health" in worker.output
     with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
         assert answer.status == 200
