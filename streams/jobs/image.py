@@ -26,6 +26,10 @@ class ImageSettings(BaseSettings):
     root: Path | None = None
     #: Most pixels of a source and of a target.
     max_pixels: int = Field(default=50_000_000, ge=1)
+    #: Longest side of a source, in pixels; JPEG has no longer one.
+    max_side: int = Field(default=65_535, ge=1)
+    #: Largest file that is read.
+    max_bytes: int = Field(default=104_857_600, ge=1)
 
 
 @lru_cache(maxsize=1)
@@ -41,8 +45,8 @@ def resize_image(job: ResizeImage, ctx: JobContext) -> None:
     if settings.root is None:
         raise NotConfigured("STREAMS_IMAGE_ROOT is not set: name the directory with the pictures")
     _check(job, settings.max_pixels)
-    with open_below(settings.root, job.source, "source") as file:
-        picture = read(file, settings.max_pixels)
+    with open_below(settings.root, job.source, "source", settings.max_bytes) as file:
+        picture = read(file, settings.max_pixels, settings.max_side)
     resized = fitted(picture.image, job.width, job.height, job.fit)
     kind = picture.format if job.format is Format.KEEP else job.format
     replace_below(settings.root, job.target, "target", encoded(resized, kind, job.quality, picture.profile))

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from streams.jobs.support.errors import Refused
 
 #: What no time will mend. The others are the disk's or its administrator's, such as a full disk, and may pass.
 _WRONG_PATH = frozenset({errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO})
+
+#: Parts of a path: each is a directory that is opened, or made.
+_DEEPEST = 32
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a named pipe would wait for its writer.
@@ -30,20 +34,51 @@ def path_parts(path: str, field: str) -> tuple[str, ...]:
             f"{field} must be a relative path below STREAMS_IMAGE_ROOT, such as 'photos/cat.jpg', without '..';"
             f" not {path[:200]!r}"
         )
+    if len(parts) > _DEEPEST or not _is_name(path):
+        raise Refused(
+            f"{field} must be a path of at most {_DEEPEST} parts, of characters that a file's name can have; not"
+            f" {path[:200]!r}"
+        )
     return parts
 
 
+def _is_name(path: str) -> bool:
+    """Whether the file system's encoding has it, and no control is among it."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return not any(unicodedata.category(character) == "Cc" for character in path)
+
+
 @contextmanager
-def open_below(root: Path, path: str, field: str) -> Iterator[BinaryIO]:
-    """Open a regular file below the root for reading; symbolic links are not followed. Raises Refused, OSError."""
+def open_below(root: Path, path: str, field: str, most: int | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file of at most so many bytes below the root for reading; symbolic links are not followed.
+
+    Raises Refused, OSError.
+    """
     parts = path_parts(path, field)
     with _directory(root, parts[:-1], path, field, create=False) as directory:
         with _explained(path, field):
             descriptor = os.open(parts[-1], _READ, dir_fd=directory)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with _closing(descriptor):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise Refused(f"{field} is no regular file: {path!r}")
+            if most is not None and found.st_size > most:
+                raise Refused(f"{field} has {found.st_size} bytes, more than the {most} that are allowed: {path!r}")
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
             yield file
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    """Close a descriptor if what is done with it fails."""
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def replace_below(root: Path, path: str, field: str, content: bytes) -> None:
@@ -79,10 +114,10 @@ def _directory(root: Path, parts: tuple[str, ...], path: str, field: str, *, cre
     with ExitStack() as opened:
         current = _open_directory(opened, str(root), None)
         for part in parts:
-            if create:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=current)
             with _explained(path, field):
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, dir_fd=current)
                 current = _open_directory(opened, part, current)
         yield current
 

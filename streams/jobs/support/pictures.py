@@ -28,17 +28,18 @@ class Picture:
     profile: bytes | None
 
 
-def read(file: BinaryIO, max_pixels: int) -> Picture:
+def read(file: BinaryIO, max_pixels: int, max_side: int) -> Picture:
     """Decode a JPEG, PNG or WebP picture (of an animation, the first frame) and turn it upright, as its EXIF data says.
 
-    Raises Refused for other files, and for more than `max_pixels` before anything is decoded.
+    Raises Refused for other files, and before anything is decoded for more than `max_pixels`, or sides longer than
+    `max_side`.
     """
     try:
         with warnings.catch_warnings():
             # Pillow's own limit is a global; ours follows.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             opened = Image.open(file, formats=("JPEG", "PNG", "WEBP"))
-            _check_pixels(opened, max_pixels)
+            _check_pixels(opened, max_pixels, max_side)
             profile = opened.info.get("icc_profile")
             kind = _FORMATS[opened.format or ""]
             upright = ImageOps.exif_transpose(opened)
@@ -46,10 +47,11 @@ def read(file: BinaryIO, max_pixels: int) -> Picture:
         raise Refused(f"the source is refused as a decompression bomb: {error}") from None
     except UnidentifiedImageError:
         raise Refused("the source is no JPEG, PNG or WebP picture") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, Refused) or getattr(error, "errno", None) is not None:
-            raise  # The disk's fault, not the picture's.
-        raise Refused(f"the source is damaged: {error}") from error
+    except Exception as error:
+        # Decoders raise all kinds of errors for what they cannot read.
+        if isinstance(error, (Refused, MemoryError)) or getattr(error, "errno", None) is not None:
+            raise  # The disk's fault, or the machine's, and not the picture's.
+        raise Refused(f"the source is damaged: {type(error).__name__}: {error}") from error
     # A profile describes the colours of its own mode; those of converted CMYK are plain sRGB.
     return Picture(_plain(upright), kind, profile if upright.mode in {"L", "LA", "RGB", "RGBA", "P"} else None)
 
@@ -65,8 +67,8 @@ def fitted(image: Image.Image, width: int, height: int, fit: Fit) -> Image.Image
     return image.resize(size, _LANCZOS)
 
 
-def encoded(image: Image.Image, kind: Format, quality: int, profile: bytes | None) -> bytes:
-    """The bytes of a picture. Of its metadata only the colour profile is kept; JPEG gets white for transparency."""
+def _encode(image: Image.Image, kind: Format, quality: int, profile: bytes | None) -> bytes:
+    """Of its metadata only the colour profile is kept; JPEG gets white for transparency."""
     out = BytesIO()
     bare = _opaque(image) if kind is Format.JPEG else image.copy()
     bare.info = {}
@@ -80,7 +82,20 @@ def encoded(image: Image.Image, kind: Format, quality: int, profile: bytes | Non
     return out.getvalue()
 
 
-def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+def encoded(image: Image.Image, kind: Format, quality: int, profile: bytes | None) -> bytes:
+    """The bytes of a picture; raises Refused where its format cannot hold it."""
+    try:
+        return _encode(image, kind, quality, profile)
+    except (OSError, ValueError, OverflowError) as error:
+        raise Refused(f"the target cannot be written as {kind.value}: {error}") from error
+
+
+def _check_pixels(image: Image.Image, max_pixels: int, max_side: int) -> None:
+    if max(image.size) > max_side:
+        raise Refused(
+            f"the source has {image.width}x{image.height} pixels, and a side longer than the {max_side} that"
+            " STREAMS_IMAGE_MAX_SIDE allows"
+        )
     if image.width * image.height > max_pixels:
         raise Refused(
             f"the source has {image.width}x{image.height} pixels, more than the {max_pixels} that"

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+import socket
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,35 @@ def test_the_root_itself_may_be_a_link(root: Path) -> None:
 def test_only_regular_files_are_read(root: Path) -> None:
     os.mkfifo(root / "pipe")
     (root / "directory").mkdir()
-    for path in ("pipe", "directory"):
-        with pytest.raises((Refused, IsADirectoryError)):
-            read(root, path)
+    with socket.socket(socket.AF_UNIX) as server, chdir(root):
+        server.bind("socket")
+        for path in ("pipe", "directory", "socket"):
+            with pytest.raises(Refused, match=r"source (is no regular file|cannot be used)"):
+                read(root, path)
+
+
+def test_a_file_that_is_too_large_is_not_read(root: Path) -> None:
+    with open_below(root, "a.bin", "source", 1) as file:
+        assert file.read() == b"a"
+    (root / "b.bin").write_bytes(b"ab")
+    with pytest.raises(Refused, match="source has 2 bytes, more than the 1"), open_below(root, "b.bin", "source", 1):
+        pass
+
+
+@pytest.mark.parametrize("path", ["/".join("a" * 33), "a\nb", "a\x85b", "\ud800", "d/" + "x" * 300 + "/c", "x" * 300])
+def test_paths_that_no_file_can_have_are_refused_and_nothing_is_made(root: Path, path: str) -> None:
+    (root / "d").mkdir()
+    before = sorted(root.rglob("*"))
+    with pytest.raises(Refused, match=r"^target (must be a path|cannot be used)"):
+        replace_below(root, path, "target", b"x")
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_directory_in_the_place_of_the_target_stays(root: Path) -> None:
+    (root / "d").mkdir()
+    with pytest.raises(Refused, match="target cannot be used: 'd'"):
+        replace_below(root, "d", "target", b"x")
+    assert [path.name for path in root.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_missing_source_is_named(root: Path) -> None:

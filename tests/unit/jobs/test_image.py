@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,30 @@ def bomb(width: int, height: int) -> bytes:
 def test_decompression_bombs(root: Path, ctx: JobContext, side: int) -> None:
     (root / "in.png").write_bytes(bomb(side, side))
     with pytest.raises(Refused, match="pixels"):
+        resize(root, ctx)
+
+
+def test_a_side_that_no_picture_has(root: Path, ctx: JobContext) -> None:
+    """Few pixels, and yet more work than a job may be."""
+    (root / "in.png").write_bytes(bomb(999_999, 1))
+    with pytest.raises(Refused, match="999999x1 pixels, and a side longer than the 65535 that STREAMS_IMAGE_MAX_SIDE"):
+        resize(root, ctx)
+
+
+@pytest.mark.parametrize(
+    "name", [b"acTL", b"iCCP", b"gAMA", b"tRNS", b"PLTE", b"cHRM", b"pHYs", b"zTXt", b"iTXt", b"eXIf"]
+)
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\xff" * 300])
+def test_parts_of_a_picture_that_its_decoder_does_not_understand(
+    root: Path, ctx: JobContext, name: bytes, data: bytes
+) -> None:
+    """It is refused or made, and no error of the decoder's own has the job tried again."""
+    out = io.BytesIO()
+    halves((20, 20)).save(out, "PNG")
+    whole, at = out.getvalue(), 33
+    part = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    (root / "in.png").write_bytes(whole[:at] + part + whole[at:])
+    with suppress(Refused):
         resize(root, ctx)
 
 
