@@ -232,6 +232,8 @@ def node_of(options: argparse.Namespace) -> Node:
     """The broker that the command line asks for; its data directory is ours from here on."""
     data = options.data.resolve()
     lock = claim(data)
+    # Jobs are in there: others who work on this machine are to read none of it.
+    data.chmod(0o700)
     log = (options.log or data / "kafka.log").resolve()
     log.parent.mkdir(parents=True, exist_ok=True)
     port = choose_port(options.port)

@@ -78,6 +78,8 @@ def await_answer(jvm: Jvm, url: str, parent: int) -> None:
 def run(port: int, data: Path, parent: int) -> None:
     """Start the registry, say where it is, and stay until told to stop or until it ends by itself."""
     data.mkdir(parents=True, exist_ok=True)
+    # Others who work on this machine are to read none of it.
+    data.chmod(0o700)
     url = f"http://{HOST}:{port}{API}"
     jvm = Jvm(command(port, data), data / "registry.log")
     try:

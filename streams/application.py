@@ -25,7 +25,7 @@ from streams.chatter import NowAndThen, tells_something
 from streams.engine import Engine
 from streams.environment import check_shipped_jobs, read_settings, warn_of_foreign, warn_of_unknown
 from streams.errors import SetupError
-from streams.health import add_health
+from streams.health import HealthServer, add_health
 from streams.modules import load_queues
 from streams.queues import Queue
 from streams.retry_log import RetryLogs
@@ -111,6 +111,9 @@ class JobsApp(faust.App):
         )
         # With FAUST_STRICT its settings may be read only from here on.
         self.finalize()
+
+    def _new_web(self) -> HealthServer:
+        return HealthServer(self)
 
     def _init_fixups(self) -> Any:
         """None: Faust's one for Django goes by DJANGO_SETTINGS_MODULE."""

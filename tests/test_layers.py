@@ -20,6 +20,7 @@ EDGES = {
     "streams.commands",
     "streams.consumer_thread",
     "streams.fetched",
+    "streams.health",
     "streams.dead.committed",
     "streams.transport",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import lru_cache
 
@@ -19,6 +20,9 @@ webhooks = Queue("webhook", partitions=12)
 
 #: Headers that the delivery itself decides.
 _OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "expect", "te", "trailer"})
+
+#: Controls but the tab, and halves of surrogate pairs, which no header can hold.
+_NO_LINE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
 class WebhookSettings(BaseSettings):
@@ -56,7 +60,7 @@ def webhook_settings() -> WebhookSettings:
 async def deliver_webhook(job: DeliverWebhook, ctx: JobContext) -> None:
     """Post an event. Every run of the same job sends the same webhook-id, by which a receiver knows a repetition."""
     settings = webhook_settings()
-    url, body = checked_url(job.url), job.body.encode()
+    url, body = checked_url(job.url), _bytes(job.body)
     headers = {**_custom(job.headers), **_standard(job, ctx, settings, body)}
     status = await post(url, headers, body, timeout=settings.timeout, allow_private=settings.allow_private)
     ctx.logger.debug("%s answered %d", url.host, status)
@@ -90,11 +94,19 @@ def _custom(given: dict[str, str]) -> dict[str, str]:
             raise Refused(f"headers must not hold {name!r}: the delivery sets it itself")
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
             raise Refused(f"headers has a name that HTTP does not know: {name[:100]!r}")
-        headers[lowered] = _line(f"headers[{name!r}]", value)
+        # Not shown: it may be what the receiver knows its senders by.
+        headers[lowered] = _line(f"headers[{name!r}]", value, shown=False)
     return headers
 
 
-def _line(field: str, value: str) -> str:
-    if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in value):
-        raise Refused(f"{field} must be one line of text, not {value[:100]!r}")
+def _line(field: str, value: str, *, shown: bool = True) -> str:
+    if _NO_LINE.search(value):
+        raise Refused(f"{field} must be one line of text" + (f", not {value[:100]!r}" if shown else ""))
     return value
+
+
+def _bytes(body: str) -> bytes:
+    try:
+        return body.encode()
+    except UnicodeEncodeError as error:
+        raise Refused(f"body is no text: {error.reason}") from None

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -113,8 +114,12 @@ def test_an_ephemeral_broker_leaves_no_files(start: Start) -> None:
 
 
 def test_it_listens_on_loopback_only(start: Start, tmp_path: Path) -> None:
-    read_bootstrap(start("--data", str(tmp_path), "--port", "0"))
-    listening = [c for c in jvm_of(tmp_path).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    """And its data are for nobody else on this machine."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    read_bootstrap(start("--data", str(data), "--port", "0"))
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    listening = [c for c in jvm_of(data).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
 
 

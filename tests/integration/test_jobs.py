@@ -7,8 +7,10 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import ssl
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ import trustme
 from aiohttp import web
 from aiosmtpd import smtp as smtpd
 from aiosmtpd.handlers import Message
+from yarl import URL
 
 from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
@@ -33,6 +36,7 @@ from streams.jobs.support.errors import (
     ReceiverGone,
     RecipientsRefused,
     Refused,
+    ShippedJobError,
 )
 from streams.jobs.support.smtp import smtp_settings
 from streams.jobs.webhook import deliver_webhook, webhook_settings
@@ -298,7 +302,41 @@ async def test_a_status_that_is_no_success(endpoint: Endpoint, ctx: JobContext) 
     endpoint.answer = gone
     with pytest.raises(ReceiverGone) as rejection:
         await deliver_webhook(webhook(f"{endpoint.url}/hook?token=secret"), ctx)
-    assert str(rejection.value) == f"{endpoint.url}/hook answered 410 Gone: no such hook é" + "x" * 186
+    assert str(rejection.value) == f"{endpoint.url} answered 410 Gone: no such hook é" + "x" * 186
+
+
+async def test_no_part_of_an_address_that_may_be_secret_is_told(endpoint: Endpoint, ctx: JobContext) -> None:
+    """Neither by the delivery, nor by a receiver that repeats it, in no error and no traceback of one."""
+    user, path, query, header = "us3rs3cret", "/services/p4ths3cret", "token=qu3rys3cret", "h34ders3cret"
+    address = URL(endpoint.url).with_user(user).with_password("passs3cret")
+    url = f"{str(address).rstrip('/')}{path}?{query}"
+
+    async def repeating(request: web.Request) -> web.StreamResponse:
+        return web.Response(
+            status=500, text=f"no {request.path} with {request.query_string}, {request.path_qs}, {user}"
+        )
+
+    async def babbling(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"no HTTP of " + request.path_qs.encode() + b"\r\n\r\n")
+        request.transport.close()
+        return web.Response()
+
+    odd = {"X-Key": f"{header}\n"}
+    deliveries = [
+        (repeating, webhook(url)),
+        (babbling, webhook(url)),
+        (repeating, webhook(url, headers=odd)),
+        (repeating, webhook(url.replace("http://", "htp://"))),
+        (repeating, webhook(url.replace("127.0.0.1", "127.0.0.1.."))),
+        (repeating, webhook(url.replace("127.0.0.1", "nowhere.invalid"))),
+    ]
+    for answer, job in deliveries:
+        endpoint.answer = answer
+        with pytest.raises((ShippedJobError, aiohttp.ClientError)) as failure:
+            await deliver_webhook(job, ctx)
+        told = "".join(traceback.format_exception(failure.value))
+        assert re.findall(r"\w*s3cret\w*", told) == [], told
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(410, True), (404, False), (429, False), (503, False)])

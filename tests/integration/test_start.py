@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -63,6 +64,10 @@ def test_the_banner_tells_where_the_health_check_is(fleet: Fleet) -> None:
     assert f"| http://127.0.0.1:{port}/health" in worker.output
     with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
         assert answer.status == 200
+    # A probe of another path would find the worker well whatever /health says.
+    for path in ("/", "/health/", "/router/", "/table/", "/graph", "/metrics", "/static/", "/stats/"):
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"http://127.0.0.1:{port}{path}", timeout=10)
 
 
 def test_a_broker_that_goes_away_as_the_worker_starts(fleet: Fleet, kafka: str, namespace: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import aiohttp
@@ -16,6 +17,9 @@ _READ = _SHOWN * 4
 
 _GONE = 410
 
+#: Parts of an address that are shorter are no secret, and are common words. Characters.
+_SECRET = 6
+
 
 def checked_url(text: str) -> URL:
     """Parse the address of a webhook; raises Refused unless it is http or https with a host."""
@@ -25,7 +29,13 @@ def checked_url(text: str) -> URL:
             return url
     except ValueError:
         pass
-    raise Refused(f"url must be http:// or https:// with a host, not {text[:200]!r}")
+    # Not shown: what is wrong with it does not say which part of it is secret.
+    raise Refused(f"url must be http:// or https:// with a host; this one is of {len(text)} characters{_scheme(text)}")
+
+
+def _scheme(text: str) -> str:
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,19}(?=://)", text)
+    return f" and begins with {found[0]}://" if found else ""
 
 
 async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: float, allow_private: bool) -> int:
@@ -48,7 +58,8 @@ async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: fl
             if not 200 <= response.status < 300:
                 beginning = await _beginning(response.content)
                 kind = ReceiverGone if response.status == _GONE else DeliveryRejected
-                raise kind(f"{_shown(url)} answered {response.status} {response.reason}: {beginning}")
+                said = _redacted(f"{response.reason}: {beginning}", url)
+                raise kind(f"{_shown(url)} answered {response.status} {said}")
             return response.status
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, AddressNotPublic):
@@ -58,7 +69,11 @@ async def post(url: URL, headers: Mapping[str, str], body: bytes, *, timeout: fl
             ) from None
         raise
     except aiohttp.InvalidURL as error:
-        raise Refused(f"url cannot be used: {error}") from None
+        raise Refused(f"url of {_shown(url)} cannot be used: {_redacted(error.description or '', url)}") from None
+    except aiohttp.ClientResponseError as error:
+        # Its own words hold the whole address.
+        said = _redacted(error.message, url)
+        raise DeliveryRejected(f"{_shown(url)} gave an answer that is no HTTP: {said}") from None
     except TimeoutError:
         raise DeliveryRejected(f"{_shown(url)} did not answer within {timeout:g} s") from None
 
@@ -72,5 +87,15 @@ async def _beginning(content: aiohttp.StreamReader) -> str:
 
 
 def _shown(url: URL) -> str:
-    # User, password and query may hold secrets.
-    return str(url.origin().with_path(url.path))
+    """Scheme, host and port: user, password and query may be secret, and often the path is (hooks.slack.com)."""
+    return str(url.origin())
+
+
+def _redacted(text: str, url: URL) -> str:
+    """What a receiver says, without the parts of its address that may be secret: some repeat them."""
+    parts = {url.path_qs, url.raw_path_qs, url.path, url.raw_path, url.query_string, url.raw_query_string, url.fragment}
+    parts |= {url.user or "", url.password or "", *url.query.values(), *url.parts}
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= _SECRET:
+            text = text.replace(part, "...")
+    return text
