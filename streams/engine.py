@@ -10,14 +10,13 @@ from time import monotonic, time
 from schemas.codec import Codec
 from streams.appending import Appends
 from streams.awaiting_schema import await_schema
-from streams.blocking import KAFKA
 from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.processes import Processes
-from streams.queues import Queue
+from streams.queues import Kind, Queue
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.sweep import collect_young
@@ -47,7 +46,7 @@ class Engine:
         self.codec = codec
         self._turn = Turn()
         self.lease = Lease(settings.session_timeout)
-        self._processes = Processes(settings.processes)
+        self._processes = _processes(settings, self.queues)
         self._threads = {queue.name: Threads(queue.name) for queue in self.queues}
         self._sender = Sender(settings.cluster, batch_bytes=settings.producer.message_max_bytes)
         self.trials = Trials()
@@ -60,16 +59,19 @@ class Engine:
         self._waits: set[asyncio.Task[None]] = set()
 
     def _executor(self, queue: Queue, outcomes: Outcomes) -> Executor:
+        handling = Handling(queue, self.codec, self._threads[queue.name], self._processes)
+        concurrency = _concurrency(queue, self.settings)
         return Executor(
-            Handling(queue, self.codec, self._threads[queue.name], self._processes),
+            handling,
             outcomes,
             Appends(self._sender),
             self.trials,
-            concurrency=_concurrency(queue, self.settings),
+            concurrency=concurrency,
             report_all=self.settings.log_jobs,
             schema_wait=self.settings.schema_wait,
             turn=self._turn,
             lease=self.lease,
+            share=self._processes.share(handling.in_process, concurrency) if queue.cpu_bound else None,
         )
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
@@ -127,8 +129,15 @@ class Engine:
         await self.cancel_running()
         for threads in self._threads.values():
             threads.close()
-        await KAFKA.run(self._processes.close)
+        await self._processes.close()
         await self._sender.close()
+
+
+def _processes(settings: Settings, queues: Iterable[Queue]) -> Processes:
+    handlers = (job.handler for queue in queues for job in queue if job.kind is Kind.PROCESS)
+    modules = dict.fromkeys(handler.__module__ for handler in handlers)
+    memory = settings.process_max_memory
+    return Processes(settings.processes, modules=modules, jobs=settings.process_max_jobs, memory=memory)
 
 
 def _concurrency(queue: Queue, settings: Settings) -> int:

@@ -30,6 +30,8 @@ from streams.handling import Call, Handling
 from streams.holds import Hold
 from streams.lease import Lease
 from streams.outcomes import Outcomes
+from streams.process_pool.member import Member
+from streams.process_pool.shares import Share
 from streams.quiet import Quiet
 from streams.reporting import RetryReports, report
 from streams.retrying import Retries
@@ -81,6 +83,7 @@ class Executor:
         schema_wait: float = 0.0,
         turn: Turn,
         lease: Lease,
+        share: Share | None = None,
     ) -> None:
         self.queue = handling.queue.name
         #: Whether jobs of one key run one after another.
@@ -121,6 +124,10 @@ class Executor:
         self._lease = lease
         self._inherited = RunContext()
         self._sweep = Sweep()
+        # The processes of CPU-bound jobs: one that waits for its process has not begun, and occupies no runner.
+        self._share = share
+        if share is not None:
+            share.on_turn = self._submit_first
         self._stopping = False
         #: Jobs that run now.
         self.active = 0
@@ -134,6 +141,10 @@ class Executor:
     def submit_alone(self, lane: WorkLane) -> None:
         """Take a lane whose head runs alone: Hold.TRIAL does not hold it back."""
         self._alone.append(lane)
+        self._wake()
+
+    def _submit_first(self, lane: WorkLane) -> None:
+        self._ready.appendleft(lane)
         self._wake()
 
     @property
@@ -162,6 +173,8 @@ class Executor:
         self._wake()
 
     def _see_holds(self) -> None:
+        if self._share is not None:
+            self._ready.extendleft(reversed(self._share.recall()))
         if not self._holds:
             self._startable = self._ready
         else:
@@ -195,6 +208,7 @@ class Executor:
 
     def forget_lost(self) -> None:
         """Cancel the runs of lost partitions, and drop what they have waiting."""
+        self._see_holds()
         self._ready = deque(lane for lane in self._ready if not lane.owner.lost)
         self._alone = deque(lane for lane in self._alone if not lane.owner.lost)
         self._see_holds()
@@ -280,7 +294,7 @@ class Executor:
                 self._tell_hungry = False
                 self.on_hungry()
             partition = lane.owner
-            if partition.lost or (partition.cautious and self._trials.sets_aside(lane, self)):
+            if partition.lost or ((partition.cautious or self._share) and self._sets_aside(lane)):
                 continue
             if ready and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
@@ -290,6 +304,8 @@ class Executor:
                 ended = await self._settle(runner, lane, partition, now)
             finally:
                 runner.lane = None
+                if self._share is not None:
+                    self._share.give_back(lane)
                 self.active -= 1
                 if not self.active:
                     self._quiet.tell()
@@ -310,6 +326,20 @@ class Executor:
             while turn.over(now):
                 await self._pause(runner, asyncio.sleep(0))
                 now = monotonic()
+        return False
+
+    def _process_of(self, lane: WorkLane) -> Member | None:
+        return None if self._share is None else self._share.process_of(lane)
+
+    def _sets_aside(self, lane: WorkLane) -> bool:
+        """Whether the head of a lane must wait: for a process, or since it may have killed a worker."""
+        if self._share is not None and self._share.sets_aside(lane):
+            return True
+        if not lane.owner.cautious:
+            return False
+        if self._process_of(lane) is None:
+            return self._trials.sets_aside(lane, self)
+        lane.owner.relax()  # What runs in a process has killed no worker.
         return False
 
     async def _pause(self, runner: Runner, pause: Coroutine[Any, Any, None]) -> None:
@@ -356,7 +386,8 @@ class Executor:
         trial: Trial | None = None
         try:
             try:
-                if partition.cautious:
+                process = self._process_of(lane)
+                if partition.cautious and process is None:
                     trial = self._trials.enter(lane)
                 parked = lane.entry is not None
                 call, payload, ctx, timeout = await self._open_parked(lane, started) if parked else self._open(lane)
@@ -367,7 +398,7 @@ class Executor:
                     runner.deadline = started + timeout
                     result = await call.invoke(payload, ctx)
                 else:
-                    result = await call.invoke(payload, ctx, timeout)
+                    result = await call.invoke(payload, ctx, timeout, process)
                 ended = monotonic()
                 if result is not None or runner.held_loop > started:
                     _see_end(runner, result, started, ended)

@@ -13,6 +13,7 @@ from streams.awaiting_schema import await_schema
 from streams.context import JobContext
 from streams.core.retry import RetryPolicy
 from streams.errors import JobExpired, NoHandler
+from streams.process_pool.member import Member
 from streams.processes import Processes
 from streams.queues import JobDefinition, Kind, Queue
 from streams.threads import Threads
@@ -42,6 +43,7 @@ class Handling:
         self._name = queue.name
         self._codec = codec
         self._decode = codec.decode
+        self._in_process = {job.job_type for job in queue if job.kind is Kind.PROCESS}
         self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
 
     def open(self, lane: WorkLane) -> tuple[Call, Any, JobContext, float]:
@@ -66,6 +68,10 @@ class Handling:
             return call, payload, ctx, timeout
         attempt = 0 if entry is None else entry.attempt
         return call, payload, JobContext(job_id, self._name, record.key, headers, attempt), call.timeout
+
+    def in_process(self, lane: WorkLane) -> bool:
+        """Whether the head of a lane runs in the process pool, as far as its schema is known."""
+        return self._codec.job_type_of_value(lane.head.value) in self._in_process
 
     async def fetch_schema(self, lane: WorkLane) -> None:
         """Wait for the schema of the head of a lane if it is missing, unless its partition is lost meanwhile."""
@@ -107,7 +113,7 @@ def _invocation(job: JobDefinition, threads: Threads, processes: Processes) -> C
 
         return in_thread
 
-    async def in_process(payload: Any, ctx: JobContext, timeout: float) -> None:
-        await processes.run(handler, payload, ctx, timeout)
+    async def in_process(payload: Any, ctx: JobContext, timeout: float, process: Member | None) -> None:
+        await processes.run(handler, payload, ctx, timeout, process)
 
     return in_process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from producers.cluster import Cluster
 from producers.settings import ProducerSettings
 from producers.topics import queue_topic
+from streams.process_pool.processors import usable_processors
 
 
 class Settings(BaseSettings):
@@ -34,7 +34,11 @@ class Settings(BaseSettings):
     #: Jobs at once of one queue in this worker.
     concurrency: int = Field(default=200, ge=1, le=100_000)
     #: Processes for CPU-bound handlers.
-    processes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
+    processes: int = Field(default_factory=usable_processors, ge=1, le=1024)
+    #: Jobs after which such a process is replaced by a new one.
+    process_max_jobs: int = Field(default=1000, ge=1)
+    #: Bytes of memory beyond which it is replaced, once it has twice what it had after its first job.
+    process_max_memory: int = Field(default=512 * 1024 * 1024, ge=1)
     #: Jobs of one queue held in memory, running or waiting.
     buffer_jobs: int = Field(default=10_000, ge=1)
     #: Bytes of one queue held in memory: values, keys and headers.

@@ -220,4 +220,4 @@ def test_the_worker_leaves_the_executor_of_the_loop_to_handlers() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in {"to_thread", "run_in_executor"}
     ]
-    assert users == ["streams.processes"]
+    assert users == []

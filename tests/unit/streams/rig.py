@@ -152,14 +152,16 @@ async def rig(
     codec: Codec | None = None,
     executor_type: type[Executor] = Executor,
     schema_wait: float = 0.0,
+    processes: Processes | None = None,
 ) -> AsyncIterator[Rig]:
-    """A running queue with one handler."""
+    """A running queue with one handler, which is CPU-bound if there are processes."""
     queue = Queue("webhook", retry=retry, order=order)
-    queue.job(DeliverWebhook, timeout=timeout)(handler)
+    queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
     trials = Trials()
     letters, threads, lease = Letters(), Threads(), Lease(session=60)
+    handling = Handling(queue, codec or CODEC, threads, processes or Processes(1))
     executor = executor_type(
-        Handling(queue, codec or CODEC, threads, Processes(1)),
+        handling,
         Outcomes(letters, codec or CODEC, Settings()),
         Appends(letters),
         trials,
@@ -168,6 +170,7 @@ async def rig(
         schema_wait=schema_wait,
         turn=Turn(),
         lease=lease,
+        share=None if processes is None else processes.share(handling.in_process, concurrency),
     )
     intake = Intake({TOPIC: executor}, trials, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
