@@ -34,8 +34,9 @@ class Worker:
         command = [str(Path(sys.executable).with_name("faust")), "-A", "streams", "worker", "-l", "info"]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output, stdin=subprocess.DEVNULL
-            )
+                command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
 
     @property
     def pid(self) -> int:
@@ -75,6 +76,10 @@ class Worker:
     def terminate(self) -> None:
         """Ask it to stop in order; returns at once."""
         self._process.send_signal(signal.SIGTERM)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to it and all of its processes, as a terminal, systemd and `timeout` do; returns at once."""
+        os.killpg(self.pid, number)
 
     def stop(self) -> None:
         """Stop it in order. Raises AssertionError when it does not say it went well."""

@@ -61,6 +61,7 @@ class Account:
     refusals  when it refused records of ours
     launches  when a worker was started
     changes   when topics were made anew, grown or emptied
+    limits    when a worker got no more threads, descriptors or memory
     gone      since when the records of jobs were taken away on purpose, by their ids
     busy      when the machine had more to do than it can, by what else runs on it too
     """
@@ -76,6 +77,7 @@ class Account:
     refusals: Sequence[Span] = ()
     launches: Sequence[int] = ()
     changes: Sequence[Span] = ()
+    limits: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     gone: Mapping[str, int] = field(default_factory=dict)
     busy: Sequence[Span] = ()
 
@@ -131,11 +133,19 @@ class Account:
         return run.end is not None or dead is None or dead.begin > run.start + 10 * SECOND
 
     def derailed(self, run: Run) -> bool:
-        """Whether a run took longer than it may although that was not planned, since its worker stood still."""
+        """Whether a run failed although that was not planned: it took too long, or its worker got nothing any more."""
+        if self._starved(run):
+            return True
         if run.done or run.failed or run.end is None or self.jobs[run.job].plan.at(run.attempt) is Letter.TIMEOUT:
             return False
         limit = PROCESS_TIMEOUT if self.jobs[run.job].plan.in_pool else TIMEOUT
         return run.end - run.start >= limit * SECOND
+
+    def _starved(self, run: Run) -> bool:
+        """Whether a handler may have raised for what its worker was refused."""
+        if not run.failed or run.end is None or self.jobs[run.job].plan.at(run.attempt) is not Letter.SUCCEED:
+            return False
+        return any(each.begin <= run.end and run.start <= each.end for each in self.limits.get(run.process, ()))
 
     def wait(self, run: Run) -> float:
         """Seconds between a run that has failed and the next attempt."""

@@ -152,7 +152,8 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     span = Span(run.start, _committed_by(account, run))
     # Whoever could send no heartbeats may be expelled when the broker is back, and then cannot commit.
     away = [*account.outages, *account.cuts.get(run.process, ())]
-    mine = [*account.freezes.get(run.process, ()), *(Span(each.begin, each.end + _SESSION) for each in away)]
+    mine = [*account.freezes.get(run.process, ()), *account.limits.get(run.process, ())]
+    mine += [*(Span(each.begin, each.end + _SESSION) for each in away)]
     if not run.done:
         # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
         mine += account.refusals
@@ -189,6 +190,7 @@ def _committed_by(account: Account, run: Run) -> int:
     for each in account.busy:
         by += max(0, min(each.end, by) - max(each.begin, since))
     holdups = [*account.outages, *account.refusals, *account.absent(run.process)]
+    holdups += account.limits.get(run.process, ())
     for each in sorted(holdups, key=lambda span: span.begin):
         if each.begin <= by <= each.end + window:
             by = each.end + 2 * window
@@ -215,7 +217,8 @@ def waits(account: Account) -> list[tuple[float, Run]]:
 def _disturbances(account: Account) -> list[Span]:
     absences = [span for _, span in account.absences]
     ends = [*account.deaths.values(), *account.stops.values()]
-    return [*ends, *absences, *account.outages, *account.refusals, *account.changes]
+    limits = [span for spans in account.limits.values() for span in spans]
+    return [*ends, *absences, *limits, *account.outages, *account.refusals, *account.changes]
 
 
 def _firsts(runs: Sequence[Run]) -> Iterator[Run]:
@@ -284,7 +287,7 @@ def summary(account: Account) -> str:
         f"{len(account.jobs):,} jobs, {len(account.runs):,} runs, {repeated} of them repetitions,"
         f" {len(account.dead):,} dead letters; {len(account.deaths)} deaths, {sum(map(len, account.freezes.values()))}"
         f" freezes, {sum(map(len, account.cuts.values()))} cuts and {len(account.stops)} stops of workers,"
-        f" {len(account.outages)} outages and"
+        f" {sum(map(len, account.limits.values()))} limits, {len(account.outages)} outages and"
         f" {len(account.refusals)} refusals of the broker; {len(account.changes)} changes of topics, after which"
         f" {sum(map(account.given_up, account.jobs.values()))} of {len(account.gone):,} jobs never ended;"
         f" waits for a job whose turn it is, in peace: p99 {p99:.3f} s,"

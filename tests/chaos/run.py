@@ -21,6 +21,7 @@ from tests.chaos.pressure import watched
 from tests.chaos.publisher import Publisher
 from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_NETWORKS, Disturbance, Kind
 from tests.chaos.topic_troubles import TopicTroubles
+from tests.limits import Limit, can_limit, limit
 from tests.publishing import load
 from tests.topics import read_all
 from tests.waiting import until
@@ -43,6 +44,16 @@ SETTINGS: dict[str, object] = {
 }  # fmt: skip
 
 
+LIMITS = {
+    Kind.LIMIT_THREADS: Limit.THREADS,
+    Kind.LIMIT_DESCRIPTORS: Limit.DESCRIPTORS,
+    Kind.LIMIT_MEMORY: Limit.MEMORY,
+}
+_GROUP_SIGNALS = {Kind.GROUP_TERM: signal.SIGTERM, Kind.GROUP_INT: signal.SIGINT}
+#: What a process ends with that is interrupted before it handles signals; 1 is what its command line makes of Ctrl-C.
+_BY_SIGNAL = (-signal.SIGTERM, -signal.SIGINT, 1)
+
+
 class Crew:
     """The workers of a run and what happens to them. Whoever dies is started again."""
 
@@ -59,6 +70,8 @@ class Crew:
         self.freezes: dict[int, list[Span]] = defaultdict(list)
         self.stops: dict[int, Span] = {}
         self.launches: list[int] = []
+        self.limits: dict[int, list[Span]] = defaultdict(list)
+        self._limited: set[int] = set()
         #: What no worker may do: end by itself, or otherwise than asked to.
         self.faults: list[str] = []
 
@@ -89,9 +102,11 @@ class Crew:
             self._frozen[victim] = time.monotonic_ns()
             victim.freeze()
             self._later.append((after, lambda: self.thaw(victim)))
-        elif kind is Kind.STOP or len(free) > FEWEST:
-            self.terminate(victim)
-            if kind is Kind.STOP:
+        elif kind in LIMITS:
+            self.limit(LIMITS[kind], victim, after)
+        elif kind is not Kind.LEAVE or len(free) > FEWEST:
+            self.terminate(victim, _GROUP_SIGNALS.get(kind))
+            if kind is not Kind.LEAVE:
                 self._later.append((after, self.launch))
 
     def _publish_crash(self, kind: Kind) -> None:
@@ -104,9 +119,21 @@ class Crew:
         worker.kill()
         self._buried(worker, seen)
 
-    def terminate(self, worker: Worker) -> None:
+    def terminate(self, worker: Worker, of_group: signal.Signals | None = None) -> None:
+        """Ask a worker to stop, or all of its processes."""
         self._stopping[worker] = time.monotonic_ns()
-        worker.terminate()
+        worker.terminate() if of_group is None else worker.signal_group(of_group)
+
+    def limit(self, what: Limit, worker: Worker, until_then: float) -> None:
+        begin, unlimited = time.monotonic_ns(), limit(what, worker.pid)
+
+        def end() -> None:
+            unlimited()
+            self.limits[worker.pid].append(Span(begin, time.monotonic_ns()))
+            self._limited.discard(worker.pid)
+
+        self._limited.add(worker.pid)
+        self._later.append((until_then, end))
 
     def thaw(self, worker: Worker) -> None:
         begun = self._frozen.pop(worker, None)
@@ -135,13 +162,15 @@ class Crew:
         asked = self._stopping.pop(worker, None)
         code = worker.exit_code
         # Who is asked before it has got as far as to handle signals ends by the signal, and has held nothing.
-        if asked is not None and (code == 0 or (code == -signal.SIGTERM and worker.member is None)):
+        if asked is not None and (code == 0 or (code in _BY_SIGNAL and worker.member is None)):
             self._alive.pop(worker.pid)
             self.stops[worker.pid] = Span(asked, time.monotonic_ns())
             return
         self._buried(worker, seen)
         if code == CRASH_CODE:
             self._say(f"worker {worker.pid} died of a job")
+        elif worker.pid in self._limited:
+            self._say(f"worker {worker.pid} ended with {code} for what it lacked")
         else:
             self.faults.append(f"worker {worker.pid} ended with {code}; its log:\n{worker.tail()}")
         if asked is None:
@@ -166,6 +195,12 @@ class Crew:
             return not self._workers.running
 
         until(gone, within=within, what=lambda: f"all workers stopped\n{self._workers.tails()}")
+
+
+def _possible(kinds: Collection[Kind], broker: Broker | Cluster) -> frozenset[Kind]:
+    """Those of some kinds that can happen with this broker, on this machine."""
+    impossible = frozenset() if isinstance(broker, Cluster) else OF_CLUSTERS | OF_NETWORKS
+    return frozenset(kinds) - impossible - {kind for kind, what in LIMITS.items() if not can_limit(what)}
 
 
 class Chaos:
@@ -201,7 +236,7 @@ class Chaos:
         self._topics = TopicTroubles(broker.bootstrap, namespace, QUEUES, len(broker.nodes), self._publisher)
         self._crew = Crew(self._workers, self._publisher.publish, self._say)
         chance = random.Random(seed)
-        possible = frozenset(kinds) - (frozenset() if isinstance(broker, Cluster) else OF_CLUSTERS | OF_NETWORKS)
+        possible = _possible(kinds, broker)
         own_workers = schedule.of_workers(random.Random(chance.random()), seconds, possible)
         own_broker = schedule.of_broker(random.Random(chance.random()), seconds, possible)
         own_jobs = plan.jobs(random.Random(chance.random()))
@@ -293,5 +328,5 @@ class Chaos:
             jobs=self._publisher.jobs, runs=self._workers.ledger.runs(), dead=self._dead(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
             launches=crew.launches, cuts=network.cuts if network else {}, busy=self._busy,
-            changes=self._topics.changes, gone=self._publisher.gone,
+            changes=self._topics.changes, gone=self._publisher.gone, limits=crew.limits,
         )  # fmt: skip

@@ -18,6 +18,11 @@ class Kind(Enum):
     LEAVE = "a worker leaves"
     CRASH = "a job ends every worker that runs it"
     CRASH_ONCE = "a job ends its worker once"
+    GROUP_TERM = "all processes of a worker get SIGTERM and another one is started"
+    GROUP_INT = "all processes of a worker get SIGINT and another one is started"
+    LIMIT_THREADS = "a worker gets no more threads and processes"
+    LIMIT_DESCRIPTORS = "a worker gets no more descriptors"
+    LIMIT_MEMORY = "a worker gets no more memory"
     BROKER_STOP = "the broker is stopped and started"
     BROKER_KILL = "the broker is killed (-9) and started"
     BROKER_FREEZE = "the broker is frozen"
@@ -56,6 +61,11 @@ _WORKERS: Table = {
     Kind.LEAVE: (2, 0, 0),
     Kind.CRASH: (1, 0, 0),
     Kind.CRASH_ONCE: (2, 0, 0),
+    Kind.GROUP_TERM: (1, 0, 2),
+    Kind.GROUP_INT: (1, 0, 2),
+    Kind.LIMIT_THREADS: (1, 4, 10),
+    Kind.LIMIT_DESCRIPTORS: (1, 4, 10),
+    Kind.LIMIT_MEMORY: (1, 4, 10),
 }
 _BROKERS: Table = {
     Kind.BROKER_STOP: (2, 0, 8),

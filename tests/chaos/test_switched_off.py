@@ -103,7 +103,7 @@ def _run(
 ) -> Account:  # fmt: skip
     chaos = Chaos(
         broker, namespace, directory, seed=1, seconds=trial.seconds, fault=fault, jobs=map(trial.jobs, count()),
-        of_workers=trial.workers, of_broker=trial.broker,
+        kinds=(), of_workers=trial.workers, of_broker=trial.broker,
     )  # fmt: skip
     account, _ = chaos.run(settle=settle)
     show(summary(account))

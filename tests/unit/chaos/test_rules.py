@@ -198,3 +198,13 @@ def test_a_change_of_topics_explains_a_wait_and_no_repetition() -> None:
     assert stalls(account([job(0)], [run(0, late, late + 1)], changes=[Span(0, late * MS)])) == []
     runs = [run(0, 5000, 5010), run(0, 9000, 9010, process=B)]
     assert repetitions(account([job(0)], runs, changes=[Span(5005 * MS, 6000 * MS)]))
+
+
+def test_a_worker_that_gets_nothing_any_more_explains_a_failure_and_no_attempt_that_was_not_made() -> None:
+    runs, limits = [FAILED, DONE_LATER], {A: [Span(5 * MS, 8 * MS)]}
+    assert broken(account([job(0)], runs, limits=limits)) == {}
+    assert repetitions(account([job(0)], runs)), "nothing was limited"
+    assert repetitions(account([job(0)], runs, limits={B: limits[A]})), "another worker was"
+    assert attempts(account([job(0)], [DONE_LATER], limits=limits)), "a job is blamed that has not run"
+    given_up = [run(0, at * 1000, at * 1000 + 1, how="failed", attempt=at) for at in range(1, 4)]
+    assert outcomes(account([job(0)], given_up, (0, "RuntimeError"), limits=limits)), "those came later"
