@@ -31,6 +31,8 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    #: Milliseconds since 1970.
+    timestamp: int = 0
 
     def header(self, name: str) -> str | None:
         """The last header of a name, as text."""
@@ -42,10 +44,10 @@ def read_all(bootstrap: str, topic: str) -> list[Record]:
     """Every record of a topic, by partition and offset; none if there is no such topic yet."""
     config = {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False, "log_level": 0}
     with closing(Consumer({**config, "fetch.message.max.bytes": 2_000_000})) as consumer:
-        ends = _ends(consumer, topic)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition, end in ends.items() if end])
+        held = _held(consumer, topic)
+        consumer.assign([TopicPartition(topic, number, low) for number, (low, high) in held.items() if low < high])
         found: list[Record] = []
-        while len(found) < sum(ends.values()):
+        while len(found) < sum(high - low for low, high in held.values()):
             found += [_record(message) for message in consumer.consume(1000, timeout=1.0)]
     return sorted(found, key=lambda record: (record.partition, record.offset))
 
@@ -54,7 +56,7 @@ def count(bootstrap: str, topic: str) -> int:
     """How many records a topic holds, all of which must still be there."""
     config = {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "log_level": 0}
     with closing(Consumer(config)) as consumer:
-        return sum(_ends(consumer, topic).values())
+        return sum(high for _, high in _held(consumer, topic).values())
 
 
 def partitions(bootstrap: str, topic: str) -> int:
@@ -104,18 +106,15 @@ def set_config(bootstrap: str, topics: Iterable[str], name: str, value: str, *, 
     until(known, within=within, what=f"{name} is {value} for {', '.join(change.name for change in changes)}")
 
 
-def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+def _held(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
+    """From where to where the partitions of a topic have records."""
     found = consumer.list_topics(timeout=10).topics.get(topic)
-    if found is None:
-        return {}
-    ends = {}
-    for partition in found.partitions:
-        ends[partition] = _end(consumer, TopicPartition(topic, partition))
-    return ends
+    partitions = () if found is None else found.partitions
+    return {number: _bounds(consumer, TopicPartition(topic, number)) for number in partitions}
 
 
-def _end(consumer: Consumer, partition: TopicPartition) -> int:
-    """Where a partition ends, once it has a leader: a new one is listed before that."""
+def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """Where a partition begins and ends, once it has a leader: a new one is listed before that."""
 
     def found() -> tuple[int, int] | None:
         try:
@@ -127,10 +126,11 @@ def _end(consumer: Consumer, partition: TopicPartition) -> int:
 
     watermarks = until(found, within=30, what=f"{partition} has a leader")
     assert watermarks is not None
-    return watermarks[1]
+    return watermarks
 
 
 def _record(message: Any) -> Record:
     if message.error():
         raise KafkaException(message.error())
-    return Record(message.partition(), message.offset(), message.key(), message.value(), message.headers() or [])
+    _, at = message.timestamp()
+    return Record(message.partition(), message.offset(), message.key(), message.value(), message.headers() or [], at)

@@ -149,6 +149,19 @@ class Workers:
         self.all.append(worker)
         return worker
 
+    def command(self, *arguments: str, within: float) -> tuple[int | None, str]:
+        """Run `faust -A streams ...` in the workers' surroundings; its exit code, None if it was killed after so many
+        seconds, and what it wrote."""
+        command = [str(Path(sys.executable).with_name("faust")), "-A", "streams", *arguments]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, timeout=within, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            return None, str(late)
+        return done.returncode, done.stdout
+
     def kill(self, worker: Worker) -> int:
         """Kill a worker (SIGKILL) and remember when; returns that, by CLOCK_MONOTONIC, in nanoseconds."""
         at = self.kills[worker.pid] = worker.kill()

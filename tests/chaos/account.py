@@ -6,7 +6,7 @@ Times are nanoseconds of CLOCK_MONOTONIC, as in the ledger.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -17,7 +17,8 @@ from tests.ledger import SECOND, Run
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A job that Kafka has. `log` counts the logs that its queue has had, one after another."""
+    """A job that Kafka has. `log` counts the logs that its queue has had, one after another; one that was sent back
+    from the dead letters is `redriven`, and a job of its own."""
 
     id: str
     queue: str
@@ -28,17 +29,11 @@ class Published:
     log: int = 0
     partition: int = 0
     offset: int = 0
+    redriven: bool = False
 
     @property
     def ordered(self) -> bool:
         return self.key is not None and self.queue != "chaos-loose"
-
-
-@dataclass(frozen=True, slots=True)
-class Letters:
-    """What lies on the dead-letter topics of one job: the error types, one for each record."""
-
-    errors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +42,23 @@ class Span:
 
     begin: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A redrive, or a purge, that said it was done; and the letters that were there before and that it was to take."""
+
+    purge: bool
+    queue: str
+    letters: frozenset[str]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What lies on the dead-letter topics of one job: the error types, one for each record."""
+
+    errors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,9 @@ class Account:
     launches  when a worker was started
     changes   when topics were made anew, grown or emptied
     limits    when a worker got no more threads, descriptors or memory
+    commands  what operators did
+    sent      the jobs that lie in their queues as sent back by operators
+    removals  when records of a queue were taken away on purpose
     gone      since when the records of jobs were taken away on purpose, by their ids
     busy      when the machine had more to do than it can, by what else runs on it too
     """
@@ -78,6 +93,9 @@ class Account:
     launches: Sequence[int] = ()
     changes: Sequence[Span] = ()
     limits: Mapping[int, Sequence[Span]] = field(default_factory=dict)
+    commands: Sequence[Operation] = ()
+    sent: Set[str] = frozenset()
+    removals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     gone: Mapping[str, int] = field(default_factory=dict)
     busy: Sequence[Span] = ()
 
@@ -92,10 +110,10 @@ class Account:
     @cached_property
     def by_key(self) -> list[list[Published]]:
         """The jobs of every key that is ordered, as they lie in one partition of one log."""
-        found: dict[tuple[str, int, int], list[Published]] = defaultdict(list)
+        found: dict[tuple[object, ...], list[Published]] = defaultdict(list)
         for job in self.jobs.values():
             if job.ordered:
-                found[job.key or "", job.log, job.partition].append(job)
+                found[job.key, job.log, job.partition, job.redriven].append(job)
         return [sorted(of_key, key=lambda job: job.seq) for of_key in found.values()]
 
     @cached_property

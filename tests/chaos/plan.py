@@ -21,6 +21,11 @@ HANDOVER = 2.0
 CRASH_CODE = 7
 
 
+def numbered(job: str, redrives: int) -> str:
+    """The id of a job that was sent back so often: in the ledger and the account it is another one, and succeeds."""
+    return f"{job}+{redrives}" if redrives else job
+
+
 class Letter(Enum):
     """How one attempt ends."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
 from tests.chaos.account import Published
-from tests.chaos.plan import Planned
+from tests.chaos.plan import Plan, Planned
+from tests.chaos.records import at, identity
 from tests.models.ordered import Step
+from tests.topics import Record
 
 #: Seconds in which a delivery succeeds or has failed.
 DELIVERY = 150
@@ -23,6 +25,7 @@ class Removal:
     """Records that were taken away on purpose at some time, or were about to be: what it concerns says `gone`."""
 
     at: int
+    queue: str
     gone: Callable[[Published], bool]
 
 
@@ -34,6 +37,7 @@ class Publisher:
         self._producer = JobProducer(settings, client_options={"debug": debug} if debug else {})
         self._next: Counter[str] = Counter()
         self._logs: Counter[str] = Counter()
+        self._renewals: dict[str, list[int]] = defaultdict(list)
         self._lock = threading.Lock()
         self._held: dict[str, list[Planned]] = {}
         self._handles: dict[str, JobHandle] = {}
@@ -83,7 +87,8 @@ class Publisher:
         with self._lock:
             log = self._logs[queue]
             self._logs[queue] += 1
-        self._removals.append(Removal(time.monotonic_ns(), lambda job: job.queue == queue and job.log <= log))
+            self._renewals[queue].append(time.monotonic_ns())
+        self._removals.append(Removal(time.monotonic_ns(), queue, lambda job: job.queue == queue and job.log <= log))
 
     def remove(self, queue: str, before: Mapping[int, int]) -> None:
         """Note that what lies in a queue's partitions before some offsets is about to be taken away."""
@@ -92,16 +97,34 @@ class Publisher:
         def gone(job: Published) -> bool:
             return job.queue == queue and job.log == log and job.offset < before.get(job.partition, 0)
 
-        self._removals.append(Removal(time.monotonic_ns(), gone))
+        self._removals.append(Removal(time.monotonic_ns(), queue, gone))
 
-    @property
-    def gone(self) -> dict[str, int]:
-        """Since when the records of jobs may be gone on purpose. Complete when all is delivered."""
+    def redriven(self, queue: str, record: Record) -> Published | None:
+        """A job that lies in a queue as sent back; None if it is none of ours."""
+        job, written = self.jobs.get(record.header("ce_id") or ""), at(record)
+        if job is None:
+            return None
+        return Published(
+            identity(record), queue, job.key, record.offset, Plan(in_pool=job.plan.in_pool), written,
+            log=sum(renewed < written for renewed in self._renewals[queue]), partition=record.partition,
+            offset=record.offset, redriven=True,
+        )  # fmt: skip
+
+    def gone(self, jobs: Mapping[str, Published]) -> dict[str, int]:
+        """Since when the records of some jobs may be gone on purpose. Complete when all is delivered."""
         found: dict[str, int] = {}
         for removal in self._removals:
-            for name, job in self.jobs.items():
+            for name, job in jobs.items():
                 if removal.gone(job):
                     found.setdefault(name, removal.at)
+        return found
+
+    @property
+    def removals(self) -> dict[str, list[int]]:
+        """When records of each queue were taken away on purpose."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for removal in self._removals:
+            found[removal.queue].append(removal.at)
         return found
 
     def flush(self) -> list[str]:

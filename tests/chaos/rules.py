@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from tests.chaos.account import Account, Published, Span
-from tests.chaos.plan import HANDOVER, Letter
+from tests.chaos.account import Account, Operation, Published, Span
+from tests.chaos.plan import HANDOVER, Letter, numbered
 from tests.ledger import SECOND, Run
 
 #: Seconds that an outcome may take to be durable and committed; those in which the machine was busy do not count.
@@ -20,6 +20,9 @@ SESSION = 6.0
 _SESSION = int(SESSION * SECOND)
 #: A due time is a whole number of milliseconds, and two clocks tell of it.
 EARLY = 3_000_000
+
+#: Jobs that were sent back so often are skipped by a redrive.
+MAX_REDRIVES = 3
 
 KILLED = "streams.errors.KilledItsWorkers"
 
@@ -258,6 +261,34 @@ def stalls(account: Account) -> list[str]:
     ]
 
 
+def commands(account: Account) -> list[str]:
+    """A redrive sends back all that it found, and nothing that was purged before is sent back."""
+    return [said for each in account.commands for said in (_purged if each.purge else _sent_back)(account, each)]
+
+
+def _purged(account: Account, purge: Operation) -> Iterator[str]:
+    for letter in purge.letters:
+        job = account.jobs.get(_next(letter))
+        if job is not None and job.at > purge.span.end + int(WINDOW * SECOND):
+            yield f"{_name(job)} was sent back {(job.at - purge.span.end) / SECOND:.1f} s after it was purged"
+
+
+def _sent_back(account: Account, redrive: Operation) -> Iterator[str]:
+    purged = {job for each in account.commands if each.purge for job in each.letters}
+    if any(at > redrive.span.begin for at in account.removals.get(redrive.queue, ())):
+        return  # Whatever it has sent may have been taken away since.
+    for letter in redrive.letters - purged:
+        again = _next(letter)
+        if again not in account.sent and again not in account.by_job and not again.endswith(f"+{MAX_REDRIVES + 1}"):
+            yield f"the dead letter of {letter} was not sent back by the redrive at {redrive.span.begin / SECOND:.2f}"
+
+
+def _next(letter: str) -> str:
+    """The id of a dead letter's job when it is sent back."""
+    job, _, redrives = letter.partition("+")
+    return numbered(job, int(redrives or 0) + 1)
+
+
 RULES: dict[str, Rule] = {
     "outcomes": outcomes,
     "order": order,
@@ -265,6 +296,7 @@ RULES: dict[str, Rule] = {
     "due": due,
     "repetitions": repetitions,
     "stalls": stalls,
+    "commands": commands,
 }
 
 
@@ -290,6 +322,7 @@ def summary(account: Account) -> str:
         f" {sum(map(len, account.limits.values()))} limits, {len(account.outages)} outages and"
         f" {len(account.refusals)} refusals of the broker; {len(account.changes)} changes of topics, after which"
         f" {sum(map(account.given_up, account.jobs.values()))} of {len(account.gone):,} jobs never ended;"
+        f" {len(account.commands)} redrives and purges that sent {len(account.sent):,} jobs back;"
         f" waits for a job whose turn it is, in peace: p99 {p99:.3f} s,"
         f" longest {longest[-1] if longest else 0:.1f} s; the machine was busy for"
         f" {sum(each.end - each.begin for each in account.busy) / SECOND:.0f} s"

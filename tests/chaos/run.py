@@ -5,20 +5,22 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.brokers import Broker, Cluster
 from tests.chaos import plan, schedule
-from tests.chaos.account import Account, Letters, Span
+from tests.chaos.account import Account, Published, Span
 from tests.chaos.broker_troubles import BrokerTroubles
 from tests.chaos.course import Say, Trouble, going_on
 from tests.chaos.network_troubles import NetworkTroubles
+from tests.chaos.operator_troubles import OperatorTroubles
 from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
 from tests.chaos.pressure import watched
 from tests.chaos.publisher import Publisher
+from tests.chaos.records import DeadLetters, redrives
 from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_NETWORKS, Disturbance, Kind
 from tests.chaos.topic_troubles import TopicTroubles
 from tests.limits import Limit, can_limit, limit
@@ -234,6 +236,8 @@ class Chaos:
         )  # fmt: skip
         self._publisher = Publisher(broker.for_clients, namespace, debug)
         self._topics = TopicTroubles(broker.bootstrap, namespace, QUEUES, len(broker.nodes), self._publisher)
+        self._letters = DeadLetters(broker.bootstrap, namespace, QUEUES)
+        self._operators = OperatorTroubles(self._letters, QUEUES, self._workers, self._say)
         self._crew = Crew(self._workers, self._publisher.publish, self._say)
         chance = random.Random(seed)
         possible = _possible(kinds, broker)
@@ -248,6 +252,7 @@ class Chaos:
         self._troubles: list[tuple[Trouble, Sequence[Disturbance]]] = [
             (self._brokers, own_broker if of_broker is None else of_broker),
             (self._topics, own_topics if of_topics is None else of_topics),
+            (self._operators, schedule.of_operators(random.Random(chance.random()), seconds, possible)),
         ]
         self._network: NetworkTroubles | None = None
         if isinstance(broker, Cluster):
@@ -299,7 +304,7 @@ class Chaos:
         while time.monotonic() < give_up:
             self._crew.look()
             if time.monotonic() >= look_again:
-                if self._publisher.jobs.keys() <= self._workers.ledger.done | self._dead().keys():
+                if self._publisher.jobs.keys() <= self._workers.ledger.done | self._letters.all().keys():
                     return
                 look_again = time.monotonic() + 2
             time.sleep(_TICK)
@@ -314,19 +319,27 @@ class Chaos:
         )
         self._crew.dismiss(60 * self._patience)
 
-    def _dead(self) -> dict[str, Letters]:
-        found: dict[str, list[str]] = defaultdict(list)
+    def _sent_back(self) -> list[Published]:
+        """The jobs that lie in their queues as sent back by operators."""
+        found = []
         for queue in QUEUES:
-            for letter in read_all(self._broker.bootstrap, f"{self._namespace}.{queue}.dead"):
-                found[letter.header("ce_id") or ""].append(letter.header("job-error-type") or "")
-        return {job: Letters(tuple(errors)) for job, errors in found.items()}
+            for record in read_all(self._broker.bootstrap, f"{self._namespace}.{queue}"):
+                job = self._publisher.redriven(queue, record) if redrives(record) else None
+                if job is not None:
+                    found.append(job)
+        return found
 
     def _account(self) -> Account:
         crew, brokers, network = self._crew, self._brokers, self._network
         outages = [*brokers.outages, *(network.outages if network else ())]
+        sent = self._sent_back()
+        times = Counter(job.id for job in sent)
+        # What a redrive that did not come to its end has sent twice is no longer told apart.
+        jobs = {**self._publisher.jobs, **{job.id: job for job in sent if times[job.id] == 1}}
         return Account(
-            jobs=self._publisher.jobs, runs=self._workers.ledger.runs(), dead=self._dead(), deaths=crew.deaths,
+            jobs=jobs, runs=self._workers.ledger.runs(), dead=self._letters.all(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
             launches=crew.launches, cuts=network.cuts if network else {}, busy=self._busy,
-            changes=self._topics.changes, gone=self._publisher.gone, limits=crew.limits,
+            changes=self._topics.changes, gone=self._publisher.gone(jobs), removals=self._publisher.removals,
+            commands=self._operators.done, sent=times.keys(), limits=crew.limits,
         )  # fmt: skip

@@ -33,6 +33,8 @@ class Kind(Enum):
     RETRY_REMAKE = "a retry topic is deleted and created again"
     TOPIC_GROW = "a queue's topic gets one more partition"
     RECORDS_DELETE = "all records of a queue are deleted"
+    REDRIVE = "an operator sends the dead letters of a queue back"
+    PURGE = "an operator purges the dead letters of a queue"
     NET_DROP = "the network resets connections"
     NET_HOLD = "the network lets nothing through"
     NET_DEAF = "the network holds back the brokers' answers"
@@ -91,6 +93,7 @@ _TOPICS: Table = {
     Kind.TOPIC_GROW: (1, 0, 0),
     Kind.RECORDS_DELETE: (3, 0, 0),
 }
+_OPERATORS: Table = {Kind.REDRIVE: (3, 0, 0), Kind.PURGE: (1, 0, 0)}
 #: What takes a network that can fail.
 OF_NETWORKS = frozenset(_NETWORK)
 
@@ -99,6 +102,7 @@ _WORKERS_EVERY = 9.0
 _BROKERS_EVERY = 15.0
 _NETWORK_EVERY = 15.0
 _TOPICS_EVERY = 40.0
+_OPERATORS_EVERY = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,11 @@ def of_network(chance: random.Random, seconds: float, kinds: Collection[Kind] = 
 def of_topics(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:
     """What the topics go through, one after another: more than fits into so many seconds."""
     return _one_after_another(chance, seconds, _only(kinds, _TOPICS), _TOPICS_EVERY)
+
+
+def of_operators(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:
+    """What operators do, one thing after another: more than fits into so many seconds."""
+    return _one_after_another(chance, seconds, _only(kinds, _OPERATORS), _OPERATORS_EVERY)
 
 
 def _one_after_another(chance: random.Random, seconds: float, table: Table, every: float) -> list[Disturbance]:

@@ -21,6 +21,7 @@ from tests.chaos.plan import (
     TIMEOUT,
     Letter,
     Plan,
+    numbered,
 )
 from tests.models.ordered import Step
 
@@ -46,7 +47,7 @@ class Unlucky(Exception):
 @loose.job(Step, timeout=TIMEOUT)
 async def on_loop(job: Step, ctx: JobContext) -> None:
     """Wait as long as the job says, and end as it is planned."""
-    with ledger.noted(ctx.id, ctx.key, job.seq, ctx.attempt):
+    with ledger.noted(numbered(ctx.id, _redrives(ctx)), ctx.key, job.seq, ctx.attempt):
         await asyncio.sleep(job.seconds)
         letter = _letter(ctx)
         if letter is Letter.TIMEOUT:
@@ -58,7 +59,7 @@ async def on_loop(job: Step, ctx: JobContext) -> None:
 @processes.job(Step, timeout=PROCESS_TIMEOUT, cpu_bound=True)
 def off_loop(job: Step, ctx: JobContext) -> None:
     """Wait as long as the job says, and end as it is planned."""
-    with ledger.noted(ctx.id, ctx.key, job.seq, ctx.attempt):
+    with ledger.noted(numbered(ctx.id, _redrives(ctx)), ctx.key, job.seq, ctx.attempt):
         time.sleep(job.seconds)
         letter = _letter(ctx)
         if letter is Letter.TIMEOUT:
@@ -66,7 +67,13 @@ def off_loop(job: Step, ctx: JobContext) -> None:
         _end(letter, ctx)
 
 
+def _redrives(ctx: JobContext) -> int:
+    return int(ctx.headers.get("job-redrives") or 0)
+
+
 def _letter(ctx: JobContext) -> Letter:
+    if _redrives(ctx):
+        return Letter.SUCCEED
     return Plan((ctx.headers.get("plan") or b"").decode()).at(ctx.attempt)
 
 

@@ -32,7 +32,7 @@ def test_how_a_plan_ends(letters: str, most: int | None, in_pool: bool, last: in
     assert (planned.last, planned.dies) == (last, dies)
 
 
-STREAMS = (schedule.of_workers, schedule.of_broker, schedule.of_network, schedule.of_topics)
+STREAMS = (schedule.of_workers, schedule.of_broker, schedule.of_network, schedule.of_topics, schedule.of_operators)
 
 
 def test_kinds_that_are_left_out_do_not_come() -> None:

@@ -7,9 +7,21 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.account import Account, Letters, Published, Span
+from tests.chaos.account import Account, Letters, Operation, Published, Span
 from tests.chaos.plan import HANDOVER, TIMEOUT, Plan
-from tests.chaos.rules import KILLED, RECOVERY, STALL, attempts, broken, due, order, outcomes, repetitions, stalls
+from tests.chaos.rules import (
+    KILLED,
+    RECOVERY,
+    STALL,
+    attempts,
+    broken,
+    commands,
+    due,
+    order,
+    outcomes,
+    repetitions,
+    stalls,
+)
 from tests.ledger import SECOND, Run
 
 A, B = 100, 200  # processes
@@ -208,3 +220,36 @@ def test_a_worker_that_gets_nothing_any_more_explains_a_failure_and_no_attempt_t
     assert attempts(account([job(0)], [DONE_LATER], limits=limits)), "a job is blamed that has not run"
     given_up = [run(0, at * 1000, at * 1000 + 1, how="failed", attempt=at) for at in range(1, 4)]
     assert outcomes(account([job(0)], given_up, (0, "RuntimeError"), limits=limits)), "those came later"
+
+
+def test_what_was_sent_back_is_a_job_of_its_own_that_comes_to_an_end() -> None:
+    again = replace(job(0), id="k0+1", redriven=True)
+    first, second = run(0, 0, 10, how="failed"), replace(run(0, 100, 110), job="k0+1")
+    assert broken(account([job(0, "p"), again], [first, second], (0, "E"))) == {}
+    assert outcomes(account([job(0, "p"), again], [first], (0, "E"))), "it was sent back and is lost"
+    twice = replace(run(0, 200, 210), job="k0+1")
+    assert repetitions(account([job(0, "p"), again], [first, second, twice], (0, "E")))
+
+
+def test_jobs_that_were_sent_back_keep_their_order_among_themselves() -> None:
+    jobs = [replace(job(seq), id=f"k{seq}+1", redriven=True) for seq in range(2)]
+    runs = [replace(run(seq, 100 - seq * 50, 110 - seq * 50), job=f"k{seq}+1") for seq in range(2)]
+    assert order(account(jobs, runs))
+    assert order(account([replace(jobs[0], redriven=False), jobs[1]], runs)) == []
+
+
+def test_a_redrive_sends_all_that_it_has_found() -> None:
+    redrive = Operation(False, "chaos", frozenset({"k0", "k1+1", "k2+3"}), Span(0, MS))
+    purge = Operation(True, "chaos", frozenset({"k1+1"}), Span(-MS, 0))
+    assert len(commands(account([], [], commands=[redrive]))) == 2, "one was sent back often enough"
+    assert commands(account([], [], commands=[redrive], sent={"k0+1", "k1+2"})) == []
+    assert len(commands(account([], [], commands=[purge, redrive]))) == 1
+    assert commands(account([], [], commands=[redrive], removals={"chaos": [MS]})) == []
+    assert len(commands(account([], [], commands=[redrive], removals={"chaos": [-MS], "other": [MS]}))) == 2
+
+
+def test_what_was_purged_is_not_sent_back_later() -> None:
+    purge = Operation(True, "chaos", frozenset({"k0"}), Span(0, MS))
+    again = replace(job(0), id="k0+1", redriven=True, at=60 * SECOND)
+    assert commands(account([again], [], commands=[purge]))
+    assert commands(account([replace(again, at=-MS)], [], commands=[purge])) == [], "it was sent back before"
