@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import Any
@@ -13,6 +13,7 @@ from streams.awaiting_schema import await_schema
 from streams.context import JobContext
 from streams.core.retry import RetryPolicy
 from streams.errors import JobExpired, NoHandler
+from streams.hooks import Around, around_async, around_plain
 from streams.process_pool.member import Member
 from streams.processes import Processes
 from streams.queues import JobDefinition, Kind, Queue
@@ -44,7 +45,7 @@ class Handling:
         self._codec = codec
         self._decode = codec.decode
         self._in_process = {job.job_type for job in queue if job.kind is Kind.PROCESS}
-        self._calls = {job.job_type: _call(job, threads, processes) for job in queue}
+        self._calls = {job.job_type: _call(job, queue.around, threads, processes) for job in queue}
 
     def open(self, lane: WorkLane) -> tuple[Call, Any, JobContext, float]:
         """Make the head of a lane ready to run: the call, the payload, the context, and the timeout in seconds.
@@ -92,9 +93,9 @@ def _check_expiry(metadata: Metadata) -> None:
             raise JobExpired(f"the job expired {late:.3f} s before it could run")
 
 
-def _call(job: JobDefinition, threads: Threads, processes: Processes) -> Call:
+def _call(job: JobDefinition, hooks: Sequence[Around], threads: Threads, processes: Processes) -> Call:
     return Call(
-        _invocation(job, threads, processes),
+        _invocation(job, hooks, threads, processes),
         job.timeout,
         watched=job.kind is not Kind.PROCESS,
         retry=job.retry,
@@ -102,11 +103,14 @@ def _call(job: JobDefinition, threads: Threads, processes: Processes) -> Call:
     )
 
 
-def _invocation(job: JobDefinition, threads: Threads, processes: Processes) -> Callable[..., Awaitable[Any]]:
+def _invocation(
+    job: JobDefinition, hooks: Sequence[Around], threads: Threads, processes: Processes
+) -> Callable[..., Awaitable[Any]]:
     handler = job.handler
     if job.kind is Kind.ASYNC:
-        return handler
+        return around_async(hooks, handler)
     if job.kind is Kind.THREAD:
+        handler = around_plain(hooks, handler)
 
         async def in_thread(payload: Any, ctx: JobContext) -> None:
             await threads.run(handler, payload, ctx)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -16,6 +16,7 @@ from schemas.catalog import Catalog
 from streams.context import JobContext
 from streams.core.retry import DEFAULT_RETRY, RetryPolicy
 from streams.errors import DefinitionError
+from streams.hooks import Around, check_hooks, name_of_hook, only_async
 
 T = TypeVar("T")
 Handler = Callable[[T, JobContext], Any]
@@ -61,6 +62,9 @@ class Queue:
                  (STREAMS_PROCESSES) when a handler of the queue is CPU-bound
     retry        when its jobs are tried again after a failure, unless a handler says otherwise; NO_RETRY: never
     order        "key": jobs of one key run one after another, also through failures; "none": each for itself
+    around       what to do around each run, as to close connections: a function from the job and its context to a
+                 context manager, or several, the outermost first. It is entered and left where the handler runs, in its
+                 thread and its context, whatever becomes of the run. An async one is for async handlers alone
 
     Raises DefinitionError for names and numbers that cannot work.
     """
@@ -74,6 +78,7 @@ class Queue:
         concurrency: int | None = None,
         retry: RetryPolicy = DEFAULT_RETRY,
         order: Literal["key", "none"] = "key",
+        around: Around | Sequence[Around] | None = None,
     ) -> None:
         _check_name("queue", name)
         _check_name("pool", pool)
@@ -91,6 +96,7 @@ class Queue:
         self.concurrency = concurrency
         self.retry = retry
         self.order = order
+        self.around = check_hooks(around)
         self._jobs: dict[str, JobDefinition] = {}
 
     def __repr__(self) -> str:
@@ -135,6 +141,7 @@ class Queue:
         def declare(handler: F) -> F:
             kind = _kind(handler, cpu_bound=cpu_bound)
             _check_signature(handler)
+            _check_hooks_fit(self.around, handler, kind)
             earlier = self._jobs.get(job_type)
             if earlier is not None:
                 raise DefinitionError(
@@ -211,6 +218,20 @@ def _check_signature(handler: Callable[..., Any]) -> None:
             f"{_where(handler)} must take the job and its context: `def {getattr(handler, '__name__', 'handler')}"
             "(job, ctx)`"
         ) from None
+
+
+def _check_hooks_fit(hooks: Sequence[Around], handler: Callable[..., Any], kind: Kind) -> None:
+    for hook in hooks:
+        name = name_of_hook(hook)
+        if kind is not Kind.ASYNC and only_async(hook):
+            raise DefinitionError(
+                f"{name} is async and {_where(handler)} is not: make the hook a plain context manager, which fits both"
+            )
+        if kind is Kind.PROCESS:
+            raise DefinitionError(
+                f"{_where(handler)} is CPU-bound, and {name} would stay in the worker: declare it on a queue without"
+                " `around`, and have the handler itself do that"
+            )
 
 
 def _where(handler: Callable[..., Any]) -> str:

@@ -7,8 +7,10 @@ import os
 import re
 import shlex
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from streams.core.outcome import Failed
 from streams.core.retry import Bury, decide, timetable
 from streams.core.room import LIMIT_PARKED, LIMIT_PARKED_BYTES
 from streams.errors import JobTimeout
+from streams.hooks import around_plain
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
 from streams.jobs.webhook import WebhookSettings
@@ -51,6 +54,7 @@ TESTED_FILES = {
     "publish.py",
     "shop/schemas/orders/PlaceOrder.v1.avsc",
     "orders.py",
+    "subscribers.py",
     "policies.py",
     "calls.py",
     "letters.py",
@@ -245,6 +249,24 @@ def test_the_policies_are_what_their_comments_say(policies: dict[str, Any]) -> N
 def test_every_field_of_a_policy_is_shown() -> None:
     fields = {field.name for field in dataclasses.fields(RetryPolicy) if field.init}
     assert fields == set(re.findall(r"^    (\w+)=", FILES["policies.py"], re.MULTILINE))
+
+
+def test_the_hooks_are_what_their_comments_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "subscribers"}
+    exec(compile(FILES["subscribers.py"], "subscribers.py", "exec"), names)
+    (job,) = names["subscribers"]
+    run = around_plain(names["subscribers"].around, job.handler)
+    with caplog.at_level("INFO"):
+        run(job.model(to=["ada@example.org"], subject="", text=""), JobContext("id", "subscribers"))
+        with pytest.raises(sqlite3.Error):
+            run(job.model(to=["bob@example.org", object()], subject="", text=""), JobContext("id", "subscribers"))
+    names["mine"].database.close()
+    with closing(sqlite3.connect("subscribers.db")) as database:
+        assert database.execute("SELECT address FROM subscribers").fetchall() == [("ada@example.org",)]
+    assert caplog.text.count("took 0.0") == 2
 
 
 def test_the_diagram_leads_every_job_to_an_end() -> None:

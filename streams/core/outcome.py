@@ -151,7 +151,9 @@ def _told(error: BaseException) -> tuple[float | None, bool]:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error) or type(error).__name__ or "an exception without a name or a message"
+        said = str(error) or type(error).__name__ or "an exception without a name or a message"
+        notes: Any = getattr(error, "__notes__", ())
+        return f"{said} ({'; '.join(notes)})" if notes else said
     except BaseException:  # It is a user's code, and may even have called exit().
         return f"{type(error).__name__} (it cannot be shown as text)"
 

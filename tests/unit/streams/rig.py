@@ -153,9 +153,10 @@ async def rig(
     executor_type: type[Executor] = Executor,
     schema_wait: float = 0.0,
     processes: Processes | None = None,
+    around: Any = None,
 ) -> AsyncIterator[Rig]:
     """A running queue with one handler, which is CPU-bound if there are processes."""
-    queue = Queue("webhook", retry=retry, order=order)
+    queue = Queue("webhook", retry=retry, order=order, around=around)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
     trials = Trials()
     letters, threads, lease = Letters(), Threads(), Lease(session=60)
