@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from itertools import chain
 from time import monotonic, time
 
 from schemas.codec import Codec
@@ -14,9 +15,11 @@ from streams.executor import Executor
 from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
+from streams.loop_watch import LoopWatch
 from streams.outcomes import Outcomes
 from streams.processes import Processes
 from streams.queues import Kind, Queue
+from streams.runner import Runner
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.sweep import collect_young
@@ -55,6 +58,7 @@ class Engine:
         self.intake = Intake(
             self._executors, self.trials, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
         )
+        self._loop_watch = LoopWatch(self._runners)
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -77,16 +81,21 @@ class Engine:
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""
         self._sender.warm_up()
+        self._loop_watch.start()
         for executor in self._executors.values():
             executor.on_failure = on_failure
         self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
         self._watches.append(asyncio.ensure_future(self._tell_time()))
+
+    def _runners(self) -> Iterable[Runner]:
+        return chain.from_iterable(executor.runners for executor in self._executors.values())
 
     async def _tell_time(self) -> None:
         """Do what is due: retries, above all."""
         fresh_until, swept_until = monotonic() + _REFRESH, 0.0
         while True:
             await asyncio.sleep(_TICK)
+            self._loop_watch.beat()
             self.intake.tick(int(time() * 1000))
             if monotonic() > swept_until:
                 swept_until = monotonic() + _SWEEP
@@ -124,6 +133,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Let go of everything."""
+        self._loop_watch.stop()
         for task in (*self._watches, *self._waits):
             task.cancel()
         await self.cancel_running()

@@ -56,6 +56,9 @@ _GRACE = 5.0
 _WATCH_INTERVAL = 0.05
 
 
+#: How late the watchdog may be until the event loop has stood still. Seconds.
+_STANDSTILL = 0.5
+
 #: Ready lanes that are enough for the quickest jobs.
 _ENOUGH = 256
 
@@ -220,15 +223,30 @@ class Executor:
                 runner.cancel(Cut.LOST)
         self._appends.forget_lost()
 
+    @property
+    def runners(self) -> list[Runner]:
+        """Those that there are. May be called from any thread."""
+        return self._runners.copy()
+
     async def watch(self) -> None:
         """Cancel runs that take too long, and tell of many retries; runs until it is cancelled."""
+        now = monotonic()
         while True:
+            due = now + _WATCH_INTERVAL
             await asyncio.sleep(_WATCH_INTERVAL)
             now = monotonic()
             self._retry_reports.sum_up(now)
+            if now - due > _STANDSTILL:
+                self._make_up_for(due, now)
             for runner in self._runners:
                 if runner.deadline is not None and runner.deadline <= now:
                     runner.cancel(Cut.TIMEOUT)
+
+    def _make_up_for(self, since: float, until: float) -> None:
+        """Give runs the time that they have lost while the event loop stood still, but for who has held it."""
+        for runner in self._runners:
+            if runner.deadline is not None and runner.held_loop < since:
+                runner.deadline += until - since
 
     async def stop(self) -> None:
         """Cancel all runners and wait for their end, but not for handlers that will not be cancelled."""
