@@ -4,6 +4,7 @@ SchemasError
 ├── PayloadInvalid         a payload does not fit its schema; names the field
 ├── HeaderInvalid          a header of a record cannot be read; names the header
 ├── Undecodable            a record's value can never be decoded by this process
+│   ├── RecordRefused      a worker has not taken the whole record, since it is above a bound or broken
 │   ├── MissingPayload     the value is null or empty
 │   ├── UnknownFraming     neither Confluent wire format nor Avro single-object encoding
 │   ├── UnknownSchema      the writer's schema cannot be had: a worker of a later version may know it
@@ -11,6 +12,7 @@ SchemasError
 │   ├── UnknownJobType     the schema is known, but no model belongs to it; as above
 │   ├── SchemaMismatch     the writer's schema cannot be resolved to the current one
 │   │   └── UnknownVersion … and is no released one that is known here: as above
+│   ├── AboveBounds        the payload is above a bound of this process
 │   └── CorruptPayload     the bytes do not follow the writer's schema
 │       ├── TruncatedPayload
 │       └── TrailingBytes
@@ -49,6 +51,10 @@ class HeaderInvalid(SchemasError, ValueError):
 
 class Undecodable(SchemasError):
     """Raised when a record's value can never be decoded here, however often it is tried."""
+
+
+class RecordRefused(Undecodable):
+    """Raised for a record of which not everything was taken, since it is above a bound or follows no format."""
 
 
 class MissingPayload(Undecodable):
@@ -92,6 +98,10 @@ class SchemaMismatch(Undecodable):
 
 class UnknownVersion(SchemaMismatch):
     """Raised for a mismatch where the writer's schema is no version of the job type that is known here."""
+
+
+class AboveBounds(Undecodable):
+    """Raised when a payload is larger or deeper than this process takes."""
 
 
 class CorruptPayload(Undecodable):

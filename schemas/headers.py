@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from schemas.errors import HeaderInvalid
+from schemas.errors import HeaderInvalid, RecordRefused
 
 CE_SPECVERSION = "ce_specversion"
 CE_ID = "ce_id"
@@ -34,6 +34,7 @@ PARKED = "job-parked"
 POSITION = "job-position"
 OWNER = "job-owner"
 REDRIVES = "job-redrives"
+REFUSED = "job-refused"
 ERROR_TYPE = "job-error-type"
 ERROR_MESSAGE = "job-error-message"
 ERROR_STACK = "job-error-stack"
@@ -58,7 +59,10 @@ _ORIGIN = "topic/partition/offset"
 
 # The headers that change how a job is run; a record that has none of them takes the short way through parse().
 _STEERING = frozenset(
-    {ATTEMPT, NOT_BEFORE, EXPIRES_AT, TIMEOUT_MS, MAX_ATTEMPTS, DEDUP_KEY, DEDUP_TTL_MS, PARENT, ORIGIN, PARKED}
+    {
+        *(ATTEMPT, NOT_BEFORE, EXPIRES_AT, TIMEOUT_MS, MAX_ATTEMPTS, DEDUP_KEY, DEDUP_TTL_MS, PARENT, ORIGIN, PARKED),
+        REFUSED,
+    }
 )
 
 
@@ -136,11 +140,13 @@ class Metadata(NamedTuple):
 
 
 def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> Metadata:
-    """Reads a record's headers; raises HeaderInvalid for one that steers the job and cannot be understood."""
+    """Reads a record's headers; raises HeaderInvalid for one that steers the job and cannot be understood, and
+    RecordRefused."""
     found: dict[str, bytes | None] = dict(headers or ())
     place = Origin(topic, partition, offset)
     if _STEERING.isdisjoint(found):
         return Metadata(_id(found, place), place, found)
+    raise_refusal(headers)
     origin = parse_origin(found[ORIGIN]) if ORIGIN in found else None
     return Metadata(
         _id(found, origin or place),
@@ -157,6 +163,13 @@ def parse(headers: Headers | None, topic: str, partition: int, offset: int) -> M
         dedup_key=_optional_text(found, DEDUP_KEY),
         dedup_ttl_ms=_number(found, DEDUP_TTL_MS, 18, _MILLIS),
     )
+
+
+def raise_refusal(headers: Headers | None) -> None:
+    """Raises RecordRefused for a record of which a worker has not taken everything."""
+    for name, value in headers or ():
+        if name == REFUSED:
+            raise RecordRefused((value or b"").decode("utf-8", "backslashreplace"))
 
 
 def quick_identity(headers: Headers) -> str | None:
@@ -242,7 +255,7 @@ def with_failure(
     number of attempts made goes what a retry record said of the next. The origin and the time of the first failure
     are added only where no readable one exists. Message and stack are capped.
     """
-    kept = _without(_FAILURE if attempt is None else _FAILURE_AND_RETRY, original)
+    kept = _without(_FAILURE_AND_REFUSAL if attempt is None else _FAILURE_AND_RETRY, original)
     found = dict(kept)
     now = str(now_ms).encode()
     if not _readable_origin(found):
@@ -370,7 +383,8 @@ def rfc3339(epoch_ms: int) -> bytes:
 _CUT = "…".encode()
 _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _FAILURE = frozenset({ERROR_TYPE, ERROR_MESSAGE, ERROR_STACK, LAST_FAILED_AT})
-_FAILURE_AND_RETRY = _FAILURE | {ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER}
+_FAILURE_AND_REFUSAL = _FAILURE | {REFUSED}
+_FAILURE_AND_RETRY = _FAILURE_AND_REFUSAL | {ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER}
 _RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER, ERROR_STACK})
 _RETRY_AND_FAILURE = _RETRY | _FAILURE
 #: Digits of a position and its sign: the longest is far from what _BELOW_ALL makes of an offset.

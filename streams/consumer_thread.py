@@ -94,7 +94,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
-        install(self._set_aside)
+        self._budget = install(self._set_aside, settings.limits)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor
         return aiokafka.AIOKafkaConsumer(
@@ -129,6 +129,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()
+        self._budget.renew()
         with fetcher._subscriptions.fetch_context():
             records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout, _FETCH_RECORDS)
             return records

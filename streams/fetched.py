@@ -1,133 +1,200 @@
-"""From the bytes of a fetch to records: as aiokafka decodes them, only quicker, and no record ends the worker.
+"""From the bytes of a fetch to records: within bounds, whatever they claim, and no record ends the worker.
 
-It knows the inside of aiokafka's fetcher.
+It knows the inside of aiokafka's fetcher, which decodes in the thread that sends the heartbeats: what is done here in
+one go must be little. So batches unpack within a bound (`streams.unpacking`), headers are counted before they are made
+(`streams.raw_records`), and a fetch hands out no more once it has unpacked a good deal.
+
+- Records are as the decoder makes them: aiokafka copies each into a ConsumerRecord, which costs more than decoding.
+- What can be read in part only, or not at all, although its checksum is right, is as its producer wrote it: each of its
+  records comes out all the same, and is marked as refused. It would stop its partition for good.
+- A checksum that is wrong is the end of a fetch like any other: an error would take the records of other partitions
+  with it, that were taken in the same call and whose positions have moved on.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import unpack_from
 from typing import Any
 
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import _DefaultRecordBatchPy
-from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
-from aiokafka.record.util import decode_varint_py
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.legacy_records import LegacyRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
+
+from schemas.limits import Limits
+from streams.open_batch import Batch2, OldBatch, OpenBatch
+from streams.raw_records import BATCH_HEAD
+from streams.unpacking import Unpacker
 
 logger = logging.getLogger("streams.transport")
 
 #: Is called with the partition that cannot be read, where it cannot be read on, and what went wrong.
 OnUnreadable = Callable[[Any, int, Exception], None]
 
-
 #: Distinct header names of which the log tells that they are escaped; a producer may send one with every job.
 _TOLD = 100
 
+#: Unpacked bytes after which a fetch hands out what it has: to unpack more takes long enough for others to wait.
+_ENOUGH = 8 * 1024 * 1024
 
-def install(on_unreadable: OnUnreadable) -> None:
-    """Have aiokafka's fetchers decode by this module from now on."""
-    told: set[bytes] = set()
+#: Where a batch says how long the rest of it is, what came before that, and where it says of what format it is.
+_LENGTH_AT, _PREFIX, _FORMAT_AT = 8, 12, 16
+#: The shortest batch of any format. Bytes.
+_SHORTEST = 26
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one fetch may still unpack, over all partitions. Bytes."""
+
+    left: int = _ENOUGH
+
+    def renew(self) -> None:
+        """Let the next fetch unpack as much again."""
+        self.left = _ENOUGH
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the records of all partitions are read with."""
+
+    limits: Limits
+    unpacker: Unpacker
+    budget: Budget
+    on_unreadable: OnUnreadable
+    told: set[bytes]
+
+
+def install(on_unreadable: OnUnreadable, limits: Limits) -> Budget:
+    """Have aiokafka's fetchers decode by this module from now on, each fetch within the budget that is returned."""
+    reading = Reading(limits, Unpacker(limits.batch_bytes), Budget(), on_unreadable, set())
 
     def records(*args: Any, **kwargs: Any) -> FetchedRecords:
-        return FetchedRecords(on_unreadable, told, *args, **kwargs)
+        return FetchedRecords(reading, *args, **kwargs)
 
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = records
+    fetcher.FetchResult = Fetched
+    return reading.budget
 
 
 class Batches(MemoryRecords):  # type: ignore[misc] # it is final for mypy alone
-    """The batches of a fetch of one partition, which also knows its bytes and how far it is."""
+    """The batches of a fetch of one partition, which also knows its bytes."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
         self.raw = raw
-        self.taken = 0
 
-    def next_batch(self) -> Any:
-        """The next batch; None after the last."""
-        self.taken += 1
-        return super().next_batch()
 
-    def last_again(self) -> Lenient:
-        """The batch that was taken last, and all after it."""
-        lenient = Lenient(self.raw)
-        for _ in range(self.taken - 1):
-            lenient.next_batch()
-        return lenient
+class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
+    """The fetch of one partition, handed out in pieces."""
+
+    _partition_records: FetchedRecords | None
+
+    def getall(self, max_records: int) -> list[Any]:
+        """The next records, in their order; none where this fetch has unpacked enough for now."""
+        fetched = self._partition_records
+        if fetched is None or not self.check_assignment(self._topic_partition):
+            return []
+        records = fetched.take(max_records)
+        self._update_position()
+        if fetched.exhausted:
+            self._partition_records = None
+        return records
 
 
 class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka is untyped
-    """The records of a fetch of one partition.
+    """The records of a fetch of one partition."""
 
-    - They are as the decoder makes them: aiokafka copies each into a ConsumerRecord, which costs more than decoding.
-    - The name of a header that is no UTF-8, which aiokafka refuses with all of its batch, is escaped.
-    - What cannot be read at all is an end like any other: an error would take the records of other partitions with it,
-      that were taken in the same call and whose positions have moved on.
-    """
+    _records: Batches
 
-    _records: Any
-
-    def __init__(self, on_unreadable: OnUnreadable, told: set[bytes], *args: Any, **kwargs: Any) -> None:
-        self._on_unreadable = on_unreadable
-        self._told = told
+    def __init__(self, reading: Reading, *args: Any, **kwargs: Any) -> None:
+        self._reading = reading
+        self._at = 0
+        self._batch: OpenBatch | None = None
+        self.exhausted = False
         super().__init__(*args, **kwargs)
 
-    def _consumer_record(self, _tp: Any, record: Any) -> Any:
-        return record
-
-    def _unpack_records(self) -> Iterator[Any]:
+    def take(self, most: int) -> list[Any]:
+        """Up to so many of the next records. Once there are no more, or they cannot be read, it is exhausted."""
+        taken: list[Any] = []
         try:
-            try:
-                yield from super()._unpack_records()
-            except UnicodeDecodeError as error:
-                self._tell(error.object)
-                # What was handed out of the batch is left out by its offset.
-                self._records = self._records.last_again()
-                yield from super()._unpack_records()
+            while len(taken) < most and (batch := self._opened()) is not None:
+                taken += self._read(batch, most - len(taken))
         except Exception as error:
-            self._on_unreadable(self._tp, self.next_fetch_offset, error)
+            self.exhausted = True
+            self._reading.on_unreadable(self._tp, self.next_fetch_offset, error)
+        return taken
+
+    def _read(self, batch: OpenBatch, most: int) -> list[Any]:
+        """The next records of the batch that is open."""
+        records = batch.take(most)
+        if records:
+            self.next_fetch_offset = records[-1].offset + 1
+        if batch.ended:
+            # Compaction may have removed its last record.
+            self.next_fetch_offset = batch.end
+            self._batch = None
+        return records
+
+    def _opened(self) -> OpenBatch | None:
+        """The batch that is open; None at the end of the fetch, and where enough was unpacked for now."""
+        while self._batch is None and self._reading.budget.left > 0:
+            piece = self._next_piece()
+            if piece is None:
+                self.exhausted = True
+                return None
+            self._batch = self._open(piece)
+        return self._batch
+
+    def _next_piece(self) -> bytes | None:
+        """The bytes of the next batch; None after the last that is whole."""
+        raw, at = self._records.raw, self._at
+        if len(raw) - at < _PREFIX:
+            return None
+        (length,) = unpack_from(">i", raw, at + _LENGTH_AT)
+        if _PREFIX + length < _SHORTEST:
+            raise CorruptRecordException(f"a batch of {length} bytes")
+        self._at = at + _PREFIX + length
+        return raw[at : self._at] if self._at <= len(raw) else None
+
+    def _open(self, raw: bytes) -> OpenBatch | None:
+        """Open a batch, unless none of its records is to be seen."""
+        magic, start = raw[_FORMAT_AT], self.next_fetch_offset
+        if magic >= 2 and len(raw) < BATCH_HEAD:
+            raise CorruptRecordException(f"a batch of {len(raw)} bytes")
+        batch: Any = DefaultRecordBatch(raw) if magic >= 2 else LegacyRecordBatch(raw, magic)
+        if not batch.validate_crc():
+            raise CorruptRecordException(f"the checksum (CRC) of the batch at offset {start} is wrong")
+        if self._is_hidden(batch) or batch.next_offset <= start:
+            self.next_fetch_offset = max(start, batch.next_offset)
+            return None
+        how = self._reading.limits, self._reading.unpacker
+        opened = (
+            Batch2(batch, raw, start, *how, on_name=self._tell) if magic >= 2 else OldBatch(batch, raw, start, *how)
+        )
+        self._reading.budget.left -= opened.unpacked
+        return opened
+
+    def _is_hidden(self, batch: Any) -> bool:
+        """Whether a batch is a transaction's mark, or of one that was aborted."""
+        if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id is not None:
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._contains_abort_marker(batch):
+                self._aborted_producers.discard(batch.producer_id)
+            if batch.is_transactional and batch.producer_id in self._aborted_producers:
+                return True
+        return bool(batch.is_control_batch)
 
     def _tell(self, name: bytes) -> None:
-        if name not in self._told and len(self._told) < _TOLD:
-            self._told.add(name)
+        told = self._reading.told
+        if name not in told and len(told) < _TOLD:
+            told.add(name)
             logger.warning(
                 "%s-%d holds a record whose header has a name that is no UTF-8, %r: it is escaped, now and later",
                 *self._tp, name,
             )  # fmt: skip
-
-
-class Lenient(_MemoryRecordsPy):  # type: ignore[misc] # it is final for mypy alone
-    """Batches whose header names need not be UTF-8. Many times slower than aiokafka's own."""
-
-    def next_batch(self, *args: Any) -> Any:
-        """The next batch; None after the last."""
-        piece = self._next_slice
-        batch = super().next_batch(*args)
-        # Records of older formats have no headers.
-        return LenientBatch(piece) if batch is not None and batch.magic >= 2 else batch
-
-
-class LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc] # it is final for mypy alone
-    """A batch whose header names need not be UTF-8."""
-
-    _buffer: bytearray
-
-    def _maybe_uncompress(self) -> None:
-        super()._maybe_uncompress()
-        self._buffer = _Buffer(self._buffer)
-
-    def _read_msg(self, *_: Any) -> Any:
-        # The compiled one takes no subclass of bytearray.
-        return super()._read_msg(decode_varint_py)
-
-
-class _Buffer(bytearray):
-    """Bytes that decode to text, whatever they are."""
-
-    def __getitem__(self, index: Any) -> Any:
-        part = super().__getitem__(index)
-        return _Buffer(part) if isinstance(index, slice) else part
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """As text; what is none as \\xNN, whatever `errors` says."""
-        return super().decode(encoding, "backslashreplace")

@@ -8,7 +8,8 @@ from time import time
 from typing import Any
 
 from schemas.codec import Codec
-from schemas.headers import Metadata, parse, quick_identity
+from schemas.errors import Undecodable
+from schemas.headers import Metadata, parse, quick_identity, raise_refusal
 from streams.awaiting_schema import await_schema
 from streams.context import JobContext
 from streams.core.retry import RetryPolicy
@@ -55,9 +56,14 @@ class Handling:
         """
         record, entry = lane.head, lane.entry
         headers = record.headers
-        job_type, payload = self._decode(record.value)
+        try:
+            job_type, payload = self._decode(record.value)
+        except Undecodable:
+            raise_refusal(headers)
+            raise
         call = self._calls.get(job_type)
         if call is None:
+            raise_refusal(headers)
             raise self._no_handler(job_type)
         job_id = quick_identity(headers)
         if job_id is None:

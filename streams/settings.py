@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from producers.cluster import Cluster
 from producers.settings import ProducerSettings
 from producers.topics import queue_topic
+from schemas.limits import DEFAULT_LIMITS, Limits
 from streams.process_pool.processors import usable_processors
 
 
@@ -43,6 +44,12 @@ class Settings(BaseSettings):
     buffer_jobs: int = Field(default=10_000, ge=1)
     #: Bytes of one queue held in memory: values, keys and headers.
     buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
+    #: Bounds on what others have written: see Limits, which each of them is one of.
+    max_batch_bytes: int = Field(default=DEFAULT_LIMITS.batch_bytes, ge=1024 * 1024)
+    max_headers: int = Field(default=DEFAULT_LIMITS.headers, ge=1, le=100_000)
+    max_depth: int = Field(default=DEFAULT_LIMITS.depth, ge=1, le=200)
+    max_items: int = Field(default=DEFAULT_LIMITS.items, ge=1)
+    max_schema_nodes: int = Field(default=DEFAULT_LIMITS.schema_nodes, ge=1)
     #: Seconds between two commits, at the least. A crash repeats what finished since the last.
     commit_interval: float = Field(default=0.02, gt=0, le=60)
     #: Seconds that running jobs may go on after SIGTERM before they are cancelled.
@@ -65,6 +72,17 @@ class Settings(BaseSettings):
     def cluster(self) -> Cluster:
         """Where the cluster is, and how to log in to it."""
         return self.producer
+
+    @property
+    def limits(self) -> Limits:
+        """What one record may make of a worker."""
+        return Limits(
+            batch_bytes=self.max_batch_bytes,
+            headers=self.max_headers,
+            depth=self.max_depth,
+            items=self.max_items,
+            schema_nodes=self.max_schema_nodes,
+        )
 
     @property
     def group(self) -> str:

@@ -1,4 +1,4 @@
-"""Batches of records as no client of ours would write them: with header names that are no UTF-8."""
+"""Batches of records as no client of ours would write them: with header names that are no UTF-8, or any bytes."""
 
 from __future__ import annotations
 
@@ -48,3 +48,31 @@ async def publish(
         given = list(records)
         sent._builder, sent._relative_offset = batch(given), len(given)
         return int((await (await producer.send_batch(sent, topic, partition=partition))).offset)
+
+
+class _Written:
+    """What a producer takes for the builder of a batch, whose bytes are given."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def build(self) -> bytes:
+        """The bytes."""
+        return self._raw
+
+    def size(self) -> int:
+        """How many there are."""
+        return len(self._raw)
+
+
+async def publish_batches(bootstrap: str, topic: str, partition: int, batches: Iterable[tuple[bytes, int]]) -> int:
+    """Write batches as they are, each with the number of its records; returns the offset of the first record."""
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=20_000_000) as producer:
+        first = None
+        for raw, count in batches:
+            sent = producer.create_batch()
+            sent._builder, sent._relative_offset = _Written(raw), count
+            offset = int((await (await producer.send_batch(sent, topic, partition=partition))).offset)
+            first = offset if first is None else first
+    assert first is not None
+    return first

@@ -8,15 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import psutil
 from confluent_kafka import Producer
 
 from schemas import Codec, shipped
 from schemas.models.email import SendEmail
+from tests import hostile_batches as raw
 from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, lost, overlaps, repeats
 from tests.models.ordered import Step
 from tests.publishing import Steps
-from tests.raw_batches import publish
+from tests.raw_batches import publish, publish_batches
 from tests.topics import Headers, Record, count, read_all
 from tests.waiting import until
 
@@ -103,6 +105,40 @@ def test_names_of_headers_that_no_client_of_ours_would_write(fleet: Fleet, kafka
     for record in (retried, letter):
         assert [name for name, content in record.headers if content == b"9" * 15] == escaped
     assert int(retried.header("job-not-before") or 0) < 10**14
+
+
+def test_batches_that_claim_more_than_a_worker_takes(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing")
+    (worker,) = workers.start()
+    topic = f"{namespace}.failing"
+    value = Codec(shipped()).encode(Step(seq=0, seconds=0.0), "any")
+    hostile = [
+        (raw.batch(raw.record(0, bytes(128 * 1024 * 1024)), 1, 4), 1),
+        (raw.batch(raw.record(0, value, raw.headers(b"\xff", 3_000_000), key=b"k"), 1, 4), 1),
+        (raw.batch(raw.record(0, value, raw.headers(b"a", 3_000_000), key=b"k"), 1, 4), 1),
+        (raw.batch(raw.record(0, value, _named("odd"), attributes=0xFF), 1), 1),
+    ]
+    asyncio.run(publish_batches(kafka, topic, 2, hostile))
+    with Steps(kafka, namespace) as steps:
+        wanted = {"odd", *(steps.publish(f"key-{number}", 0, queue="failing") for number in range(20))}
+    workers.await_done(wanted, within=30)
+    until(lambda: count(kafka, f"{topic}.dead") == 3, within=30, what="a dead letter for each record above a bound")
+    assert worker.running
+    assert psutil.Process(worker.pid).memory_info().rss < 600_000_000
+    workers.stop()
+    letters = sorted(read_all(kafka, f"{topic}.dead"), key=lambda letter: letter.header("job-origin") or "")
+    assert [letter.header("job-origin") for letter in letters] == [f"{topic}/2/{offset}" for offset in range(3)]
+    assert {letter.header("job-error-type") for letter in letters} == {"schemas.errors.RecordRefused"}
+    assert "STREAMS_MAX_BATCH_BYTES" in (letters[0].header("job-error-message") or "")
+    assert "3,000,000 headers are more than STREAMS_MAX_HEADERS" in (letters[1].header("job-error-message") or "")
+    assert [(letter.key, letter.value) for letter in letters] == [(None, None), (b"k", value), (b"k", value)]
+    assert {name for letter in letters for name, _ in letter.headers} == OURS
+    assert not worker.count("cannot be read from offset")
+
+
+def _named(job: str) -> bytes:
+    name, content = b"ce_id", job.encode()
+    return raw.varint(1) + raw.varint(len(name)) + name + raw.varint(len(content)) + content
 
 
 def _check(record: Malformed, letter: Record) -> None:

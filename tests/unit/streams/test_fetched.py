@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.fetched import Batches, FetchedRecords
+from schemas.headers import REFUSED
+from schemas.limits import Limits
+from streams.fetched import Batches, Budget, FetchedRecords, Reading
+from streams.unpacking import GZIP, LZ4, SNAPPY, ZSTD, Unpacker
+from tests.hostile_batches import batch as batch_of
+from tests.hostile_batches import headers, record, sealed, varint
 from tests.raw_batches import batch
 
 TP = ("jobs.email", 0)
@@ -33,13 +38,21 @@ def raw(*batches: list[Any], compression: int = 0) -> bytes:
     return whole
 
 
-def read(fetch: bytes, *, start: int = 0) -> tuple[list[Any], list[tuple[Any, int, Exception]], Any]:
+LIMITS = Limits()
+
+
+def read(
+    fetch: bytes, *, start: int = 0, limits: Limits = LIMITS, most: int = 1000
+) -> tuple[list[Any], list[tuple[Any, int, Exception]], FetchedRecords]:
     """The records of a fetch, what could not be read, and what was read from."""
     unreadable: list[tuple[Any, int, Exception]] = []
-    records = FetchedRecords(
-        lambda *what: unreadable.append(what), set(), TP, Batches(fetch), [], start, None, None, True, READ_COMMITTED
-    )
-    return list(records), unreadable, records
+    reading = Reading(limits, Unpacker(limits.batch_bytes), Budget(), lambda *what: unreadable.append(what), set())
+    records = FetchedRecords(reading, TP, Batches(fetch), [], start, None, None, True, READ_COMMITTED)
+    found: list[Any] = []
+    while not records.exhausted:
+        reading.budget.renew()
+        found += records.take(most)
+    return found, unreadable, records
 
 
 @given(st.lists(rows, min_size=1, max_size=4), st.integers(0, 4))
@@ -81,20 +94,114 @@ def test_what_is_before_a_broken_batch_is_kept_and_it_is_read_again_from_there()
     assert records.next_fetch_offset == 1, "so that it is not skipped"
 
 
-def test_what_cannot_be_unpacked_is_an_end_and_no_error() -> None:
-    fetch = bytes(batch([(b"k", b"v" * 200, [])], compression=4).build())
-    good, _, _ = read(fetch)
-    assert len(good) == 1
-    unpackable = _with_crc(fetch[:70] + bytes(len(fetch) - 70))
-    found, unreadable, _ = read(unpackable)
-    assert not found
-    assert len(unreadable) == 1
+def test_what_cannot_be_unpacked_though_its_checksum_is_right_is_refused() -> None:
+    for codec in (GZIP, SNAPPY, LZ4, ZSTD):
+        (record,), unreadable, records = read(sealed(b"\x00nonsense", 1, codec))
+        assert not unreadable
+        assert (record.offset, record.value, record.headers[0][0]) == (0, None, REFUSED)
+        assert records.next_fetch_offset == 1
 
 
-def _with_crc(fetch: bytes) -> bytes:
-    """The same bytes, with the checksum that fits them."""
-    checksum: int = calc_crc32c(fetch[CRC_AT + 4 :])
-    return fetch[:CRC_AT] + checksum.to_bytes(4, "big") + fetch[CRC_AT + 4 :]
+@pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
+def test_a_batch_that_unpacks_to_too_much_is_refused_and_not_held(codec: int) -> None:
+    limits = Limits(batch_bytes=1024 * 1024)
+    most = limits.batch_bytes - len(record(0, bytes(limits.batch_bytes - 100))) + limits.batch_bytes - 100
+    fitting, bomb = (batch_of(record(0, bytes(size)), 1, codec) for size in (most, 64 * 1024 * 1024))
+    (found,), _, _ = read(fitting, limits=limits)
+    assert len(found.value) == most
+    tracemalloc.start()
+    (refused,), unreadable, _ = read(bomb, limits=limits)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not unreadable
+    assert refused.value is None
+    assert b"STREAMS_MAX_BATCH_BYTES=1048576" in refused.headers[0][1]
+    assert peak < 4 * len(bomb) + limits.batch_bytes
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a", b""])
+def test_headers_are_counted_before_they_are_made(name: bytes) -> None:
+    good, crowd = record(1, b"good"), record(0, b"bad", headers(name, 500_000), key=b"k")
+    tracemalloc.start()
+    found, unreadable, _ = read(batch_of(crowd + good, 2, ZSTD))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not unreadable
+    assert [(one.offset, one.key, one.value) for one in found] == [(0, b"k", b"bad"), (1, None, b"good")]
+    assert [name for name, _ in found[0].headers] == [REFUSED]
+    assert b"500,000 headers are more than STREAMS_MAX_HEADERS=256" in found[0].headers[0][1]
+    assert peak < 10 * len(crowd), "for each header a tuple would take 56 bytes"
+
+
+def test_the_last_headers_that_are_taken_and_the_first_that_are_too_many() -> None:
+    limits = Limits(headers=3)
+    for most in (1, 1000):
+        batches = batch_of(record(0, b"1", headers(b"n", 23)) + record(1, b"2", headers(b"n", 24)) + record(2, b"3"), 3)
+        found, _, _ = read(batches, limits=limits, most=most)
+        assert [(one.value, [name for name, _ in one.headers][:1]) for one in found] == [
+            (b"1", ["n"]), (b"2", [REFUSED]), (b"3", []),
+        ]  # fmt: skip
+
+
+def test_a_record_whose_attributes_a_broker_does_not_look_at() -> None:
+    found, unreadable, _ = read(batch_of(record(0, attributes=0xFF) + record(1), 2))
+    assert not unreadable
+    assert [(one.offset, one.value, list(one.headers)) for one in found] == [(0, b"v", []), (1, b"v", [])]
+
+
+BROKEN = {
+    "a gap": record(0) + record(5),
+    "an offset twice": record(0) + record(0),
+    "an offset before the batch": record(0) + record(-7),
+    "a negative length": record(0) + b"\x07xx",
+    "a length behind the end": record(0) + varint(1000) + b"x",
+    "a number without an end": record(0) + b"\xff" * 20,
+    "a value behind the end": record(0) + varint(6) + b"\0\0\2\1" + varint(2**40)[:2],
+    "headers without an end": record(0) + record(1, headers=varint(2**60)),
+    "fewer headers than there are": record(0) + record(1, headers=headers(b"n", 3)[:-2] + b"\0\0\0"),
+    "less than it says": record(0),
+}
+
+
+@pytest.mark.parametrize("records", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("most", [1, 1000])
+def test_a_broken_record_is_refused_and_those_before_it_are_kept(records: bytes, most: int) -> None:
+    for codec in (0, LZ4):
+        found, unreadable, reading = read(batch_of(records, 2, codec), most=most)
+        assert not unreadable
+        assert (found[0].offset, found[0].value) == (0, b"v")
+        assert [one.offset for one in found] == [0, 1]
+        assert found[1].headers[0][0] == REFUSED
+        assert reading.next_fetch_offset == 2
+
+
+def test_a_batch_whose_number_of_records_is_no_number_to_rely_on_is_not_skipped() -> None:
+    for records, stated in ((record(0) + record(1), 5), (record(0)[:-3], 7)):
+        _, unreadable, reading = read(batch_of(records, 2, stated=stated))
+        assert len(unreadable) == 1
+        assert reading.next_fetch_offset == 0
+
+
+@given(st.data())
+def test_whatever_the_bytes_are_each_offset_comes_out_once_or_the_partition_waits(data: st.DataObject) -> None:
+    whole = bytearray(b"".join(record(n, b"v" * 9, headers(b"name", 2), key=b"key") for n in range(4)))
+    for at in data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=3)):
+        whole[at] = data.draw(st.integers(0, 255))
+    codec = data.draw(st.sampled_from([0, ZSTD]))
+    found, unreadable, reading = read(batch_of(bytes(whole), 4, codec), most=data.draw(st.integers(1, 5)))
+    assert [one.offset for one in found] == [*range(reading.next_fetch_offset)]
+    assert reading.next_fetch_offset == 4 or unreadable
+
+
+def test_a_fetch_hands_out_what_it_has_once_it_has_unpacked_enough() -> None:
+    fetch = b"".join(batch_of(record(0, bytes(5_000_000)), 1, ZSTD, base=number) for number in range(6))
+    reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Budget(), lambda *what: pytest.fail(str(what)), set())
+    records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
+    taken = []
+    while not records.exhausted:
+        reading.budget.renew()
+        taken.append([one.offset for one in records.take(1000)])
+    assert taken == [[0, 1], [2, 3], [4, 5], []]
 
 
 def test_the_quick_decoder_is_in_use() -> None:
