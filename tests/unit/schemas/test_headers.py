@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from schemas import HeaderInvalid, Metadata, Origin
 from schemas import headers as h
+from schemas.errors import RecordRefused
 
 NUMBERS = (h.ATTEMPT, h.MAX_ATTEMPTS, h.TIMEOUT_MS, h.NOT_BEFORE, h.EXPIRES_AT, h.DEDUP_TTL_MS)
 PLACE = Origin("jobs.email", 3, 42)
@@ -79,10 +80,21 @@ def test_a_steering_header_that_cannot_be_read_is_named(name: str, value: bytes 
 def test_any_headers_give_metadata_or_header_invalid(headers: list[tuple[str, bytes | None]]) -> None:
     try:
         metadata = parse(headers)
-    except HeaderInvalid:
+    except (HeaderInvalid, RecordRefused):
         return
     assert metadata.id
     str((metadata.source, metadata.time, metadata.type, metadata.traceparent, metadata.tracestate))
+
+
+def test_what_was_refused_once_stays_so_through_retries_and_its_dead_letter_says_it_by_its_error() -> None:
+    refused: list[tuple[str, bytes | None]] = [(h.REFUSED, b"300 headers are too many")]
+    origin, state = h.Origin("t", 0, 0), h.RetryState(0, 0, 0)
+    for failure in (None, ("E", "m")):
+        kept = h.with_retry(refused, origin=origin, state=state, failure=failure, now_ms=1)
+        with pytest.raises(RecordRefused, match="300 headers are too many"):
+            parse(kept)
+    letter = h.with_failure(refused, origin=origin, error_type="E", error_message="m", error_stack="", now_ms=1)
+    assert h.REFUSED not in dict(letter)
 
 
 def test_of_several_headers_with_one_name_the_last_counts() -> None:
