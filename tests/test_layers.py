@@ -20,11 +20,8 @@ EDGES = {
     "streams.commands",
     "streams.consumer_thread",
     "streams.fetched",
-<<<<<<< HEAD
     "streams.health",
-=======
     "streams.open_batch",
->>>>>>> 543262c (Fetched batches: what was refused stays so through retries)
     "streams.dead.committed",
     "streams.transport",
 }
