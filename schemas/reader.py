@@ -46,7 +46,7 @@ def compile_reader(writer: dict[str, Any], binding: Binding, start: int, *, know
         if isinstance(convert, Refusal):
             return _hopeless(binding, convert, mismatch)
         return _reader(binding, start, guard, parse_schema(wire_schema(writer)), convert, mismatch=mismatch)
-    except (SchemaParseException, LookupError, ValueError, TypeError) as error:
+    except (SchemaParseException, LookupError, ValueError, TypeError, RecursionError) as error:
         raise mismatch(f"{binding.name()}: the writer's schema cannot be used: {error}") from error
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
 import fastavro
 import pytest
 
-from schemas import Codec, SchemaMismatch, UnknownSchema
+from schemas import Codec, CorruptPayload, SchemaMismatch, UnknownSchema
 from schemas.codec import SINGLE_OBJECT
 from schemas.job_schema import fingerprint_of, parse_schema, parse_writer_schema
 from schemas.reader import compile_reader
@@ -92,6 +93,16 @@ def test_versions_that_share_a_fingerprint_are_read_as_the_latest(codec: Codec) 
     edited["doc"] = "The canonical form leaves this out."
     assert fingerprint_of(parse_schema(json.dumps(edited))) == current.fingerprint
     assert codec.catalog.by_fingerprint(current.fingerprint) is current
+
+
+@pytest.mark.parametrize("price", [10**10, -(10**10), 10**40])
+def test_a_decimal_of_more_digits_than_its_type_has_is_not_rounded(codec: Codec, price: int) -> None:
+    whole = codec.encode(everything(price=Decimal("0.01")), "t")
+    digits = price.to_bytes(20, "big", signed=True)
+    assert whole.count(b"\x02\x01") == 1  # The price: one byte, which is 1.
+    value = whole.replace(b"\x02\x01", bytes([2 * len(digits)]) + digits)
+    with pytest.raises(CorruptPayload, match="a decimal of more than 10 digits"):
+        codec.decode(value)
 
 
 def test_a_schema_nobody_here_has_is_unknown(codec: Codec) -> None:
