@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 from faust.app.base import BootStrategy
@@ -68,6 +68,20 @@ class Worker(faust.Worker):
         super()._install_signal_handlers_unix()
         StopSignals(self.loop, self._schedule_shutdown).install()
 
+    def execute_from_commandline(self) -> NoReturn:
+        """Run until a signal; the exit code is 1 where the broker has not taken the last commit."""
+        try:
+            super().execute_from_commandline()
+        except SystemExit as ending:
+            app: Any = self.app
+            if not ending.code and not app.in_order:
+                raise SystemExit(1) from None
+            raise
+
+    def _enter_debugger(self) -> None:
+        """Say that SIGUSR2 does nothing: Faust's debugger would wait for a terminal, and all jobs with it."""
+        logger.warning("SIGUSR2 does nothing here; SIGUSR1 shows what each thread and task is at")
+
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
         super().on_setup_root_logger(logger, level)
         if level > logging.DEBUG:
@@ -85,6 +99,8 @@ class JobsApp(faust.App):
         self.settings = settings
         #: Why it cannot be a worker; other commands may use it all the same.
         self.unfit = unfit
+        #: Whether the last stop, if any, has left nothing to run again.
+        self.in_order = True
         self.engine = engine
         super().__init__(
             settings.group,
@@ -139,8 +155,20 @@ class JobsApp(faust.App):
         """Finish what runs, within bounds, and commit; then let go of everything else."""
         await super().on_stop()
         await self.engine.stop()
-        logger.info("stopped: what has finished is committed, all else is left to other workers")
+        self._say_goodbye()
         _end_within(_LAST_SECONDS)
+
+    def _say_goodbye(self) -> None:
+        """Say how it ended: the last line, since what clients say of leaving tells nobody anything."""
+        consumer: Any = self._consumer
+        self.in_order = consumer is None or consumer.committed_last
+        if self.in_order:
+            logger.info("stopped: what has finished is committed, all else is left to other workers")
+        else:
+            logger.error("stopped, and the broker has not taken the last commit: what has finished since the one before"
+                         " runs again, as do the jobs that were cancelled")  # fmt: skip
+        for name in ("aiokafka", "streams.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _end_within(seconds: float) -> None:

@@ -6,6 +6,8 @@ While a broker is away, aiokafka and librdkafka say so some seventy times a seco
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from time import monotonic
 
 from producers.chatter import is_worth_reading
 
@@ -32,7 +34,8 @@ _SAME = 24
 class NowAndThen:
     """A filter for handlers: libraries' warnings and errors, each once in some seconds, however often it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._shown: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -42,9 +45,11 @@ class NowAndThen:
         if record.levelno <= logging.INFO or ours:
             return True
         same = record.name, line[:_SAME]
-        if record.created - self._shown.get(same, 0.0) < _INTERVAL:
+        # Not when the line was made, by a clock that may be set back for hours.
+        now = self._clock()
+        if now - self._shown.get(same, -_INTERVAL) < _INTERVAL:
             return False
-        self._shown[same] = record.created
+        self._shown[same] = now
         return True
 
 

@@ -60,6 +60,9 @@ _NEVER = 2**31 - 1
 #: How long a consumer waits for a broker, which has answered a moment ago, and between two tries. Seconds.
 _PATIENCE, _RETRY_AFTER = 60.0, 1.0
 
+#: How long leaving the group and closing the connections may take. Seconds.
+_LEAVING = 5.0
+
 #: The generation of a member that is in no group.
 NO_GENERATION = -1
 
@@ -230,6 +233,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def expelled(self) -> bool:
         """Whether the group has declared this member gone, so that its partitions may have other owners by now."""
         return bool(self._ensure_consumer()._coordinator.generation == NO_GENERATION)
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group and close the consumer; a broker that is away must neither hold up a stop nor fail it."""
+        closing = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait({closing}, timeout=_LEAVING)
+        closing.cancel()
+        if closing.done() and not closing.cancelled() and (error := closing.exception()) is not None:
+            logger.info("the consumer was not closed in order: %r", error)
+        if self._consumer is not None:
+            # aiokafka leaves its connections open when it is cut short, or trips over its own cancelled fetches.
+            with suppress(Exception):
+                await asyncio.wait_for(self._consumer._client.close(), 1.0)
 
     def close(self) -> None:
         """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""

@@ -87,6 +87,8 @@ class Consumer(driver.Consumer):
         self.intake.on_restart = self._restart
         self._generation = -1
         self._may_commit = False
+        #: Whether the broker has taken the last commit before partitions were given up.
+        self.committed_last = True
         self._with_map = True
         #: Seconds that it took to put the last commit together.
         self._taking = 0.0
@@ -284,7 +286,9 @@ class Consumer(driver.Consumer):
                         self.intake.active, timeout)  # fmt: skip
         # Who ends a worker that is stopping already, as its supervisor does that waits no longer, is none of its jobs:
         # let the broker know before that.
-        quiet, _ = await asyncio.gather(self.intake.quiet(timeout), self._commit_in_time())
+        early = asyncio.ensure_future(self._commit_in_time())
+        quiet = await self.intake.quiet(timeout)
+        early.cancel()
         if not quiet:
             logger.warning("%d jobs still run %g s after the stop: cancelled, they run again elsewhere",
                            self.intake.active, timeout)  # fmt: skip
@@ -345,15 +349,16 @@ class Consumer(driver.Consumer):
 
     async def _commit_last(self) -> None:
         """Commit what is due before partitions are given up; then nothing more until the next assignment."""
-        if not await self._commit_in_time():
-            logger.warning("the last commit took longer than %g s; its jobs may run again", _LAST_COMMIT_TIMEOUT)
+        self.committed_last = await self._commit_in_time()
+        if not self.committed_last:
+            logger.warning("the broker has not taken the last commit; what has finished since the one before may run"
+                           " again")  # fmt: skip
         self._may_commit = False
 
     async def _commit_in_time(self) -> bool:
-        """Commit what is due; False if that took too long."""
+        """Commit what is due; False if the broker has not taken it in time."""
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._commit_due(), _LAST_COMMIT_TIMEOUT)
-            return True
+            return await asyncio.wait_for(self._commit_due(), _LAST_COMMIT_TIMEOUT)
         return False
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:

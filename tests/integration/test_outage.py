@@ -46,5 +46,25 @@ def test_work_goes_on_after_an_outage(
     assert not overlaps(runs)
 
 
+def test_a_stop_without_a_broker(fleet: Fleet, own_broker: Broker, namespace: str) -> None:
+    """It is bounded, it says what is true, and nothing but that."""
+    workers = fleet("tests.jobs.ordered", bootstrap=own_broker.bootstrap, stop_timeout=2, session_timeout=30)
+    (worker,) = workers.start()
+    book = workers.ledger
+    with Steps(own_broker.bootstrap, namespace) as steps:
+        steps.publish("quick", 1.0)
+        steps.publish("long", 60.0)
+    until(lambda: steps.ids <= book.started, within=20, what="both jobs run")
+    own_broker.stop()
+    worker.terminate()
+    # Two seconds for the jobs, ten for a commit, and what the machine takes; what is left of a stop's bounds is for
+    # handlers that heed nothing.
+    assert worker.wait() == 1, worker.tail()
+    *_, last = worker.output.splitlines()
+    assert "stopped, and the broker has not taken the last commit" in last
+    assert not worker.count("what has finished is committed")
+    assert not worker.count(r'Traceback|File "|CancelledError|During handling'), worker.tail()
+
+
 def _publish(steps: Steps, number: int) -> None:
     steps.publish(f"key-{number % 50}", 0.005 * (number % 9))

@@ -25,6 +25,8 @@ def test_a_stop_of_every_process_fails_nothing_and_no_queue_waits_for_another(
     workers = fleet("tests.jobs.crunching", processes=1, log_jobs=True)
     (worker,) = workers.start()
     book = workers.ledger
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
+        os.kill(worker.pid, number)
     with Steps(kafka, namespace) as steps:
         long = [steps.publish(None, 6.0, queue="long") for _ in range(3)]
         until(lambda: book.started, within=30, what="a long job runs")
@@ -36,9 +38,13 @@ def test_a_stop_of_every_process_fails_nothing_and_no_queue_waits_for_another(
     assert worker.wait() == 0, worker.tail()
     assert len(book.done - short) == 1, "the one that ran has ended, and those that waited have not begun"
     assert worker.count("waiting for 1 jobs that run")
-    workers.start()
+    assert worker.count("SIGUSR2 does nothing")
+    assert worker.count("an alarm has gone off")
+    (second,) = workers.start()
     workers.await_done({*long}, within=60)
-    workers.stop()
+    os.kill(second.pid, signal.SIGHUP)
+    assert second.wait() == 0, second.tail()
+    assert second.count("what has finished is committed")
     assert len(book.runs()) == len(steps.ids), "nothing ran twice"
     assert count(kafka, f"{namespace}.long.dead") == 0
 

@@ -66,7 +66,8 @@ def test_what_producers_log_is_filtered() -> None:
 
 
 def test_what_libraries_repeat_is_shown_now_and_then() -> None:
-    shown = NowAndThen()
+    now = 0.0
+    shown = NowAndThen(lambda: now)
     lines = [
         ("aiokafka", "Unable connect to node with id %s: %s"),
         (GROUP, "Heartbeat failed for group %s: coordinator"),
@@ -74,9 +75,19 @@ def test_what_libraries_repeat_is_shown_now_and_then() -> None:
         ("streams.sender", "Kafka client: %s"),
     ]
     for name, line in lines:
-        first, again, later = (record(name, logging.ERROR, line) for _ in range(3))
-        again.created, later.created = first.created + 4.9, first.created + 5.1
-        assert [shown.filter(each) for each in (first, again, later)] == [True, False, True], line
+        for after, is_shown in ((0.0, True), (4.9, False), (0.2, True)):
+            now += after
+            assert shown.filter(record(name, logging.ERROR, line)) is is_shown, line
+
+
+def test_a_clock_that_is_set_back_hides_nothing() -> None:
+    now = 0.0
+    shown = NowAndThen(lambda: now)
+    first, later = (record("aiokafka", logging.ERROR, "Unable connect to node with id %s: %s") for _ in range(2))
+    later.created = first.created - 3600
+    assert shown.filter(first)
+    now = 6.0
+    assert shown.filter(later)
 
 
 def test_what_is_ours_is_always_shown() -> None:
