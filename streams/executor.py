@@ -30,7 +30,6 @@ from streams.handling import Call, Handling
 from streams.holds import Hold
 from streams.lease import Lease
 from streams.outcomes import Outcomes
-from streams.process_pool.member import Member
 from streams.process_pool.shares import Share
 from streams.quiet import Quiet
 from streams.reporting import RetryReports, report
@@ -346,16 +345,14 @@ class Executor:
                 now = monotonic()
         return False
 
-    def _process_of(self, lane: WorkLane) -> Member | None:
-        return None if self._share is None else self._share.process_of(lane)
-
     def _sets_aside(self, lane: WorkLane) -> bool:
         """Whether the head of a lane must wait: for a process, or since it may have killed a worker."""
-        if self._share is not None and self._share.sets_aside(lane):
+        share = self._share
+        if share is not None and share.sets_aside(lane):
             return True
         if not lane.owner.cautious:
             return False
-        if self._process_of(lane) is None:
+        if share is None or share.process_of(lane) is None:
             return self._trials.sets_aside(lane, self)
         lane.owner.relax()  # What runs in a process has killed no worker.
         return False
@@ -404,7 +401,7 @@ class Executor:
         trial: Trial | None = None
         try:
             try:
-                process = self._process_of(lane)
+                process = None if self._share is None else self._share.process_of(lane)
                 if partition.cautious and process is None:
                     trial = self._trials.enter(lane)
                 parked = lane.entry is not None
