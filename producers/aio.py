@@ -3,16 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from producers.client import Client
-from producers.errors import DeliveryPending, ProducersError
+from producers.errors import ProducersError
 from producers.handle import Handle, Position
+from producers.loops import Loops, OnLoop
 from producers.publishing import Publishing, with_key
-from producers.pump import Pump
 from producers.record import JobRecord, Seconds, UserHeaders, route
-from producers.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
@@ -24,13 +24,15 @@ _JOBS_BETWEEN_YIELDS = 256  # about a millisecond's work
 class AsyncJobHandle(Handle):
     """A job published by an AsyncJobProducer. `await handle` waits for delivery and returns where the job lies.
 
-    Any number of tasks may await it, any number of times; cancelling one of them changes nothing for the others.
+    Any number of tasks may await it, any number of times, on any event loop; cancelling one of them changes nothing for
+    the others.
     """
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_loops", "_waiting")
 
-    def __init__(self, id: str, topic: str, client: Client) -> None:  # noqa: A002 - the word for it, everywhere
+    def __init__(self, id: str, topic: str, client: Client, loops: Loops) -> None:  # noqa: A002 - the word for it
         super().__init__(id, topic, client)
+        self._loops = loops
         self._waiting: list[asyncio.Future[None]] | None = None
 
     def __await__(self) -> Generator[Any, None, Position]:
@@ -47,27 +49,55 @@ class AsyncJobHandle(Handle):
         if not self._settled():
             await asyncio.wait([self._report_future()], timeout=timeout)
         if not self._settled():
-            raise DeliveryPending(f"job {self.id}: no outcome within {timeout} s; delivery goes on")
+            raise self._client.still_pending(f"job {self.id}", timeout)
         return self._outcome()
 
     def _report_future(self) -> "asyncio.Future[None]":
-        future = asyncio.get_running_loop().create_future()
-        if self._waiting is None:
-            self._waiting = []
-        self._waiting.append(future)
+        future = self._loops.here().pump.expect(self)
+        with self._client.awaited:
+            if self._waiting is None:
+                self._waiting = []
+            self._waiting.append(future)
+        if self._settled():  # In another thread, just now: it may have looked for us too early.
+            _wake(future)
         return future
 
-    def _report(self, error: "KafkaError | None", message: "Message") -> None:
+    def _report(self, error: "KafkaError | None", message: "Message | None") -> None:
         Handle._report(self, error, message)
         if self._waiting is not None:
-            for future in self._waiting:
-                if not future.done():
-                    future.set_result(None)
-            self._waiting = None
+            self._wake_all()
+
+    def settle_lost(self) -> None:
+        """Settle a job whose report will never come."""
+        self._lose()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        with self._client.awaited:
+            waiting, self._waiting = self._waiting, None
+        for future in waiting or ():
+            _wake(future)
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    """Have the loop of a future settle it; nobody waits for it where that loop is closed."""
+    loop = future.get_loop()
+    if asyncio._get_running_loop() is loop:
+        _settle(future)
+        return
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_settle, future)
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class AsyncJobProducer(Publishing):
-    """Publishes jobs from one event loop; keep it for the life of the program.
+    """Publishes jobs from an event loop; keep it for the life of the program.
+
+    Several loops may use one, each in its thread or one after the other, as where each call has a loop of its own.
 
     A delivery that fails is raised by awaiting its handle, by flush() or at the end of the async with block, whichever
     comes first, and logged in any case.
@@ -75,10 +105,7 @@ class AsyncJobProducer(Publishing):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._pump = Pump(self._client)
-        self._schemas = Turnstile()
-        self._buffer = Turnstile()
-        self._since_yield = 0
+        self._loops = Loops(self._client)
 
     async def publish(
         self,
@@ -97,7 +124,7 @@ class AsyncJobProducer(Publishing):
         Jobs are sent in the order of the calls, also when several tasks wait. When this call is cancelled the job is
         not sent. Options and errors are those of JobProducer.publish().
         """
-        if self._schemas.busy() or not self._is_prepared(type(payload), queue):
+        if self._loops.here().schemas.busy() or not self._is_prepared(type(payload), queue):
             await self._prepare(type(payload), queue)
         return await self._send(
             self._compose(
@@ -144,9 +171,7 @@ class AsyncJobProducer(Publishing):
         try:
             await asyncio.wait_for(self._idle(), timeout)
         except TimeoutError:
-            raise DeliveryPending(
-                f"{self._client.pending():,} jobs: no outcome within {timeout} s; delivery goes on"
-            ) from None
+            raise self._client.still_pending(f"{self._client.pending():,} jobs", timeout) from None
         self._client.failures.raise_any()
 
     async def close(self, timeout: float | None = None) -> None:
@@ -172,31 +197,32 @@ class AsyncJobProducer(Publishing):
             _LOGGER.error("%s", failure)
 
     async def _send(self, record: JobRecord) -> AsyncJobHandle:
-        handle = AsyncJobHandle(record.id, record.topic, self._client)
-        self._since_yield += 1
-        must_wait = self._since_yield > _JOBS_BETWEEN_YIELDS or self._buffer.busy()
+        handle = AsyncJobHandle(record.id, record.topic, self._client, self._loops)
+        here = self._loops.here()
+        here.since_yield += 1
+        must_wait = here.since_yield > _JOBS_BETWEEN_YIELDS or here.buffer.busy()
         if must_wait or not self._client.offer(record, handle):
-            await self._send_in_turn(record, handle)
-        self._pump.start()
+            await self._send_in_turn(record, handle, here)
+        here.pump.start()
         return handle
 
-    async def _send_in_turn(self, record: JobRecord, handle: AsyncJobHandle) -> None:
+    async def _send_in_turn(self, record: JobRecord, handle: AsyncJobHandle, here: OnLoop) -> None:
         """Wait for those before us, let the loop do its other work, and wait for room."""
-        async with self._buffer:
-            if self._since_yield > _JOBS_BETWEEN_YIELDS:
-                self._since_yield = 0
+        async with here.buffer:
+            if here.since_yield > _JOBS_BETWEEN_YIELDS:
+                here.since_yield = 0
                 await asyncio.sleep(0)
             while not self._client.offer(record, handle):
-                await self._pump.look()
+                await here.pump.look()
 
     def _is_prepared(self, model: type, queue: str | None) -> bool:
         return self._codec.registry is None or self._codec.is_prepared(model, route(model, self._namespace, queue)[1])
 
     async def _prepare(self, model: type, queue: str | None) -> None:
         """Ask the registry off the loop, once for each type; jobs published meanwhile keep their order."""
-        async with self._schemas:
+        async with self._loops.here().schemas:
             await self._codec.prepare(model, route(model, self._namespace, queue)[1])
 
     async def _idle(self) -> None:
         while self._client.pending():
-            await self._pump.look()
+            await self._loops.here().pump.look()

@@ -1,54 +1,69 @@
 """The Kafka client under the producers: buffers, sends, and hands reports to handles."""
 
+import atexit
 import logging
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.chatter import is_worth_reading
+from producers.client_errors import ClientErrors
 from producers.cluster import ClientConfig
 from producers.errors import DeliveryPending, OptionInvalid, PayloadTooLarge, ProducerBroken, ProducerClosed
 from producers.failures import Failures
 from producers.handle import Handle
 from producers.record import JobRecord
+from producers.reports import is_of_the_topic
 
 _LOGGER = logging.getLogger("producers")
 _LIBRDKAFKA = _LOGGER.getChild("librdkafka")
 _LIBRDKAFKA.addFilter(is_worth_reading)
 _POLL_EVERY = 64  # jobs: rarely enough to cost nothing, often enough that reports do not pile up
 _SECONDS_AT_EXIT = 10.0
+_PATIENCE = 1.0  # seconds that a failed client is given for its answers, and again to give up what is left
 
 
 class Client:
     """A Kafka client that starts with the first job, once more in a forked process, and never when it is made.
 
     Any thread may call any method. Reports reach their handles within poll(), so also within offer(), wait(), flush().
+    An idempotent client that has met a fatal error never sends again: it is replaced when every job on its way through
+    it has its outcome, so that no later job overtakes one of them.
     """
 
     _all: ClassVar["weakref.WeakSet[Client]"] = weakref.WeakSet()
 
     def __init__(self, config: ClientConfig) -> None:
         """Take librdkafka's configuration; see options.client_config()."""
-        self.failures = Failures()
-        self.offered = 0  # jobs, of which some may still be in the buffer
         self._config = config
-        self._starting = threading.Lock()
-        self._polling = threading.Lock()
-        self._producer: Producer | None = None
-        self._produce: Callable[..., None] = self._start_and_produce
-        self._poll: Callable[[float], int] = _poll_nothing
-        self._at_exit: weakref.finalize[Any, Any] | None = None
+        self._closed = False
+        self._set_out()
         self._all.add(self)
 
-    def offer(self, record: JobRecord, handle: Handle) -> bool:
-        """Put a job into the buffer and return True; return False at once when the buffer is full.
+    def _set_out(self) -> None:
+        self.failures = Failures()
+        self.errors = ClientErrors(str(self._config["bootstrap.servers"]))
+        self.offered = 0  # jobs, of which some may still be in the buffer
+        self.visited = False  # whether a thread hands out reports while nobody else does; see producer
+        self.awaited = threading.Lock()  # held by those who begin, or cease, to wait for a report on an event loop
+        # Whoever is interrupted here, by a signal or the collector, may come back here within the interruption.
+        self._switching = threading.RLock()
+        self._polling = threading.Lock()
+        self._producer: Producer | None = None
+        self._produce: Callable[..., None] = _refuse_closed if self._closed else self._start_and_produce
+        self._poll: Callable[[float], int] = _poll_nothing
+        self._gives_up_at = 0.0  # when a failed client gives up what it has no answer for
 
-        Raises PayloadTooLarge, ProducerClosed and ProducerBroken.
+    def offer(self, record: JobRecord, handle: Handle) -> bool:
+        """Put a job into the buffer and return True; return False at once when there is no room in it for now.
+
+        Raises PayloadTooLarge, ProducerClosed and ProducerBroken. A job whose topic is known to take none has failed.
         """
         topic, key, value, headers, _ = record
         try:
@@ -56,109 +71,202 @@ class Client:
         except BufferError:
             return False
         except KafkaException as raised:
-            raise self._refusal(record, raised.args[0]) from raised
+            return self._refused(record, handle, raised)
         self.offered += 1
         if not self.offered % _POLL_EVERY:
-            self._poll(0)
+            self.poll(0)
         return True
 
     def poll(self, seconds: float) -> int:
         """Hand out reports, waiting up to `seconds` for the first, and return how many there were."""
-        return self._poll(seconds)
+        served = self._serve(self._poll, seconds)
+        if self.errors.fatal is not None:
+            self._replace()
+        return served
+
+    def _serve(self, call: Callable[[float], int], seconds: float) -> int:
+        """Let the client hand out reports; an error that has ended it comes out of that, too."""
+        try:
+            return call(seconds)
+        except KafkaException as raised:
+            if not self._note_fatal(raised):
+                raise
+            return self.pending()
 
     def pending(self) -> int:
         """Return how many jobs have no outcome yet."""
-        return 0 if self._producer is None else len(self._producer)
+        producer = self._producer
+        return 0 if producer is None else len(producer)
 
-    def wait(self, happened: Callable[[], bool], timeout: float | None, what: str) -> None:
-        """Block until something has happened through a report; raises DeliveryPending after `timeout` seconds."""
+    def wait(self, handle: Handle, timeout: float | None) -> None:
+        """Block until a job has its outcome; raises DeliveryPending after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not happened():
-            # One thread polls for all that wait. A publisher's poll may take any report, so nobody waits for long.
-            if self._polling.acquire(timeout=0.01):
-                try:
-                    if not happened():
-                        self._poll(0.01)
-                finally:
-                    self._polling.release()
-            if deadline is not None and time.monotonic() >= deadline and not happened():
-                raise DeliveryPending(f"{what}: no outcome within {timeout} s; delivery goes on")
+        while not handle._settled():
+            if not self.pending():
+                handle._lose()  # Unless another thread settles it just now: then nothing is lost.
+                return
+            self._poll_in_turn()
+            if deadline is not None and time.monotonic() >= deadline and not handle._settled():
+                raise self.still_pending(f"job {handle.id}", timeout)
+
+    def _poll_in_turn(self) -> None:
+        """Poll once; one thread does so for all that wait, and a publisher's poll may take any report, too."""
+        if not self._polling.acquire(timeout=0.01):
+            self.poll(0)  # Who holds the lock may be this very thread, further out.
+            return
+        try:
+            self.poll(0.01)
+        finally:
+            self._polling.release()
 
     def flush(self, timeout: float | None = None) -> None:
         """Block until every job has its outcome; raises DeliveryPending after `timeout` seconds."""
-        producer = self._producer
-        if producer is None:
-            return
         deadline = None if timeout is None else time.monotonic() + timeout
-        # In slices, so that Ctrl-C gets through.
-        while producer.flush(0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))):
+        while producer := self._producer:
+            # In slices, so that Ctrl-C gets through.
+            slice_ = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
+            left = self._serve(producer.flush, slice_)
+            if not left:
+                return
+            self.poll(0)
             if deadline is not None and time.monotonic() >= deadline:
-                raise DeliveryPending(f"{len(producer):,} jobs: no outcome within {timeout} s; delivery goes on")
+                raise self.still_pending(f"{left:,} jobs", timeout)
+
+    def still_pending(self, what: str, timeout: float | None) -> DeliveryPending:
+        """Return the error for those who wait no longer, which says why nothing is delivered if that is known."""
+        reason = self.errors.reason()
+        return DeliveryPending(
+            f"{what}: no outcome within {timeout} s{f', {reason}' if reason else ''}; delivery goes on"
+        )
 
     def closed(self) -> bool:
         """Return whether no more jobs are taken."""
-        return self._produce is _refuse_closed
+        return self._closed
 
     def close(self) -> None:
         """Take no more jobs; those in the buffer are still delivered. Called once flushed."""
-        with self._starting:
+        with self._switching:
+            self._closed = True
             self._produce = _refuse_closed
-            if self._at_exit is not None and not self.pending():
-                self._at_exit.detach()
+
+    # -- one client after the other -----------------------------------------------------------------------------------
 
     def _start_and_produce(self, *arguments: Any) -> None:
-        with self._starting:
-            if self._producer is None:
+        with self._switching:
+            if self._producer is None and not self._closed:
                 self._start()
         self._produce(*arguments)
 
     def _start(self) -> None:
         try:
-            self._producer = Producer(self._config, logger=_LIBRDKAFKA)
+            producer = Producer(self._config | {"error_cb": self.errors.note}, logger=_LIBRDKAFKA)
         except KafkaException as raised:
             raise OptionInvalid("the Kafka client", f"usable settings ({raised.args[0].str()})", "these") from raised
-        self._produce = self._producer.produce
-        self._poll = self._producer.poll
-        self._at_exit = weakref.finalize(self, _deliver_the_rest, self._producer)
+        if self._producer is None:  # Else somebody came in between, in this very thread.
+            self._producer = producer
+            self._produce, self._poll = producer.produce, producer.poll
 
-    def _refusal(self, record: JobRecord, error: KafkaError) -> Exception:
+    def _refused(self, record: JobRecord, handle: Handle, raised: KafkaException) -> bool:
+        if self._note_fatal(raised):
+            self.poll(0)
+            return False
+        error: KafkaError = raised.args[0]
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            return PayloadTooLarge(record.topic, len(record.value), int(self._config["message.max.bytes"]))
-        fatal = "; make a new producer" if error.fatal() else ""
-        return ProducerBroken(f"job {record.id} was not sent to {record.topic}: {error.str()}{fatal}")
+            raise PayloadTooLarge(record.topic, len(record.value), int(self._config["message.max.bytes"])) from raised
+        if is_of_the_topic(error):
+            handle._report(error, None)
+            return True
+        raise ProducerBroken(f"job {record.id} was not sent to {record.topic}: {error.str()}") from raised
+
+    def _note_fatal(self, raised: KafkaException) -> bool:
+        error: KafkaError = raised.args[0]
+        if not error.fatal() and error.code() != KafkaError._FATAL:
+            return False
+        if self.errors.fatal is None or error.code() != KafkaError._FATAL:  # Which says nothing of the cause.
+            self.errors.fatal = error
+        return True
+
+    def _replace(self) -> None:
+        """Let a failed client go, once all of its jobs have their outcome; called again and again until then."""
+        with self._switching:
+            producer, now = self._producer, time.monotonic()
+            if producer is None:
+                return
+            if not self._gives_up_at:
+                self._retire(producer, now)
+            elif now >= self._gives_up_at:
+                self._let_go(producer, now)
+
+    def _retire(self, producer: Producer, now: float) -> None:
+        self._gives_up_at = now + _PATIENCE
+        if not self._closed:
+            self._produce = _no_room
+        _LOGGER.error("%s; %d jobs were on their way, and each of them is told", self.errors.reason(), len(producer))
+
+    def _let_go(self, producer: Producer, now: float) -> None:
+        """Give up what is still without an answer, and then the client itself.
+
+        Not before its time is up, though nothing may be left: clients that fail one after the other are not made in a
+        rush.
+        """
+        if len(producer) and now < self._gives_up_at + _PATIENCE:
+            with suppress(KafkaException):
+                producer.purge(blocking=False)
+            return
+        self.errors = ClientErrors(str(self._config["bootstrap.servers"]))
+        self._gives_up_at, self._producer, self._poll = 0.0, None, _poll_nothing
+        if not self._closed:
+            self._produce = self._start_and_produce
+
+    # -- the end of the process, and another one ----------------------------------------------------------------------
+
+    def _deliver_the_rest(self, until: float) -> None:
+        """Take nothing more and deliver what is in the buffer, since the program ends without close()."""
+        self.close()
+        with suppress(DeliveryPending):
+            self.flush(max(0.0, until - time.monotonic()))
+        if left := self.pending():
+            reason = self.errors.reason()
+            _LOGGER.error(
+                "the program ends with %d jobs undelivered%s: close the producer, or use it in a with block, to learn"
+                " which",
+                left, f" ({reason})" if reason else "",
+            )  # fmt: skip
 
     def _forget(self) -> None:
         """In a forked child librdkafka's threads are gone: leave the parent's client alone, and start another."""
         if self._producer is not None:
             _OF_PARENTS.append(self._producer)  # Its destructor would wait for threads that do not exist here.
-            self._producer, self._poll, self._produce = None, _poll_nothing, self._start_and_produce
-        if self._at_exit is not None:
-            self._at_exit.detach()
-        self._starting, self._polling, self.failures = threading.Lock(), threading.Lock(), Failures()
+        self._set_out()
 
 
 _OF_PARENTS: list[Producer] = []
 
 
-def _poll_nothing(_seconds: float) -> int:
+def _poll_nothing(seconds: float) -> int:
+    time.sleep(seconds)  # There is nothing that could happen before.
     return 0
 
 
+def _no_room(*_arguments: Any) -> None:
+    raise BufferError
+
+
 def _refuse_closed(*_arguments: Any) -> None:
-    raise ProducerClosed("this producer is closed: publish within its with block, or make a new one")
+    raise ProducerClosed(
+        "this producer is closed, or the program ends: publish within its with block, or make a new one"
+    )
 
 
-def _deliver_the_rest(producer: Producer) -> None:
-    """Runs when a client is dropped, or the program ends, before close()."""
-    if producer.flush(_SECONDS_AT_EXIT):
-        _LOGGER.error(
-            "the program ends with %d jobs undelivered: close the producer, or use it in a with block, to learn which",
-            len(producer),
-        )
+@atexit.register  # Early, so that what the program itself does at its end comes before.
+def _deliver_all() -> None:
+    until = time.monotonic() + _SECONDS_AT_EXIT
+    for client in list(Client._all):
+        client._deliver_the_rest(until)
 
 
 def _forget_clients() -> None:
-    for client in Client._all:
+    for client in list(Client._all):
         client._forget()
 
 

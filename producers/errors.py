@@ -4,10 +4,10 @@ ProducersError
 ├── JobRefused             a job cannot be published as asked; nothing was sent
 │   ├── PayloadTooLarge    names the limit
 │   └── OptionInvalid      names the option, and what is expected of it
-├── DeliveryFailed         a job did not reach its topic; names the cause and the remedy
-├── DeliveriesFailed       several did not; holds their DeliveryFailed
+├── DeliveryFailed         a job was not confirmed by the broker; names the cause and the remedy
+├── DeliveriesFailed       several were not; holds their DeliveryFailed
 ├── DeliveryPending        not delivered within the time given; still under way
-├── ProducerBroken         the client has failed for good: a new producer is needed
+├── ProducerBroken         the Kafka client does not take a job, for a reason that nobody has foreseen
 └── ProducerClosed         the producer was used after its end
 """
 
@@ -43,14 +43,21 @@ class OptionInvalid(JobRefused):
 
 
 class DeliveryFailed(ProducersError):
-    """Raised when a job did not reach its topic."""
+    """Raised when the broker has not confirmed that a job lies in its topic.
 
-    def __init__(self, job_id: str, topic: str, cause: str, remedy: str) -> None:
+    `may_be_written` says whether it may lie there all the same, as after a broken connection, or was refused for sure.
+    A job of which that is not known is never sent again by the producer itself, since it might run twice: publish it
+    again under the same id if that is better than that it does not run.
+    """
+
+    def __init__(self, job_id: str, topic: str, cause: str, remedy: str, *, may_be_written: bool) -> None:
         self.job_id = job_id
         self.topic = topic
         self.cause = cause
         self.remedy = remedy
-        super().__init__(f"job {job_id} was not delivered to {topic}: {cause}; {remedy}")
+        self.may_be_written = may_be_written
+        verb = "may not have been" if may_be_written else "was not"
+        super().__init__(f"job {job_id} {verb} delivered to {topic}: {cause}; {remedy}")
 
 
 class DeliveriesFailed(ProducersError):
@@ -59,7 +66,8 @@ class DeliveriesFailed(ProducersError):
     def __init__(self, failures: Sequence[DeliveryFailed], count: int) -> None:
         self.failures = tuple(failures)
         self.count = count
-        super().__init__(f"{count:,} jobs were not delivered; the first: {failures[0]}")
+        verb = "may not have been" if any(failure.may_be_written for failure in failures) else "were not"
+        super().__init__(f"{count:,} jobs {verb} delivered; the first: {failures[0]}")
 
 
 class DeliveryPending(ProducersError, TimeoutError):
@@ -67,7 +75,7 @@ class DeliveryPending(ProducersError, TimeoutError):
 
 
 class ProducerBroken(ProducersError):
-    """Raised when the client has failed for good; the job at hand has not been sent."""
+    """Raised when the Kafka client does not take a job, for a reason of its own; the job has not been sent."""
 
 
 class ProducerClosed(ProducersError):

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from producers.errors import DeliveriesFailed, DeliveryFailed
@@ -50,5 +51,7 @@ class Failures:
         if now < self._next_line:
             return
         more = f" ({self._unlogged - 1:,} more since the last such line)" if self._unlogged > 1 else ""
-        _LOGGER.error("%s%s", failure, more)
+        # A log handler that fails must not take the reports of other jobs with it.
+        with suppress(Exception):
+            _LOGGER.error("%s%s", failure, more)
         self._unlogged, self._next_line = 0, now + _SECONDS_BETWEEN_LINES

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from producers.errors import DeliveryFailed
-from producers.reports import failure_of
+from producers.reports import failure_of, lost_report
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
@@ -31,6 +31,7 @@ class Handle:
         self.id = id
         self.topic = topic
         self._client = client
+        self._partition: int = -1
         self._offset: int | None = None
         self._error: DeliveryFailed | None = None
 
@@ -70,13 +71,18 @@ class Handle:
         return Position(self.topic, self._partition, self._offset)
 
     # Called once for every job by the client's poll(): this is a hot path.
-    def _report(self, error: "KafkaError | None", message: "Message") -> None:
+    def _report(self, error: "KafkaError | None", message: "Message | None") -> None:
         if error is None:
-            self._partition: int = message.partition()  # type: ignore[assignment]
-            self._offset = message.offset()
+            self._partition = message.partition()  # type: ignore[assignment, union-attr]
+            self._offset = message.offset()  # type: ignore[union-attr]
         else:
-            self._error = failure_of(self.id, self.topic, error)
+            self._error = failure_of(self.id, self.topic, error, self._client.errors.reason())
             self._client.failures.add(self, self._error)
+
+    def _lose(self) -> None:
+        """Settle a job whose report will never come: Ctrl-C has struck while it came, or another process has it."""
+        if not self._settled():
+            self._error = lost_report(self.id, self.topic)
 
 
 class JobHandle(Handle):
@@ -89,5 +95,5 @@ class JobHandle(Handle):
 
         Raises DeliveryFailed, and DeliveryPending when the time has passed.
         """
-        self._client.wait(self._settled, timeout, f"job {self.id}")
+        self._client.wait(self, timeout)
         return self._outcome()

@@ -24,8 +24,6 @@ class JobProducer(Publishing):
     comes first, and logged in any case.
     """
 
-    _visited = False
-
     def publish(
         self,
         payload: Any,
@@ -109,15 +107,17 @@ class JobProducer(Publishing):
         handle = JobHandle(record.id, record.topic, client)
         while not client.offer(record, handle):
             client.poll(0.05)
-        if not self._visited:
-            self._have_visits()
+        if not client.visited:
+            _have_visits(client)
         return handle
 
-    def _have_visits(self) -> None:
-        self._visited = True
-        threading.Thread(
-            target=_visit, args=(weakref.ref(self._client),), name="kafka-jobs-reports", daemon=True
-        ).start()
+
+def _have_visits(client: Client) -> None:
+    client.visited = True
+    try:
+        threading.Thread(target=_visit, args=(weakref.ref(client),), name="kafka-jobs-reports", daemon=True).start()
+    except RuntimeError:  # No thread is to be had. The job is published; the next one tries again.
+        client.visited = False
 
 
 def _visit(reference: "weakref.ref[Client]") -> None:
@@ -132,6 +132,9 @@ def _visit(reference: "weakref.ref[Client]") -> None:
         if client is None or client.closed():
             return
         if client.offered == offered:
-            client.poll(0)
+            try:
+                client.poll(0)
+            except Exception:
+                _LOGGER.exception("handing out the reports of published jobs has failed, and goes on")
         offered = client.offered
         del client

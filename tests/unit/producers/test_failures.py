@@ -12,7 +12,7 @@ CLIENT = Client(client_config(ProducerSettings(), {}))
 
 def failed(number: int) -> tuple[JobHandle, DeliveryFailed]:
     handle = JobHandle(str(number), "jobs.email", CLIENT)
-    return handle, DeliveryFailed(str(number), "jobs.email", "cause", "remedy")
+    return handle, DeliveryFailed(str(number), "jobs.email", "cause", "remedy", may_be_written=False)
 
 
 def test_one_failure_is_raised_once() -> None:

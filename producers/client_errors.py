@@ -1,0 +1,83 @@
+"""What the Kafka client says of its connections, in words that name the remedy."""
+
+import logging
+import time
+
+from confluent_kafka import KafkaError
+
+from producers.reports import REFUSALS
+
+_LOGGER = logging.getLogger("producers")
+
+#: Seconds for which an error is held to be the reason for what fails. One that lasts comes again with each try to
+#: connect, every second or so.
+_RECENT = 10.0
+
+#: Seconds between two lines about brokers that refuse the login.
+_SECONDS_BETWEEN_LINES = 60.0
+
+_LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+
+
+class ClientErrors:
+    """What one client has reported beside its delivery reports. Any thread may call this; nothing raises or blocks."""
+
+    def __init__(self, servers: str) -> None:
+        self._servers = servers
+        #: The error that has ended the client; it never sends again.
+        self.fatal: KafkaError | None = None
+        self._refused: _Said | None = None
+        self._unreached: _Said | None = None
+        self._next_line = 0.0
+
+    def note(self, error: KafkaError) -> None:
+        """Take in an error. This is the client's error_cb, so those who poll call it; what is fatal is raised there."""
+        if (remedy := _remedy_of_refusal(error)) is not None:
+            self._refused = _Said(
+                f"the brokers at {self._servers} do not let this producer in ({error.str()}): check {remedy}"
+            )
+            self._log(self._refused)
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN or self._unreached is None:
+            self._unreached = _Said(f"a broker cannot be reached ({error.str()})")
+
+    def reason(self) -> str | None:
+        """Return why nothing is delivered, as far as the client has told lately."""
+        if self.fatal is not None:
+            said = f"the Kafka client has failed for good, another takes its place ({self.fatal.str()})"
+            return said + _advice(self.fatal)
+        for each in (self._refused, self._unreached):
+            if each is not None and each.recent():
+                return each.sentence
+        return None
+
+    def _log(self, said: "_Said") -> None:
+        if said.at >= self._next_line:
+            self._next_line = said.at + _SECONDS_BETWEEN_LINES
+            _LOGGER.error("%s; until then jobs stay in the buffer, and time out there", said.sentence)
+
+
+class _Said:
+    """A sentence, and when it was said."""
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+        self.at = time.monotonic()
+
+    def recent(self) -> bool:
+        return time.monotonic() - self.at < _RECENT
+
+
+def _advice(error: KafkaError) -> str:
+    return f": {REFUSALS[error.code()]}" if error.code() in REFUSALS else ""
+
+
+def _remedy_of_refusal(error: KafkaError) -> str | None:
+    """Which settings to check where brokers refuse the connection; None where that is not what has happened."""
+    if error.code() in _LOGIN:
+        return "KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+    if error.code() == KafkaError._SSL:
+        return "KAFKA_SECURITY_PROTOCOL, KAFKA_SSL_CA_LOCATION and the other KAFKA_SSL_* settings"
+    # What librdkafka adds where a broker hangs up on words that it does not understand.
+    if "security.protocol" in error.str():
+        return "KAFKA_SECURITY_PROTOCOL: the port wants TLS, or a login, or neither"
+    return None
