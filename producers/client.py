@@ -223,6 +223,8 @@ class Client:
     def _deliver_the_rest(self, until: float) -> None:
         """Take nothing more and deliver what is in the buffer, since the program ends without close()."""
         self.close()
+        if not self.pending():
+            return
         with suppress(DeliveryPending):
             self.flush(max(0.0, until - time.monotonic()))
         if left := self.pending():

@@ -55,6 +55,7 @@ def test_a_job_is_awaited_on_another_loop_than_it_was_published_on(broker: MockC
     broker.delay(0.2)
     fired = asyncio.run(fire(producer))
     assert asyncio.run(fired.result(WITHIN)).offset == 0
+    asyncio.run(producer.close())
 
 
 def test_who_has_given_up_waiting_on_a_loop_that_is_closed_holds_up_nobody(broker: MockCluster) -> None:
@@ -68,6 +69,7 @@ def test_who_has_given_up_waiting_on_a_loop_that_is_closed_holds_up_nobody(broke
     assert asyncio.run(fired.result(WITHIN)).offset == 0
     assert asyncio.run(deliver(producer)).offset == 1
     abandon(waiting)
+    asyncio.run(producer.close())
 
 
 def test_loops_in_threads_share_a_producer(broker: MockCluster) -> None:
@@ -85,6 +87,7 @@ def test_loops_in_threads_share_a_producer(broker: MockCluster) -> None:
     for thread in threads:
         thread.join(WITHIN)
     assert len(set(positions)) == 4 * 130
+    asyncio.run(producer.close())
 
 
 def test_a_loop_that_ends_while_its_tasks_wait_for_room_holds_up_no_other(broker: MockCluster) -> None:
@@ -98,6 +101,7 @@ def test_a_loop_that_ends_while_its_tasks_wait_for_room_holds_up_no_other(broker
     assert asyncio.run(deliver(producer)).offset == 2
     for task in tasks:
         abandon(task)
+    asyncio.run(producer.close())
 
 
 async def test_nobody_is_waited_for_whose_report_is_lost(broker: MockCluster, monkeypatch: pytest.MonkeyPatch) -> None:
