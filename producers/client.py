@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from producers.chatter import is_worth_reading
 from producers.client_errors import ClientErrors
 from producers.cluster import ClientConfig
 from producers.errors import DeliveryPending, OptionInvalid, PayloadTooLarge, ProducerBroken, ProducerClosed
@@ -22,8 +21,6 @@ from producers.record import JobRecord
 from producers.reports import is_of_the_topic
 
 _LOGGER = logging.getLogger("producers")
-_LIBRDKAFKA = _LOGGER.getChild("librdkafka")
-_LIBRDKAFKA.addFilter(is_worth_reading)
 _POLL_EVERY = 64  # jobs: rarely enough to cost nothing, often enough that reports do not pile up
 _SECONDS_AT_EXIT = 10.0
 _PATIENCE = 1.0  # seconds that a failed client is given for its answers, and again to give up what is left
@@ -159,7 +156,7 @@ class Client:
 
     def _start(self) -> None:
         try:
-            producer = Producer(self._config | {"error_cb": self.errors.note}, logger=_LIBRDKAFKA)
+            producer = Producer(self._config | {"error_cb": self.errors.note}, logger=self.errors)
         except KafkaException as raised:
             raise OptionInvalid("the Kafka client", f"usable settings ({raised.args[0].str()})", "these") from raised
         if self._producer is None:  # Else somebody came in between, in this very thread.

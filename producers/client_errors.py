@@ -5,9 +5,15 @@ import time
 
 from confluent_kafka import KafkaError
 
+from producers.chatter import is_worth_reading
 from producers.reports import REFUSALS
 
 _LOGGER = logging.getLogger("producers")
+_LIBRDKAFKA = _LOGGER.getChild("librdkafka")
+_LIBRDKAFKA.addFilter(is_worth_reading)
+
+#: The state of a connection that is open, and on which nobody has understood anything yet.
+_FIRST_WORDS = "in state APIVERSION_QUERY"
 
 #: Seconds for which an error is held to be the reason for what fails. One that lasts comes again with each try to
 #: connect, every second or so.
@@ -33,12 +39,24 @@ class ClientErrors:
     def note(self, error: KafkaError) -> None:
         """Take in an error. This is the client's error_cb, so those who poll call it; what is fatal is raised there."""
         if (remedy := _remedy_of_refusal(error)) is not None:
-            self._refused = _Said(
-                f"the brokers at {self._servers} do not let this producer in ({error.str()}): check {remedy}"
-            )
-            self._log(self._refused)
+            self._refuse(error.str(), remedy)
         elif error.code() != KafkaError._ALL_BROKERS_DOWN or self._unreached is None:
             self._unreached = _Said(f"a broker cannot be reached ({error.str()})")
+
+    def log(self, level: int, message: str, *arguments: object) -> None:
+        """Take in a line of the client's log, and hand it on; this is the client's logger.
+
+        A broker that hangs up on the client's first words, as one that wants TLS does, is in no error, only there.
+        """
+        _LIBRDKAFKA.log(level, message, *arguments)
+        line = message % arguments if arguments else message
+        if _FIRST_WORDS in line and "FAIL" in line:
+            said = line.rpartition(": ")[2] if "Disconnected" not in line else line[line.index("Disconnected") :]
+            self._refuse(said, "KAFKA_SECURITY_PROTOCOL: the port may want TLS, or be none of Kafka's")
+
+    def _refuse(self, reason: str, remedy: str) -> None:
+        self._refused = _Said(f"the brokers at {self._servers} do not let this producer in ({reason}): check {remedy}")
+        self._log(self._refused)
 
     def reason(self) -> str | None:
         """Return why nothing is delivered, as far as the client has told lately."""
@@ -75,7 +93,7 @@ def _remedy_of_refusal(error: KafkaError) -> str | None:
     """Which settings to check where brokers refuse the connection; None where that is not what has happened."""
     if error.code() in _LOGIN:
         return "KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
-    if error.code() == KafkaError._SSL:
+    if error.code() == KafkaError._SSL or "SSL" in error.str():
         return "KAFKA_SECURITY_PROTOCOL, KAFKA_SSL_CA_LOCATION and the other KAFKA_SSL_* settings"
     # What librdkafka adds where a broker hangs up on words that it does not understand.
     if "security.protocol" in error.str():

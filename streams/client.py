@@ -105,9 +105,13 @@ class Client:
 
     async def has_partition(self, topic: str, partition: int) -> bool:
         """Whether a topic has a partition; to ask also tells the producer."""
+        return partition < await self.partitions(topic)
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has; to ask also tells the producer."""
         ask = self._working().list_topics
         found = await KAFKA.run(ask, topic, timeout=_METADATA_TIMEOUT)
-        return partition in found.topics[topic].partitions
+        return len(found.topics[topic].partitions)
 
     async def close(self) -> None:
         """Stop; records on their way may or may not reach the broker, and are never answered."""

@@ -16,6 +16,7 @@ from streams.handling import Handling
 from streams.intake import Batch, Intake
 from streams.lease import Lease
 from streams.loop_watch import LoopWatch
+from streams.misplaced_keys import MisplacedKeys
 from streams.outcomes import Outcomes
 from streams.processes import Processes
 from streams.queues import Kind, Queue
@@ -59,6 +60,8 @@ class Engine:
             self._executors, self.trials, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
         )
         self._loop_watch = LoopWatch(self._runners)
+        topics = {settings.topic(queue.name): queue.partitions for queue in self.queues}
+        self._misplaced = MisplacedKeys(topics, self._sender.partitions)
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -109,6 +112,7 @@ class Engine:
 
         Its partition waits for them and no other does: nothing more of it is fetched before it is taken.
         """
+        self._misplaced.look(batch)
         missing = set() if self.codec.registry is None else self._missing_schemas(batch.records)
         if not missing:
             self.intake.take(batch)
@@ -136,6 +140,7 @@ class Engine:
         self._loop_watch.stop()
         for task in (*self._watches, *self._waits):
             task.cancel()
+        self._misplaced.close()
         await self.cancel_running()
         for threads in self._threads.values():
             threads.close()

@@ -174,6 +174,10 @@ class Sender:
             return f"{large}, and cannot be told to: {error}. Set its max.message.bytes to {size} or more"
         return f"{large}; its max.message.bytes is {limit} now"
 
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has now; raises KafkaException when the cluster does not say."""
+        return await self._open().partitions(topic)
+
     def _open(self) -> Client:
         """The client that works; a failed one, whose writes fail, where the last one has failed just now."""
         client = self._client

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from producers.chatter import is_worth_reading
-from producers.client import _LIBRDKAFKA
+from producers.client_errors import _LIBRDKAFKA
 from streams.chatter import NowAndThen, tells_something
 
 GROUP = "aiokafka.consumer.group_coordinator"
