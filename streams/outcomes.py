@@ -55,7 +55,11 @@ class Outcomes:
     async def publish(self, ctx: JobContext) -> None:
         """Publish the follow-up jobs of a handler that has returned."""
         records = [await self._compose_when_possible(follow_up, ctx) for follow_up in ctx.follow_ups or ()]
-        await asyncio.gather(*(self._sender.send(_outgoing(record), give_up=True) for record in records))
+        sends = (self._sender.send(_outgoing(record), give_up=True) for record in records)
+        # One that is refused takes no other with it, nor ends the wait for them.
+        for refused in await asyncio.gather(*sends, return_exceptions=True):
+            if refused is not None:
+                raise refused
 
     async def _compose_when_possible(self, follow_up: FollowUp, parent: JobContext) -> JobRecord:
         """Wait for a schema registry that is down: the handler is done, and must not be blamed."""

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from producers.cluster import Cluster
 from producers.options import PROMISES
+from schemas.headers import CE_ID
 from streams.blocking import KAFKA
 from streams.client import Answered, Client
 from streams.errors import FollowUpRefused, SetupError
@@ -34,6 +35,9 @@ _LASTING = frozenset(
     }
 )
 
+#: A batch is larger than the topic takes. One record of it may be, or all of them together.
+_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+
 #: Bytes of a batch, at the most: librdkafka's own default.
 _BATCH_BYTES = 1_000_000
 
@@ -54,7 +58,8 @@ class Sender:
     What is written to one partition by calls that begin one after the other lies there in this order, as long as
     nothing is sent again. What is sent again lies behind what was sent meanwhile:
 
-    - a record that the broker has refused, or for which the client's queue was full;
+    - a record that the broker has refused (or its whole batch, as larger than the topic takes), or for which the
+      client's queue was full;
     - one that the broker has not acknowledged within five minutes (librdkafka's message.timeout.ms), or that was on its
       way when the client failed. The broker may have it all the same, or get it late: it may lie there twice, and the
       first copy even behind the second.
@@ -82,8 +87,9 @@ class Sender:
             "queue.buffering.max.messages": 0,
             "error_cb": _log_client_error,
         }
-        self._client: Client | None = None
-        self._next_client = 0.0
+        self._batching = _Clients(self._config, retry_after)
+        #: For records of which a batch was refused as too large: each goes in one of its own.
+        self._alone = _Clients({**self._config, "batch.num.messages": 1}, retry_after)
         self._growing = asyncio.Lock()
         self._reports = ResentReports()
 
@@ -99,7 +105,7 @@ class Sender:
 
         Raises KafkaException at once when the client cannot take it.
         """
-        self._open().start(record, answered)
+        self._batching.open().start(record, answered)
 
     async def send_again(self, record: Outgoing, refused: KafkaException | None, *, placed: bool) -> int | None:
         """Go on with the writing of a record that was refused; its offset.
@@ -121,12 +127,17 @@ class Sender:
 
         refused  why it was not taken at a first try
         """
+        clients = self._batching
         while True:
             if refused is None:
                 try:
-                    return await self._open().write(record)
+                    return await clients.open().write(record)
                 except KafkaException as raised:
                     refused = raised
+            if clients is self._batching and _error_of(refused).code() in _TOO_LARGE:
+                # The topic refuses the whole batch, whichever of its records makes it so large.
+                clients, refused = self._alone, None
+                continue
             record = await self._before_next(refused, record, give_up=give_up)
             refused = None
 
@@ -135,7 +146,9 @@ class Sender:
         error, why = _error_of(refused), str(refused)
         if give_up and error.code() in _LASTING:
             advice = "; a worker that serves the queue creates it" if error.code() in _NOT_THERE else ""
-            raise FollowUpRefused(f"{record.topic} did not take a job that this one published: {error.str()}{advice}")
+            raise FollowUpRefused(
+                f"{record.topic} did not take a job that this one published: {error.str()}{advice} ({_named(record)})"
+            )
         if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
             # The queue's topic has grown and this one has not.
             record, why = await self._make_room(record, record.partition)
@@ -150,7 +163,7 @@ class Sender:
         lacks = f"{record.topic} lacks partition {partition}"
         try:
             async with self._growing:
-                if not await self._open().has_partition(record.topic, partition):
+                if not await self._batching.open().has_partition(record.topic, partition):
                     await KAFKA.run(add_partitions, self._cluster, record.topic, partition + 1)
         except KafkaException as error:
             if record.anywhere and _error_of(error).code() > 0:  # A broker has said no, rather than nothing.
@@ -176,9 +189,28 @@ class Sender:
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has now; raises KafkaException when the cluster does not say."""
-        return await self._open().partitions(topic)
+        return await self._batching.open().partitions(topic)
 
-    def _open(self) -> Client:
+    def warm_up(self) -> None:
+        """Have a client at hand: it needs half a second before it sends its first record."""
+        self._batching.open()
+
+    async def close(self) -> None:
+        """Stop; records whose `send` has not returned may or may not reach the broker."""
+        await self._batching.close()
+        await self._alone.close()
+
+
+class _Clients:
+    """One client after the other: who has failed is replaced, and not in a rush."""
+
+    def __init__(self, config: dict[str, Any], retry_after: float) -> None:
+        self._config = config
+        self._retry_after = retry_after
+        self._client: Client | None = None
+        self._next_client = 0.0
+
+    def open(self) -> Client:
         """The client that works; a failed one, whose writes fail, where the last one has failed just now."""
         client = self._client
         if client is None or (client.failed and monotonic() >= self._next_client):
@@ -186,14 +218,16 @@ class Sender:
             self._next_client = monotonic() + self._retry_after
         return client
 
-    def warm_up(self) -> None:
-        """Have a client at hand: it needs half a second before it sends its first record."""
-        self._open()
-
     async def close(self) -> None:
-        """Stop; records whose `send` has not returned may or may not reach the broker."""
+        """Stop; see Client.close."""
         if self._client is not None:
             await self._client.close()
+
+
+def _named(record: Outgoing) -> str:
+    """What tells a follow-up from its siblings."""
+    job = dict(record.headers).get(CE_ID) or b""
+    return f"job {job.decode('utf-8', 'replace')}, {_size(record) - RECORD_ROOM:,} bytes"
 
 
 def _size(record: Outgoing) -> int:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from producers import JobProducer, ProducerSettings
+from streams.errors import FollowUpRefused
+from streams.outgoing import Outgoing
+from streams.sender import Sender
 from tests.integration.conftest import Fleet
 from tests.models.trouble import Trouble
 from tests.topics import count, read_all
 from tests.waiting import until
+
+
+async def test_of_follow_ups_of_one_batch_only_the_one_that_is_too_large_is_refused(kafka: str, namespace: str) -> None:
+    topic = NewTopic(f"{namespace}.small", 1, config={"max.message.bytes": "3000"})
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_topics([topic])[topic.topic].result(timeout=30)
+    sender = Sender(ProducerSettings(bootstrap_servers=kafka))
+    jobs = [Outgoing(topic.topic, b"k", os.urandom(200), [("ce_id", b"job-%d" % number)]) for number in range(50)]
+    jobs[20] = jobs[20]._replace(value=os.urandom(5_000))
+    sends = [sender.send(job, give_up=True) for job in jobs]
+    outcomes = await asyncio.wait_for(asyncio.gather(*sends, return_exceptions=True), 60)
+    assert [number for number, refused in enumerate(outcomes) if refused is not None] == [20]
+    assert isinstance(outcomes[20], FollowUpRefused)
+    assert "job job-20, 5,0" in str(outcomes[20])
+    await sender.close()
+    written = [record.header("ce_id") for record in read_all(kafka, topic.topic)]
+    assert written == [f"job-{number}" for number in range(50) if number != 20]
+
 
 REFUSED = "streams.errors.FollowUpRefused"
 
