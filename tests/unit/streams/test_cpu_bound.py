@@ -36,7 +36,7 @@ def noted(note: Path, number: int) -> bool:
 
 async def test_a_job_that_waits_for_a_process_has_not_begun(pool: Processes, tmp_path: Path) -> None:
     note = tmp_path / "note"
-    async with rig(work, processes=pool, concurrency=4, timeout=1) as it:
+    async with rig(work, processes=pool, concurrency=4, timeout=3) as it:
         it.open(P0)
         it.take([cpu_bound(0, "return")])
         await it.idle()
@@ -61,7 +61,7 @@ async def test_a_job_that_waits_for_a_process_has_not_begun(pool: Processes, tmp
 
 
 async def test_waiting_for_a_process_counts_towards_no_timeout(pool: Processes) -> None:
-    async with rig(work, processes=pool, concurrency=4, timeout=1.5) as it:
+    async with rig(work, processes=pool, concurrency=4, timeout=2.5) as it:
         it.open(P0)
         it.take([cpu_bound(number, "sleep a second") for number in range(3)])
         await it.idle()
