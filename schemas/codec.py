@@ -24,6 +24,7 @@ from schemas.errors import (
     UnusableSchema,
 )
 from schemas.job_schema import fingerprint_of, parse_writer_schema
+from schemas.limits import DEFAULT_LIMITS, Limits
 from schemas.reader import Read, compile_reader
 from schemas.registry import Registry
 from schemas.writer import Write, compile_writer
@@ -35,6 +36,8 @@ _CONFLUENT_PREFIX = 5
 _LAST_ID = 2**31 - 1
 # How long a registry's "no such schema" is believed, in seconds: a schema may be registered a little after its record.
 _DISBELIEF = 30.0
+# How many such answers are kept; more are dropped once they are no longer believed.
+_MOST_UNKNOWN = 10_000
 
 RunBlocking = Callable[..., Awaitable[Any]]
 
@@ -49,6 +52,7 @@ class Codec:
         *,
         clock: Callable[[], float] = time.monotonic,
         run_blocking: RunBlocking = asyncio.to_thread,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """A codec for the job types of a catalog.
 
@@ -61,7 +65,9 @@ class Codec:
         self._readers: dict[bytes, Read] = {}
         self._job_types: dict[bytes, str] = {}
         self._writers: dict[type | tuple[type, str], Write] = {}
-        self._unknown_until: dict[int, float] = {}
+        self._limits = limits
+        #: Schemas that cannot be had: until when that is believed, and why.
+        self._unknown: dict[int, tuple[float, UnknownSchema]] = {}
 
     def encode(self, payload: object, topic: str) -> bytes:
         """The value of a record for a topic.
@@ -94,7 +100,8 @@ class Codec:
         if value[:_CONFLUENT_PREFIX] in self._readers:
             return None
         schema_id = int.from_bytes(value[1:_CONFLUENT_PREFIX], "big")
-        return None if self._unknown_until.get(schema_id, 0.0) > self._clock() else schema_id
+        unknown = self._unknown.get(schema_id)
+        return schema_id if unknown is None or unknown[0] <= self._clock() else None
 
     async def load_schema(self, schema_id: int) -> None:
         """Fetches a schema from the registry and keeps it.
@@ -105,15 +112,26 @@ class Codec:
         if self.registry is None:
             raise _no_registry(schema_id)
         if schema_id > _LAST_ID:
-            self._unknown_until[schema_id] = self._clock() + _DISBELIEF
-            raise _no_id(schema_id)
-        try:
-            text = await self._run_blocking(self.registry.schema_text, schema_id)
-        except UnknownSchema:
-            self._unknown_until[schema_id] = self._clock() + _DISBELIEF
-            raise
+            self._disbelieve(schema_id, error := _no_id(schema_id))
+            raise error
         prefix = CONFLUENT + schema_id.to_bytes(4, "big")
-        self._readers[prefix] = self._confluent_reader(schema_id, prefix, text)
+        try:
+            # What is made of it is made in the thread, too: others wrote it.
+            self._readers[prefix] = await self._run_blocking(self._fetch_reader, schema_id, prefix)
+        except UnknownSchema as error:
+            self._disbelieve(schema_id, error)
+            raise
+        self._unknown.pop(schema_id, None)
+
+    def _disbelieve(self, schema_id: int, why: UnknownSchema) -> None:
+        now = self._clock()
+        if len(self._unknown) >= _MOST_UNKNOWN:
+            self._unknown = {known: entry for known, entry in self._unknown.items() if entry[0] > now}
+        self._unknown[schema_id] = now + _DISBELIEF, why
+
+    def _fetch_reader(self, schema_id: int, prefix: bytes) -> Read:
+        assert self.registry is not None  # noqa: S101 - its caller has looked
+        return self._confluent_reader(schema_id, prefix, self.registry.schema_text(schema_id))
 
     def decode(self, value: bytes | None) -> tuple[str, Any]:
         """The job type and model instance of a record's value; raises Undecodable, whatever the bytes are.
@@ -157,8 +175,15 @@ class Codec:
             schema_id = int.from_bytes(value[1:_CONFLUENT_PREFIX], "big")
             if not 0 < schema_id <= _LAST_ID:
                 raise _no_id(schema_id)
-            raise _no_registry(schema_id) if self.registry is None else _not_loaded(schema_id)
+            raise _no_registry(schema_id) if self.registry is None else self._not_loaded(schema_id)
         raise UnknownFraming(value)
+
+    def _not_loaded(self, schema_id: int) -> UnknownSchema:
+        """Why a schema of the registry is not at hand, as the registry has said."""
+        unknown = self._unknown.get(schema_id)
+        if unknown is not None:
+            return type(unknown[1])(*unknown[1].args)
+        return UnknownSchema(f"schema id {schema_id} of the schema registry could not be had, since it did not answer")
 
     def _single_object_reader(self, prefix: bytes) -> Read:
         schema = self.catalog.by_fingerprint(prefix[2:])
@@ -183,7 +208,7 @@ class Codec:
         try:
             binding = self.catalog.binding(job_type)
             known = self.catalog.by_fingerprint(fingerprint_of(writer)) is not None
-            return compile_reader(writer, binding, start, known=known)
+            return compile_reader(writer, binding, start, known=known, limits=self._limits)
         except Undecodable:
             raise
         except SchemasError as error:
@@ -192,7 +217,7 @@ class Codec:
     def _confluent_reader(self, schema_id: int, prefix: bytes, text: str) -> Read:
         """A reader for a schema of the registry; when there can be none, one that says so for each of its values."""
         try:
-            writer = parse_writer_schema(text)
+            writer = parse_writer_schema(text, self._limits)
             self._job_types[prefix] = job_type = str(writer["name"])
             return self._compiled(job_type, writer, _CONFLUENT_PREFIX)
         except UnknownJobType:
@@ -201,6 +226,9 @@ class Codec:
             return _refusal(UnusableSchema(f"schema id {schema_id} of the registry: {error}"))
         except Undecodable as error:
             return _refusal(error)
+        except Exception as error:  # Others wrote it, and no job of theirs is to end the worker.
+            why = f"schema id {schema_id} of the registry cannot be used: {type(error).__name__}: {error}"
+            return _refusal(UnusableSchema(why))
 
 
 def _refusal(error: Undecodable) -> Read:
@@ -218,7 +246,3 @@ def _no_id(schema_id: int) -> UnusableSchema:
 
 def _no_registry(schema_id: int) -> UnknownSchema:
     return UnknownSchema(f"written with schema id {schema_id} of a schema registry; set SCHEMA_REGISTRY_URL to it")
-
-
-def _not_loaded(schema_id: int) -> UnknownSchema:
-    return UnknownSchema(f"schema id {schema_id} is not known to the schema registry")

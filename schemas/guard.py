@@ -3,7 +3,9 @@
 fastavro's compiled reader bounds lengths and counts by the bytes there are, with two exceptions, both measured: an
 array of items that take no bytes may claim 2^60 of them in nine bytes and is then read for years, and a recursive type
 is read by recursion in C, which a few kilobytes drive over the end of the stack. So the first kind of schema is
-refused, and values of the second are walked in Python, where depth is counted, before fastavro sees them.
+refused, and values of the second are walked in Python, where depth is counted, before fastavro sees them; as are those
+that are large enough for more items than a payload may have. Schemas come from others, too: each type of one is looked
+at once, and one that stands for too many types is refused before anything is compiled from it.
 """
 
 from __future__ import annotations
@@ -11,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from schemas.errors import CorruptPayload, TruncatedPayload
-
-MAX_DEPTH = 64
+from schemas.errors import AboveBounds, CorruptPayload, TruncatedPayload
+from schemas.limits import DEFAULT_LIMITS, Limits
 
 _Names = dict[str, Any]
 _FIXED_WIDTH = {"null": 0, "boolean": 1, "float": 4, "double": 8}
@@ -21,44 +22,87 @@ _COMPLEX = frozenset({"record", "enum", "fixed", "array", "map"})
 _VARIABLE_WIDTH = frozenset({"int", "long", "bytes", "string", "enum"})
 
 
-def hazard(schema: dict[str, Any]) -> str | None:
-    """Why a parsed schema may not be decoded with at all, or None."""
+#: Types within types, those behind a name too: what reads them does so by recursion.
+_NESTING = 200
+
+
+def hazard(schema: dict[str, Any], limits: Limits = DEFAULT_LIMITS) -> str | None:
+    """Why a parsed schema may not be decoded with at all, or None; raises RecursionError for one that is too deep."""
     names = named_types(schema)
+    nodes, depth = _unfolded(schema, names, {})
+    if nodes > limits.schema_nodes:
+        most = f"STREAMS_MAX_SCHEMA_NODES={limits.schema_nodes}"
+        return f"it has more than {most} types, each counted as often as it is used"
+    if depth > _NESTING:
+        return f"its types are nested {depth} deep, and {_NESTING} is the most"
+    empty: dict[str, bool] = {}
     for name, array in _arrays(schema):
-        if _may_be_empty(array["items"], names, ()):
+        if _may_be_empty(array["items"], names, empty):
             return (
                 f"{name}: an array's items may not take zero bytes, since then nothing bounds their number; use a count"
             )
     return None
 
 
+def _unfolded(node: Any, names: _Names, known: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """How many types there are with each that is named in the place of its name, and how deep they are nested.
+
+    Each named type is looked at once: 30 of them may stand for 2^30. One that contains itself is cut there.
+    """
+    node = plain(node, names)
+    name = node["name"] if isinstance(node, dict) and "name" in node else None
+    if name in known:
+        return known[name]
+    if name is not None:
+        known[name] = (1, 1)
+    inside = [_unfolded(child, names, known) for child in _children(node)]
+    found = 1 + sum(nodes for nodes, _ in inside), 1 + max((depth for _, depth in inside), default=0)
+    if name is not None:
+        known[name] = found
+    return found
+
+
 def is_recursive(schema: dict[str, Any]) -> bool:
     """Whether a type contains itself."""
     names = named_types(schema)
+    # Of each named type, whether it contains itself; those that are being looked at are above.
+    known: dict[str, bool] = {}
 
-    def enters(node: Any, above: tuple[str, ...]) -> bool:
+    def enters(node: Any) -> bool:
         node = plain(node, names)
-        if kind_of(node) == "record":
-            if node["name"] in above:
-                return True
-            above = (*above, node["name"])
-        return any(enters(child, above) for child in _children(node))
+        if kind_of(node) != "record":
+            return any(enters(child) for child in _children(node))
+        if (name := node["name"]) not in known:
+            known[name] = True
+            known[name] = any(enters(child) for child in _children(node))
+        return known[name]
 
-    return enters(schema, ())
+    return enters(schema)
 
 
-class DepthCheck:
-    """Walks values of one recursive schema and refuses those nested deeper than MAX_DEPTH records."""
+class BoundsCheck:
+    """Walks values of one schema and refuses those with more items or deeper records than the limits say."""
 
-    def __init__(self, schema: dict[str, Any]) -> None:
+    def __init__(self, schema: dict[str, Any], limits: Limits) -> None:
         self._schema = schema
         self._names = named_types(schema)
+        self._limits = limits
 
     def __call__(self, value: bytes, start: int) -> None:
-        """Raises CorruptPayload when the body that starts at `start` is nested too deeply or ends early."""
-        self._skip(self._schema, value, start, 0)
+        """Raises AboveBounds, or CorruptPayload when the body that starts at `start` ends early."""
+        _Walk(self._names, self._limits).skip(self._schema, value, start, 0)
 
-    def _skip(self, node: Any, value: bytes, at: int, depth: int) -> int:
+
+class _Walk:
+    """One walk through a value."""
+
+    def __init__(self, names: _Names, limits: Limits) -> None:
+        self._names = names
+        self._limits = limits
+        self._items = 0
+
+    def skip(self, node: Any, value: bytes, at: int, depth: int) -> int:
+        """Where what begins at a position ends."""
         node = plain(node, self._names)
         kind = kind_of(node)
         if kind == "record":
@@ -69,7 +113,7 @@ class DepthCheck:
             index, at = _varint(value, at)
             if not 0 <= index < len(node):
                 raise CorruptPayload(f"byte {at}: no branch {index} in a union of {len(node)}")
-            return self._skip(node[index], value, at, depth)
+            return self.skip(node[index], value, at, depth)
         return self._skip_leaf(kind, node, value, at)
 
     @staticmethod
@@ -84,10 +128,10 @@ class DepthCheck:
         return end
 
     def _skip_record(self, node: Mapping[str, Any], value: bytes, at: int, depth: int) -> int:
-        if depth > MAX_DEPTH:
-            raise CorruptPayload(f"byte {at}: records nested deeper than {MAX_DEPTH}")
+        if depth > self._limits.depth:
+            raise AboveBounds(f"byte {at}: records nested deeper than STREAMS_MAX_DEPTH={self._limits.depth}")
         for field in node["fields"]:
-            at = self._skip(field["type"], value, at, depth)
+            at = self.skip(field["type"], value, at, depth)
         return at
 
     def _skip_blocks(self, node: Mapping[str, Any], value: bytes, at: int, depth: int) -> int:
@@ -98,10 +142,15 @@ class DepthCheck:
             if count < 0:
                 count = -count
                 _, at = _varint(value, at)
+            self._items += count
+            if self._items > self._limits.items:
+                raise AboveBounds(
+                    f"byte {at}: {self._items:,} items and more, where STREAMS_MAX_ITEMS={self._limits.items}"
+                )
             for _ in range(count):  # Every item takes a byte at least, see hazard(), so the bytes bound the loop.
                 if node["type"] == "map":
-                    at = self._skip("string", value, at, depth)
-                at = self._skip(node["items"] if node["type"] == "array" else node["values"], value, at, depth)
+                    at = self.skip("string", value, at, depth)
+                at = self.skip(node["items"] if node["type"] == "array" else node["values"], value, at, depth)
 
 
 def _varint(value: bytes, at: int) -> tuple[int, int]:
@@ -170,14 +219,15 @@ def _arrays(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]
         yield from _arrays(child, path)
 
 
-def _may_be_empty(node: Any, names: _Names, above: tuple[str, ...]) -> bool:
+def _may_be_empty(node: Any, names: _Names, known: dict[str, bool]) -> bool:
     """Whether some value of a type takes no bytes; a union takes one for its index, an array one for its end."""
     node = plain(node, names)
     kind = kind_of(node)
     if kind == "record":
-        # A record that has itself for a field has no finite value, so what is above adds nothing.
-        inside = (*above, node["name"])
-        return node["name"] not in above and all(
-            _may_be_empty(field["type"], names, inside) for field in node["fields"]
-        )
+        name = node["name"]
+        if name not in known:
+            # A record that has itself for a field has no finite value.
+            known[name] = False
+            known[name] = all(_may_be_empty(field["type"], names, known) for field in node["fields"])
+        return known[name]
     return kind == "null" or (kind == "fixed" and node["size"] == 0)

@@ -17,6 +17,10 @@ from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canoni
 
 from schemas.errors import SchemaInvalid
 from schemas.guard import hazard
+from schemas.limits import DEFAULT_LIMITS, Limits
+
+#: Characters of a schema's text for each type that it may have.
+_TEXT_OF_A_NODE = 100
 
 _FILE_NAME = re.compile(r"(?P<type>[A-Za-z_][A-Za-z0-9_]*)\.v(?P<version>[1-9][0-9]*)\.avsc")
 
@@ -91,17 +95,27 @@ def parse_schema(text: str) -> dict[str, Any]:
     return parsed
 
 
-def parse_writer_schema(text: str) -> dict[str, Any]:
+def parse_writer_schema(text: str, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     """Parses a schema that somebody else wrote a job with; raises SchemaInvalid."""
+    if len(text) > (most := limits.schema_nodes * _TEXT_OF_A_NODE):
+        raise SchemaInvalid(f"its text has {len(text):,} characters; STREAMS_MAX_SCHEMA_NODES allows {most:,}")
     try:
         parsed = fastavro.parse_schema(json.loads(text))
-    except (SchemaParseException, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        problem = _unfit(parsed, limits)
+    except RecursionError:
+        raise SchemaInvalid("its types are nested too deep") from None
+    except (SchemaParseException, ValueError, TypeError, LookupError, AttributeError) as error:
         raise SchemaInvalid(f"not a valid Avro schema: {error}") from error
-    if not isinstance(parsed, dict) or parsed["type"] != "record":
-        raise SchemaInvalid("the schema of a job is a record")
-    if problem := hazard(parsed):
+    if problem:
         raise SchemaInvalid(problem)
+    assert isinstance(parsed, dict)  # noqa: S101 - else it is unfit
     return parsed
+
+
+def _unfit(parsed: Any, limits: Limits) -> str | None:
+    if not isinstance(parsed, dict) or parsed["type"] != "record":
+        return "the schema of a job is a record"
+    return hazard(parsed, limits)
 
 
 def fingerprint_of(schema: dict[str, Any]) -> bytes:

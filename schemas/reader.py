@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastavro import schemaless_reader
 from fastavro.schema import SchemaParseException, parse_schema
@@ -20,14 +20,17 @@ from schemas.errors import (
     Undecodable,
     UnknownVersion,
 )
-from schemas.guard import DepthCheck, is_recursive
+from schemas.guard import BoundsCheck, is_recursive
+from schemas.limits import DEFAULT_LIMITS, Limits
 from schemas.load import Convert, LoaderCompiler
 from schemas.resolution import Refusal, Refused, reads_alike, resolve, wire_schema
 
 Read = Callable[[bytes], tuple[str, Any]]
 
 
-def compile_reader(writer: dict[str, Any], binding: Binding, start: int, *, known: bool = True) -> Read:
+def compile_reader(
+    writer: dict[str, Any], binding: Binding, start: int, *, known: bool = True, limits: Limits = DEFAULT_LIMITS
+) -> Read:
     """Compiles the function from a value, whose body begins at `start`, to its job type and model instance.
 
     known  whether the writer's schema is a released version that this process has; what does not fit is an
@@ -35,11 +38,11 @@ def compile_reader(writer: dict[str, Any], binding: Binding, start: int, *, know
 
     The function raises Undecodable and nothing else. Raises SchemaMismatch when the schemas do not fit at all.
     """
-    guard = DepthCheck(writer) if is_recursive(writer) else None
+    guard = _Guard(BoundsCheck(writer, limits), 0 if is_recursive(writer) else start + limits.items)
     if reads_alike(writer, binding.schema):
         decode = compile_decoder(binding, start)
         read = _reader(binding, start, guard, binding.schema)
-        return read if decode is None else _quick_reader(binding, decode, read)
+        return read if decode is None else _quick_reader(binding, decode, read, guard.harmless)
     mismatch = SchemaMismatch if known else UnknownVersion
     try:
         convert = resolve(writer, binding.schema, tagged=binding.tagged).convert
@@ -50,11 +53,21 @@ def compile_reader(writer: dict[str, Any], binding: Binding, start: int, *, know
         raise mismatch(f"{binding.name()}: the writer's schema cannot be used: {error}") from error
 
 
-def _quick_reader(binding: Binding, decode: Decode, otherwise: Read) -> Read:
+class _Guard(NamedTuple):
+    """Looks at values before they are decoded."""
+
+    check: BoundsCheck
+    #: Values of up to so many bytes need no look.
+    harmless: int
+
+
+def _quick_reader(binding: Binding, decode: Decode, otherwise: Read, harmless: int) -> Read:
     """Reads what is beyond doubt by itself, and leaves the rest, and every error, to fastavro."""
     name = binding.name()
 
     def read(value: bytes) -> tuple[str, Any]:
+        if len(value) > harmless:
+            return otherwise(value)
         try:
             return name, decode(value)
         except Exception:
@@ -76,7 +89,7 @@ def _hopeless(binding: Binding, refusal: Refusal, mismatch: type[SchemaMismatch]
 def _reader(
     binding: Binding,
     start: int,
-    guard: DepthCheck | None,
+    guard: _Guard | None,
     writer: Schema,
     convert: Convert | None = None,
     *,
@@ -91,8 +104,8 @@ def _reader(
         stream = BytesIO(value)
         stream.seek(start)
         try:
-            if guard is not None:
-                guard(value, start)
+            if guard is not None and len(value) > guard.harmless:
+                guard.check(value, start)
             datum = schemaless_reader(stream, writer, None, **options)
             if stream.tell() == len(value):
                 return name, load(datum if convert is None else convert(datum))

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any
+from urllib.parse import unquote
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema
+from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema, UnusableSchema
 
 #: No such subject, version or schema. Which of them is told for an unknown id differs: Confluent and Karapace say the
 #: last, Apicurio any, by its version.
 _NOT_FOUND = frozenset({40401, 40402, 40403})
+
+
+#: In an address, who logs in, and what may hold a token.
+_USER = re.compile(r"(?<=//)[^\s/]*@")
+_QUERY = re.compile(r"(\w+://[^\s'\"?]*)\?[^\s'\"]*")
+
+_LOGIN = "; check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"
+#: What to do about an answer, by its status.
+_REMEDIES = {401: _LOGIN, 403: _LOGIN, 404: "; check that SCHEMA_REGISTRY_URL is the address of its API"}
 
 
 class SubjectStrategy(StrEnum):
@@ -48,14 +59,18 @@ class RegistrySettings(BaseSettings):
 
     def client_config(self) -> dict[str, Any]:
         """The settings as confluent-kafka's client wants them."""
+        url = self.url or ""
         config: dict[str, Any] = {
-            "url": self.url,
+            # Without who logs in: the library under the client logs the address of every request.
+            "url": _USER.sub("", url),
             "timeout": self.timeout,
             # Whoever calls decides how to wait: a worker pauses intake, a producer reports.
             "max.retries": 0,
         }
         if self.basic_auth_user_info is not None:
             config["basic.auth.user.info"] = self.basic_auth_user_info.get_secret_value()
+        elif user := _USER.search(url):
+            config["basic.auth.user.info"] = unquote(user[0].removesuffix("@"))
         if self.ssl_ca_location is not None:
             config["ssl.ca.location"] = self.ssl_ca_location
         return config
@@ -67,7 +82,11 @@ class Registry:
     def __init__(self, settings: RegistrySettings) -> None:
         """Connects to nothing yet; raises ValueError for a URL or credentials that cannot be right."""
         self._settings = settings
-        self._client = SchemaRegistryClient(settings.client_config())
+        self._where = without_secrets(settings.url or "")
+        try:
+            self._client = SchemaRegistryClient(settings.client_config())
+        except ValueError as error:
+            raise ValueError(without_secrets(str(error))) from None
         self._ids: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -94,15 +113,17 @@ class Registry:
         except SchemaRegistryError as error:
             if self._is_permanent(error):
                 raise UnknownSchema(f"schema id {schema_id} is not known to the schema registry") from error
-            raise self._unavailable(error) from error
+            raise self._unavailable(error) from None
         except Exception as error:
-            raise self._unavailable(error) from error
+            raise self._unavailable(error) from None
         if not schema.schema_str:
-            raise RegistryUnavailable(f"the schema registry at {self._settings.url} answered without a schema")
+            raise RegistryUnavailable(f"the schema registry at {self._where} answered without a schema")
         if schema.schema_type not in {None, "AVRO"}:
-            raise UnknownSchema(f"schema id {schema_id} of the registry is {schema.schema_type}; a job's is AVRO")
+            raise UnusableSchema(f"schema id {schema_id} of the registry is {schema.schema_type}; a job's is AVRO")
         if schema.references:
-            raise UnknownSchema(f"schema id {schema_id} of the registry refers to other schemas; write it in one piece")
+            raise UnusableSchema(
+                f"schema id {schema_id} of the registry refers to other schemas; write it in one piece"
+            )
         return schema.schema_str
 
     def _is_permanent(self, error: SchemaRegistryError) -> bool:
@@ -131,11 +152,11 @@ class Registry:
                 return self._client.register_schema(subject, schema)
             found = self._client.lookup_schema(subject, schema).schema_id
         except SchemaRegistryError as error:
-            raise self._refused(subject, error) from error
+            raise self._refused(subject, error) from None
         except Exception as error:
-            raise self._unavailable(error) from error
+            raise self._unavailable(error) from None
         if found is None:
-            raise RegistryUnavailable(f"the schema registry at {self._settings.url} gave no id for {subject!r}")
+            raise RegistryUnavailable(f"the schema registry at {self._where} gave no id for {subject!r}")
         return found
 
     def _refused(self, subject: str, error: SchemaRegistryError) -> RegistryUnavailable | RegistryRefused:
@@ -144,11 +165,18 @@ class Registry:
                 f"subject {subject!r} does not have this schema; register it, or set SCHEMA_REGISTRY_AUTO_REGISTER=true"
             )
         if error.http_status_code in {401, 403}:
-            return RegistryRefused(f"{error}; check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO")
+            return RegistryRefused(f"{error}{_LOGIN}")
         if error.http_status_code in {409, 422}:
             return RegistryRefused(f"subject {subject!r}: {error}; make a new version that old readers can read")
         return self._unavailable(error)
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
         # Everything but a plain "no such schema" may pass, wrong credentials too: no good job is given up for it.
-        return RegistryUnavailable(f"the schema registry at {self._settings.url}: {type(error).__name__}: {error}")
+        remedy = _REMEDIES.get(getattr(error, "http_status_code", 0), "")
+        what = without_secrets(f"{type(error).__name__}: {error}")
+        return RegistryUnavailable(f"the schema registry at {self._where}: {what}{remedy}")
+
+
+def without_secrets(text: str) -> str:
+    """A text in which addresses have neither user nor password, nor a query."""
+    return _QUERY.sub(r"\1?***", _USER.sub("***@", text))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -11,8 +13,9 @@ from fastavro import schemaless_writer
 from schemas.binding import Binding
 from schemas.dump import DumperCompiler, Unfit
 from schemas.encode import Encode, compile_encoder
-from schemas.errors import CorruptPayload, PayloadInvalid
-from schemas.guard import DepthCheck
+from schemas.errors import AboveBounds, CorruptPayload, PayloadInvalid
+from schemas.guard import BoundsCheck
+from schemas.limits import DEFAULT_LIMITS
 from schemas.load import Convert
 
 Write = Callable[[Any], bytes]
@@ -40,7 +43,7 @@ def _plain_writer(binding: Binding, encode: Encode, strict: Convert) -> Write:
 def _fastavro_writer(binding: Binding, prefix: bytes, strict: Convert) -> Write:
     schema = binding.schema
     dump = DumperCompiler(binding, strict=False).compile()
-    guard = DepthCheck(schema) if binding.recursive else None
+    guard = BoundsCheck(schema, replace(DEFAULT_LIMITS, items=sys.maxsize)) if binding.recursive else None
 
     def write(payload: Any) -> bytes:
         stream = BytesIO()
@@ -68,9 +71,9 @@ def _invalid(binding: Binding, strict: Convert, payload: Any, error: Exception) 
     return PayloadInvalid(binding.name(), "", f"a payload Avro can write ({type(error).__name__}: {error})", payload)
 
 
-def _check_depth(binding: Binding, guard: DepthCheck, value: bytes, start: int, payload: Any) -> None:
+def _check_depth(binding: Binding, guard: BoundsCheck, value: bytes, start: int, payload: Any) -> None:
     try:
         guard(value, start)
-    except CorruptPayload as error:
+    except (AboveBounds, CorruptPayload) as error:
         # No worker would read it.
         raise PayloadInvalid(binding.name(), "", f"a payload less deeply nested ({error})", payload) from error

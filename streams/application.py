@@ -18,6 +18,7 @@ from faust.app.base import BootStrategy
 
 from schemas.catalog import shipped
 from schemas.codec import Codec
+from schemas.limits import Limits
 from schemas.registry import Registry
 from streams.admin import abandonable
 from streams.blocking import REGISTRY
@@ -202,7 +203,7 @@ def build_app(settings: Settings | None = None) -> JobsApp:
         warn_of_foreign(os.environ)
     check_shipped_jobs(settings)
     served = [queue for queue in queues if queue.pool == settings.pool]
-    engine = Engine(settings, served, _codec(queues))
+    engine = Engine(settings, served, _codec(queues, settings.limits))
     app = JobsApp(settings, engine, unfit="" if served else _nothing_served(queues, settings.pool))
     logs = RetryLogs(settings.cluster, partial(ensure_topics, settings, served))
     wiring = Wiring(settings, engine.intake, logs, engine.trials, engine.lease, engine.cancel_running)
@@ -222,13 +223,13 @@ def _nothing_served(queues: list[Queue], pool: str) -> str:
     )
 
 
-def _codec(queues: list[Queue]) -> Codec:
+def _codec(queues: list[Queue], limits: Limits) -> Codec:
     catalog = shipped()
     for queue in queues:
         for job in queue:
             catalog.add_model(job.model)
     try:
-        return Codec(catalog, Registry.from_environment(), run_blocking=REGISTRY.run)
+        return Codec(catalog, Registry.from_environment(), run_blocking=REGISTRY.run, limits=limits)
     except ValueError as error:
         raise SetupError(
             f"no schema registry can be reached with these SCHEMA_REGISTRY_* variables: {error}"

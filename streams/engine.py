@@ -62,6 +62,7 @@ class Engine:
         self._loop_watch = LoopWatch(self._runners)
         topics = {settings.topic(queue.name): queue.partitions for queue in self.queues}
         self._misplaced = MisplacedKeys(topics, self._sender.partitions)
+        self._on_failure: Callable[[BaseException], None] = lambda error: None
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -83,12 +84,15 @@ class Engine:
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""
+        self._on_failure = on_failure
         self._sender.warm_up()
         self._loop_watch.start()
         for executor in self._executors.values():
             executor.on_failure = on_failure
         self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
         self._watches.append(asyncio.ensure_future(self._tell_time()))
+        for watch in self._watches:
+            watch.add_done_callback(self._see_end)
 
     def _runners(self) -> Iterable[Runner]:
         return chain.from_iterable(executor.runners for executor in self._executors.values())
@@ -119,7 +123,18 @@ class Engine:
             return
         wait = asyncio.ensure_future(self._take_with(missing, batch))
         self._waits.add(wait)
-        wait.add_done_callback(self._waits.discard)
+        wait.add_done_callback(self._waited)
+
+    def _waited(self, wait: asyncio.Task[None]) -> None:
+        self._waits.discard(wait)
+        self._see_end(wait)
+
+    def _see_end(self, task: asyncio.Task[None]) -> None:
+        """A task of ours that has failed ends the worker: what it was for would be missed without a word."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.critical("a task of the worker has failed: the worker stops", exc_info=error)
+            self._on_failure(error)
 
     def _missing_schemas(self, records: Iterable[Record]) -> set[int]:
         ids = {self.codec.missing_schema_id(record.value) for record in records}

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
+import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import SecretStr
 
 from schemas import Codec, Registry, RegistryRefused, RegistrySettings, RegistryUnavailable, UnknownSchema, shipped
+from schemas.errors import UnusableSchema
 from schemas.models.email import SendEmail
+from schemas.registry import without_secrets
+from tests.unit.schemas.test_hostile_bytes import lattice
 
 EMAIL = SendEmail(to=["a@example.com"], subject="s", text="t")
 
@@ -108,3 +115,77 @@ def test_wrong_credentials_are_named_to_a_producer(answers: Callable[[int, str],
     with pytest.raises(RegistryRefused, match="SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"):
         Codec(shipped(), registry).encode(EMAIL, "any")
     registry.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"schema": "{}", "schemaType": "JSON"}, "is JSON; a job's is AVRO"),
+        ({"schema": "syntax", "schemaType": "PROTOBUF"}, "is PROTOBUF; a job's is AVRO"),
+        (
+            {"schema": '"string"', "references": [{"name": "a.B", "subject": "a.B", "version": 1}]},
+            "refers to other schemas; write it in one piece",
+        ),
+        ({"schema": '"string"'}, "the schema of a job is a record"),
+        ({"schema": "{"}, "not a valid Avro schema"),
+    ],
+)
+async def test_why_a_schema_of_the_registry_cannot_be_used_reaches_every_value_of_it(
+    answers: Callable[[int, str], str], fields: dict[str, object], reason: str
+) -> None:
+    codec = Codec(shipped(), Registry(RegistrySettings(url=answers(200, json.dumps(fields)))))
+    with suppress(UnusableSchema):
+        await codec.load_schema(7)
+    for _ in range(2):
+        with pytest.raises(UnusableSchema, match=f"schema id 7 of the registry.*{reason}"):
+            codec.decode(b"\x00\x00\x00\x00\x07body")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "remedy"),
+    [
+        (401, '{"error_code": 401, "message": "no"}', "check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"),
+        (403, '{"error_code": 403, "message": "no"}', "check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"),
+        (404, "no such page", "check that SCHEMA_REGISTRY_URL is the address of its API"),
+    ],
+)
+async def test_what_keeps_a_registry_from_answering_says_what_to_do_and_no_secret(
+    answers: Callable[[int, str], str], status: int, body: str, remedy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = answers(status, body).replace("//", "//user:hunter2@")
+    codec = Codec(shipped(), Registry(RegistrySettings(url=url)))
+    with pytest.raises(RegistryUnavailable, match=remedy) as raised:
+        await codec.load_schema(7)
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value)) + caplog.text
+
+
+async def test_an_address_that_nobody_answers_at_is_told_without_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    codec = Codec(shipped(), Registry(RegistrySettings(url=f"http://user:hunter2@127.0.0.1:{port}")))
+    with pytest.raises(RegistryUnavailable, match=str(port)) as raised:
+        await codec.load_schema(7)
+    with pytest.raises(RegistryUnavailable) as published:
+        codec.encode(EMAIL, "any")
+    for error in (raised.value, published.value):
+        assert "hunter2" not in "".join(traceback.format_exception(error))
+    assert "hunter2" not in caplog.text
+
+
+def test_addresses_are_shown_without_what_may_be_secret() -> None:
+    shown = without_secrets("GET https://user:p@ss@host:81/a?token=hunter2 failed, so did http://host/b and a@b")
+    assert shown == "GET https://***@host:81/a?*** failed, so did http://host/b and a@b"
+
+
+async def test_a_schema_that_stands_for_too_much_keeps_nobody_waiting(answers: Callable[[int, str], str]) -> None:
+    codec = Codec(shipped(), Registry(RegistrySettings(url=answers(200, json.dumps({"schema": lattice(28)})))))
+    await codec.load_schema(7)
+    with pytest.raises(UnusableSchema, match="STREAMS_MAX_SCHEMA_NODES"):
+        codec.decode(b"\x00\x00\x00\x00\x07body")
+
+
+def test_a_login_within_the_address_is_used() -> None:
+    config = RegistrySettings(url="http://user:p%40ss@host:81, http://host:82").client_config()
+    assert (config["url"], config["basic.auth.user.info"]) == ("http://host:81, http://host:82", "user:p@ss")

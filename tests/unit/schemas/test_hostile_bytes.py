@@ -25,8 +25,10 @@ from schemas import (
 )
 from schemas.catalog import Catalog
 from schemas.codec import SINGLE_OBJECT
+from schemas.errors import AboveBounds
 from schemas.guard import hazard
 from schemas.job_schema import parse_writer_schema
+from schemas.limits import Limits
 from schemas.models.email import SendEmail
 from tests.unit.schemas.samples import DEMO_SCHEMAS, TOPIC, demo_codec, everything, varint
 
@@ -132,8 +134,73 @@ def test_nesting_within_the_limit_is_read() -> None:
 
 @pytest.mark.parametrize("depth", [64, 5_000, 500_000])
 def test_deep_nesting_is_refused_before_it_reaches_the_stack(depth: int) -> None:
-    with pytest.raises(CorruptPayload, match="nested deeper"):
+    with pytest.raises(AboveBounds, match="nested deeper than STREAMS_MAX_DEPTH=64"):
         DEMO.decode(recursive_body(depth))
+
+
+def test_a_bound_on_depth_can_be_set() -> None:
+    deeper = Codec(DEMO.catalog, limits=Limits(depth=100))
+    deeper.decode(recursive_body(90))
+    with pytest.raises(AboveBounds, match="STREAMS_MAX_DEPTH=100"):
+        deeper.decode(recursive_body(110))
+
+
+def test_items_are_counted_over_all_blocks_before_they_are_made() -> None:
+    prefix = EMAIL_PREFIX
+    address = varint(1) + b"a"
+    rest = varint(0) * 4
+    codec = Codec(shipped(), limits=Limits(items=1000))
+    for counts in ([1000], [1] * 1000):
+        blocks = b"".join(varint(count) + address * count for count in counts) + varint(0)
+        with pytest.raises(Undecodable) as raised:
+            codec.decode(prefix + blocks + b"\xff" * 3)
+        assert not isinstance(raised.value, AboveBounds)
+    for counts in ([1001], [1] * 1001, [500, 501]):
+        blocks = b"".join(varint(count) + address * count for count in counts) + varint(0)
+        with pytest.raises(AboveBounds, match="STREAMS_MAX_ITEMS=1000"):
+            codec.decode(prefix + blocks + rest)
+
+
+def lattice(levels: int, leaf: str = '"null"', second: str = '"{}"') -> str:
+    """A schema of so many types, each of which has the next one twice: 2^levels when it is unfolded."""
+    text = f'{{"type": "record", "name": "n.L{levels}", "fields": [{{"name": "a", "type": {leaf}}}]}}'
+    for level in reversed(range(levels)):
+        again = second.format(f"n.L{level + 1}")
+        fields = f'[{{"name": "a", "type": {text}}}, {{"name": "b", "type": {again}}}]'
+        text = f'{{"type": "record", "name": "n.L{level}", "fields": {fields}}}'
+    return text
+
+
+@pytest.mark.parametrize("leaf", ['"null"', '"long"', '{"type": "array", "items": "long"}'])
+@pytest.mark.parametrize("second", ['"{}"', '["null", "{}"]', '{{"type": "array", "items": "{}"}}'])
+def test_a_schema_that_stands_for_too_many_types_is_refused_before_anything_is_made_of_it(
+    leaf: str, second: str
+) -> None:
+    with pytest.raises(SchemaInvalid, match="STREAMS_MAX_SCHEMA_NODES=10000"):
+        parse_writer_schema(lattice(28, leaf, second))
+    parse_writer_schema(lattice(8, leaf, second if "array" not in second or leaf != '"null"' else '"{}"'))
+
+
+@pytest.mark.parametrize("depth", [250, 330, 480, 1_000, 20_000])
+def test_schemas_that_are_nested_too_deep_are_refused(depth: int) -> None:
+    kind = '{"type": "array", "items": ' * depth + '"long"' + "}" * depth
+    with pytest.raises(SchemaInvalid, match="nested"):
+        parse_writer_schema(f'{{"type": "record", "name": "n.R", "fields": [{{"name": "f", "type": {kind}}}]}}')
+
+
+def test_a_chain_of_names_is_as_deep_as_what_it_stands_for() -> None:
+    records = ['{"type": "record", "name": "n.C0", "fields": [{"name": "f", "type": "long"}]}'] + [
+        f'{{"type": "record", "name": "n.C{n}", "fields": [{{"name": "f", "type": "n.C{n - 1}"}}]}}'
+        for n in range(1, 2_000)
+    ]
+    fields = ", ".join(f'{{"name": "f{n}", "type": {each}}}' for n, each in enumerate(records))
+    with pytest.raises(SchemaInvalid):
+        parse_writer_schema(f'{{"type": "record", "name": "n.R", "fields": [{fields}]}}', Limits(schema_nodes=10**8))
+
+
+def test_a_text_that_is_too_long_is_not_even_parsed() -> None:
+    with pytest.raises(SchemaInvalid, match=r"its text has 1,000,\d+ characters; STREAMS_MAX_SCHEMA_NODES"):
+        parse_writer_schema('{"type": "record", "name": "n.R", "fields": [], "doc": "' + "x" * 1_000_000 + '"}')
 
 
 @pytest.mark.parametrize("items", ['"null"', '{"type": "record", "name": "E", "fields": []}',
