@@ -33,6 +33,7 @@ ORIGIN = "job-origin"
 PARKED = "job-parked"
 POSITION = "job-position"
 OWNER = "job-owner"
+LOG = "job-log"
 REDRIVES = "job-redrives"
 REFUSED = "job-refused"
 ERROR_TYPE = "job-error-type"
@@ -84,6 +85,7 @@ class RetryState(NamedTuple):
     attempt: int  # attempts already made
     due_ms: int  # epoch milliseconds before which it must not run; 0 if it was diverted untried
     owner: int | None = None  # generation of the group in which the record's writer got the partition
+    log: str = ""  # id of the queue's topic in which it has its position; empty if it is not known
 
 
 class Metadata(NamedTuple):
@@ -297,6 +299,8 @@ def with_retry(
     kept.append((POSITION, b"%d" % state.position))
     if state.owner is not None:
         kept.append((OWNER, b"%d" % state.owner))
+    if state.log:
+        kept.append((LOG, state.log.encode()))
     kept.append((ATTEMPT, b"%d" % state.attempt))
     kept.append((NOT_BEFORE, b"%d" % state.due_ms) if state.due_ms else (PARKED, b"1"))
     first = first_failed_ms or (0 if failure is None else now_ms)
@@ -341,6 +345,7 @@ def retry_state(headers: Headers | None, offset: int) -> RetryState:
         (0 if untried else 1) if attempt is None else attempt,
         0 if untried else max(1, due_ms or 0),
         _count_or(found, OWNER, 9),
+        (found.get(LOG) or b"")[:TEXT_LIMIT].decode("utf-8", "replace"),
     )
 
 
@@ -384,8 +389,8 @@ _CUT = "…".encode()
 _SPECVERSION = (CE_SPECVERSION, b"1.0")
 _FAILURE = frozenset({ERROR_TYPE, ERROR_MESSAGE, ERROR_STACK, LAST_FAILED_AT})
 _FAILURE_AND_REFUSAL = _FAILURE | {REFUSED}
-_FAILURE_AND_RETRY = _FAILURE_AND_REFUSAL | {ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER}
-_RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER, ERROR_STACK})
+_FAILURE_AND_RETRY = _FAILURE_AND_REFUSAL | {ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER, LOG}
+_RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER, LOG, ERROR_STACK})
 _RETRY_AND_FAILURE = _RETRY | _FAILURE
 #: Digits of a position and its sign: the longest is far from what _BELOW_ALL makes of an offset.
 _POSITION_DIGITS = 18

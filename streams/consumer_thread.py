@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
@@ -23,20 +23,23 @@ from aiokafka.errors import (
     KafkaError,
     NotCoordinatorForGroupError,
     RebalanceInProgressError,
+    RequestTimedOutError,
     UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.transport.drivers import aiokafka as driver
 
+from streams import fetching
 from streams.cluster import consumer_login
 from streams.fetched import install
 from streams.intake import Due, TopicPartition
 from streams.lease import Lease
 from streams.opening import Held, Unsettled
 from streams.settings import Settings
+from streams.topic_ids import as_bytes, ask_ids
 
 T = TypeVar("T")
 
@@ -78,6 +81,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._lease = lease
         #: Partitions that could not be read, and when they are tried again.
         self._set_aside_until: dict[KafkaPartition, asyncio.TimerHandle] = {}
+        self._fetches = fetching.Fetches(self._refused)
+        #: Called, in this thread, when a broker does not have a log that is read.
+        self.on_refused: Callable[[], None] = lambda: None
         super().__init__(consumer, **kwargs)
 
     async def on_start(self) -> None:
@@ -98,6 +104,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
         self._budget = install(self._set_aside, settings.limits)
+        fetching.install(self._fetches)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor
         return aiokafka.AIOKafkaConsumer(
@@ -144,6 +151,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             " record is broken for good, delete the records up to it (kafka-delete-records.sh)",
             *tp, offset, error, _RETRY_AFTER,
         )  # fmt: skip
+        self._pause(tp)
+
+    def _refused(self, tp: tuple[str, int]) -> None:
+        """Wait before a log is fetched again that a broker does not have: another has replaced it, or will be told."""
+        with suppress(IllegalStateError):  # It belongs to another worker by now.
+            self._pause(KafkaPartition(*tp))
+        self.on_refused()
+
+    def _pause(self, tp: KafkaPartition) -> None:
         self._ensure_consumer().pause(tp)
         # After a rebalance it is fetched at once, whatever was paused before.
         if (earlier := self._set_aside_until.pop(tp, None)) is not None:
@@ -164,22 +180,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for waiter in list(fetcher._fetch_waiters):
             fetcher._notify(waiter)
 
-    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> None:
-        """Commit watermarks and maps in one request, unless the group has moved on; raises CommitFailedError then."""
-        consumer = self._ensure_consumer()
-        coordinator = consumer._coordinator
-        offsets = {
-            KafkaPartition(*tp): OffsetAndMetadata(commit.watermark, commit.metadata if with_map else "")
-            for tp, _, commit, _ in due
-        }
+    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> set[str]:
+        """Commit watermarks and maps in one request; the topics of it that are not there.
 
-        async def request() -> None:
+        Raises CommitFailedError when the group has moved on.
+        """
+        coordinator = self._ensure_consumer()._coordinator
+        by_topic: dict[str, list[tuple[int, int, str]]] = {}
+        for tp, _, commit, _ in due:
+            place = tp.partition, commit.watermark, commit.metadata if with_map else commit.short
+            by_topic.setdefault(tp.topic, []).append(place)
+
+        async def request() -> set[str]:
             # Nothing is awaited from here until the request is made, so that it is of this generation. aiokafka's own
             # way of trying again would take the next generation for it, and overwrite what a new owner has committed.
             if coordinator.generation != generation:
                 raise CommitFailedError("the group has rebalanced since")
-            # The consumer's own commit() takes assigned partitions only, and those of retry topics never are.
-            await coordinator._do_commit_offsets(consumer._subscription.subscription.assignment, offsets)
+            # The consumer's own commit() takes assigned partitions only, and those of retry topics never are; and it
+            # makes the whole commit again, for ever, where one topic of it is gone.
+            return await _commit(coordinator, [*by_topic.items()])
 
         while True:
             await coordinator.ensure_coordinator_known()
@@ -192,6 +211,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 if not error.retriable:
                     raise
                 await asyncio.sleep(coordinator._retry_backoff_ms / 1000)
+
+    async def ids(self, topics: Collection[str]) -> dict[str, str | None]:
+        """The ids of topics: see `ask_ids`."""
+        return await ask_ids(self._ensure_consumer()._client, topics)
+
+    def look_for_topics(self) -> None:
+        """Have the consumer ask which topics there are. May be called from any thread."""
+        self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._client.force_metadata_update)
 
     async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Held]:
         """What the group has committed for these partitions, of whatever topics. Raises KafkaError, and Unsettled.
@@ -224,11 +251,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         ends = _known(await self._ensure_consumer().end_offsets([KafkaPartition(*tp) for tp in partitions]))
         return {TopicPartition(*tp): end for tp, end in ends.items()}
 
-    async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Fetch from these positions on."""
+    async def seek_all(self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, str]) -> None:
+        """Fetch from these positions on, and from no other logs than these, where they are known."""
         consumer = self._ensure_consumer()
         for tp, position in positions.items():
+            self._fetches.read(tp, as_bytes(logs[tp]) if logs.get(tp) else None)
             consumer.seek(KafkaPartition(*tp), position)
+            self._resume(KafkaPartition(*tp))
 
     def expelled(self) -> bool:
         """Whether the group has declared this member gone, so that its partitions may have other owners by now."""
@@ -248,6 +277,39 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def close(self) -> None:
         """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""
+
+
+async def _commit(coordinator: Any, topics: list[tuple[str, list[tuple[int, int, str]]]]) -> set[str]:
+    """One request to commit; the topics of it that are not there. Raises KafkaError for whatever else is refused."""
+    answer = await coordinator._send_req(
+        OffsetCommitRequest(
+            coordinator.group_id,
+            coordinator.generation,
+            coordinator.member_id,
+            OffsetCommitRequest.DEFAULT_RETENTION_TIME,
+            topics,
+        )
+    )
+    refused = {code: topic for topic, partitions in answer.topics for _, code in partitions if code}
+    missing = {topic for topic, parts in answer.topics for _, code in parts if code == _NOT_THERE}
+    refused.pop(_NOT_THERE, None)
+    for code, topic in refused.items():
+        _heed(coordinator, for_code(code))
+        raise for_code(code)(topic)
+    return missing
+
+
+_NOT_THERE = UnknownTopicOrPartitionError.errno
+
+
+def _heed(coordinator: Any, error: type[KafkaError]) -> None:
+    """Have aiokafka find its coordinator, or join its group, again."""
+    if error in (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, RequestTimedOutError):
+        coordinator.coordinator_dead()
+    elif error is RebalanceInProgressError:
+        coordinator.request_rejoin()
+    elif error in (UnknownMemberIdError, IllegalGenerationError):
+        coordinator.reset_generation()
 
 
 def _places_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, Held]:

@@ -99,6 +99,7 @@ class Executor:
         trials.join(self)
         self._retry_reports = RetryReports(self.queue)
         self._retries.on_written = self._written
+        self._retries.on_replaced = self._replaced
         self._concurrency = concurrency
         self._report_all = report_all
         self._patience_ms = round(schema_wait * 1000)
@@ -113,6 +114,8 @@ class Executor:
         appends.on_failure = self._write_failed
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
+        #: Called with the partition whose retry log is another one by now.
+        self.on_replaced: Callable[[WorkPartition], None] = lambda partition: None
         self._ready: deque[WorkLane] = deque()
         #: The lane whose head runs alone, on its way to a runner.
         self._alone: deque[WorkLane] = deque()
@@ -153,6 +156,9 @@ class Executor:
     def roomy(self) -> bool:
         """Whether a runner is free, or may be made."""
         return self.active < self._concurrency
+
+    def _replaced(self, partition: WorkPartition) -> None:
+        self.on_replaced(partition)
 
     def satiated(self) -> bool:
         """Whether there is enough to run for now; if so, `on_hungry` is called when that has changed."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from streams.core import log_id
 from streams.core.custody import Custody
+from streams.core.log_id import UNKNOWN, differ
 from streams.core.offset_map import MapInvalid
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.partition import Partition
@@ -47,11 +49,13 @@ class Committed:
     #: The first and the next offset of the log.
     start: int
     end: int
+    #: The id of the log; UNKNOWN where the broker gives none.
+    log: str = UNKNOWN
 
     @property
     def anew(self) -> bool:
         """Whether the topic was made anew since."""
-        return self.offset is not None and self.offset > self.end
+        return self.offset is not None and (self.offset > self.end or differ(log_id.read(self.metadata).log, self.log))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,11 @@ class Due(NamedTuple):
     partition: WorkPartition
 
 
+#: Logs of a partition that are not to be read on: those of its queue, of its retry topic, or both, each with where the
+#: new one is to be read from; None for its start.
+Anew = Mapping[TopicPartition, int | None]
+
+
 class _Left(NamedTuple):
     """What this worker knew of a partition when it lost it: the generation in which it had got it, and its jobs."""
 
@@ -96,6 +105,7 @@ class Intake:
         for executor in executors.values():
             executor.on_progress = self.progressed
             executor.on_hungry = partial(self._feed, executor)
+            executor.on_replaced = self._retries_replaced
         self._limit_jobs = limit_jobs
         self._limit_bytes = limit_bytes
         self._rooms = {topic: Room() for topic in executors}
@@ -107,8 +117,14 @@ class Intake:
         self.epoch = 0
         self._generation = -1
         self.on_room: Callable[[TopicPartition], None] = lambda tp: None
-        #: Called with a partition that was let go since its log starts over, and where: open it again, there.
-        self.on_restart: Callable[[TopicPartition, int], None] = lambda tp, position: None
+        #: Topics that are not there: nothing is committed for them.
+        self._missing: set[str] = set()
+        #: Called when such a topic is there again.
+        self.on_found: Callable[[], None] = lambda: None
+        #: Ids of logs that others have replaced; a broker that has not heard of it yet may still tell them.
+        self._gone: set[str] = set()
+        #: Called with a partition that was let go since one of its logs is another one: open it again.
+        self.on_restart: Callable[[TopicPartition, Anew], None] = lambda tp, anew: None
         #: Whether something has finished since `due` was last asked.
         self.commit_wanted = False
         self.on_finish: Callable[[], None] = lambda: None
@@ -187,7 +203,9 @@ class Intake:
         partition.open_retries(tracker, retries.end, self._generation)
         left = self._left.get(tp)
         if left is not None and left.generation == last_owner:
-            partition.go_on(left.custodies)
+            # What was known of jobs of another log says nothing of those at the same offsets in this one.
+            known = Custody() if queue.anew else left.custodies[0]
+            partition.go_on([known, *left.custodies[1:]])
         else:
             partition.doubt(queue.end, retries.end, self._limit_jobs)
         partition.hold()
@@ -218,17 +236,92 @@ class Intake:
         """Where to fetch next, for every partition."""
         return {tp: partition.offsets.position for tp, partition in self._partitions.items()}
 
+    def ids(self) -> dict[TopicPartition, str]:
+        """The id of the log of every partition; UNKNOWN where it has none."""
+        return {tp: partition.offsets.log for tp, partition in self._partitions.items()}
+
     def is_closed(self, tp: TopicPartition) -> bool:
         """Whether nothing of a partition should be fetched for now."""
         return self._partitions[tp] in self._closed or tp in self._waiting[self._executors[tp.topic]]
 
-    def _restart(self, tp: TopicPartition, position: int) -> None:
-        """Start a partition over: its log was replaced by another one."""
+    # -- topics that are deleted, and made anew ------------------------------------------------------------------------
+
+    def logs(self) -> set[str]:
+        """The topics of all queues, and of their retries."""
+        return {each for topic in self._executors for each in (topic, retry_topic(topic))}
+
+    def check(self, ids: Mapping[str, str | None]) -> None:
+        """Compare the logs that are read and written with the ids that topics have by now, None for one that is gone.
+
+        A partition of which a log is another one is let go and opened again. What was read of the old log is dropped,
+        and what still runs is cancelled: none of it is finished in the new one.
+        """
+        for topic in ids:
+            self._see(topic, there=ids[topic] is not None)
+        replaced: dict[str, int] = {}
+        for tp, partition in [*self._partitions.items()]:
+            anew = self._replaced(tp, partition, ids)
+            if anew:
+                for place in anew:
+                    replaced[place.topic] = replaced.get(place.topic, 0) + 1
+                self._restart(tp, anew)
+        for topic, count in replaced.items():
+            logger.error(
+                "%s was deleted and made anew: its %d partitions here are read from the start. Of the old ones nothing"
+                " more is run or committed; jobs that run are cancelled", topic, count,
+            )  # fmt: skip
+
+    def _replaced(self, tp: TopicPartition, partition: WorkPartition, ids: Mapping[str, str | None]) -> Anew:
+        anew: dict[TopicPartition, int | None] = {}
+        for place, offsets in _logs(tp, partition):
+            now = ids.get(place.topic) or UNKNOWN
+            if differ(offsets.log, now) and now not in self._gone:
+                anew[place] = None
+            elif offsets.log == UNKNOWN != now:
+                offsets.log = now
+                offsets.touch()
+        return anew
+
+    def _see(self, topic: str, *, there: bool) -> None:
+        if there:
+            if topic in self._missing:
+                self._missing.discard(topic)
+                logger.warning("%s is there again", topic)
+                self.on_found()
+                self.on_finish()
+        elif topic not in self._missing:
+            self._missing.add(topic)
+            logger.error(
+                "%s is not there any more: somebody has deleted it. Nothing is read from it or committed for it until"
+                " there is one again; what was read of it runs on, and so do all other queues. Create it, or remove the"
+                " queue from this worker", topic,
+            )  # fmt: skip
+
+    def withhold(self, topics: Iterable[str]) -> None:
+        """Commit nothing for topics that the group's coordinator does not find, until `check` has seen them."""
+        for topic in topics:
+            self._see(topic, there=False)
+
+    def _retries_replaced(self, partition: WorkPartition) -> None:
+        """An answer shows that a retry log is another one: before anything is finished by that."""
+        for tp, mine in self._partitions.items():
+            if mine is partition:
+                logger.error(
+                    "%s-%d has given an offset twice: the topic was made anew, with %d jobs that were parked in the old"
+                    " one. Reading the new one from its start.", *tp.retry, partition.parked,
+                )  # fmt: skip
+                self._restart(tp, {tp.retry: None})
+                return
+
+    def _restart(self, tp: TopicPartition, anew: Anew) -> None:
+        """Open a partition again: a log of it was replaced by another one."""
+        partition = self._partitions[tp]
+        self._gone.update(offsets.log for place, offsets in _logs(tp, partition) if place in anew and offsets.log)
         self._lose(tp)
         self._executors[tp.topic].forget_lost()
         self._trials.forget_lost()
         self._share_limits()
-        self.on_restart(tp, position)
+        self.on_restart(tp, anew)
 
     # -- the flow ---------------------------------------------------------------------------------------------------
 
@@ -242,7 +335,7 @@ class Intake:
                 "%s-%d starts again at offset %d, and had come to %d: the topic was made anew. Reading it from there.",
                 *batch.tp, batch.records[0].offset, partition.offsets.position,
             )  # fmt: skip
-            self._restart(batch.tp, batch.records[0].offset)
+            self._restart(batch.tp, {batch.tp: batch.records[0].offset})
             return
         executor = self._executors[batch.tp.topic]
         executor.submit(partition.admit(batch.records))
@@ -305,8 +398,8 @@ class Intake:
         return [
             Due(place, offsets, offsets.commit(), partition)
             for tp, partition in self._partitions.items()
-            for place, offsets in ((tp, partition.offsets), (tp.retry, partition.retries))
-            if offsets is not None and offsets.dirty
+            for place, offsets in _logs(tp, partition)
+            if offsets.dirty and place.topic not in self._missing
         ]
 
     def committed(self, commits: Iterable[Due]) -> None:
@@ -338,12 +431,26 @@ class Intake:
         return sum(partition.parked for partition in self._partitions.values())
 
 
+def _logs(tp: TopicPartition, partition: WorkPartition) -> list[tuple[TopicPartition, OffsetTracker]]:
+    """The logs of a partition: the queue's, and that of its retries."""
+    retries = partition.retries
+    return [(tp, partition.offsets)] if retries is None else [(tp, partition.offsets), (tp.retry, retries)]
+
+
 def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
+    offsets = _restored(tp, place)
+    # A broker that gives no id says nothing against the one that is known.
+    offsets.log = place.log or offsets.log
+    return offsets
+
+
+def _restored(tp: TopicPartition, place: Committed) -> OffsetTracker:
     if place.offset is None:
         return OffsetTracker(place.start)
     if place.anew:
         logger.error(
-            "%s-%d: committed up to offset %d, but the log ends at %d: the topic was made anew. Reading it from %d.",
+            "%s-%d: what is committed, offset %d, is of another log than this one, which ends at %d: the topic was made"
+            " anew. Reading it from %d.",
             *tp, place.offset, place.end, place.start,
         )  # fmt: skip
         return OffsetTracker(place.start)

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.headers import last_error, retry_state
+from streams.core import log_id
 from streams.core.entry import Entry
+from streams.core.loading import Written
+from streams.core.log_id import UNKNOWN
 from streams.core.unknown_jobs import MAY_BE_KNOWN_LATER
-from streams.intake import Committed, Intake, TopicPartition
+from streams.intake import Anew, Committed, Intake, TopicPartition
 from streams.retry_log import Overtaken, RetryLogs, Stored
 from streams.work import Record, WorkPartition
 
@@ -38,6 +41,7 @@ class Group(Protocol):
     async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Held]: ...
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+    async def ids(self, topics: Collection[str]) -> Mapping[str, str | None]: ...
 
 
 class Opening:
@@ -49,20 +53,24 @@ class Opening:
         self._logs = logs
         self._overtaken = overtaken
 
-    async def open(self, wanted: Collection[TopicPartition], restarts: Mapping[TopicPartition, int]) -> bool:
+    async def open(self, wanted: Collection[TopicPartition], restarts: Anew) -> bool:
         """Open partitions and hand them to the intake; False if it was overtaken, and then nothing was.
 
-        restarts  where to start those whose log starts over, whatever was committed
+        restarts  logs that are other ones than they were, whatever was committed, and where to start them
 
         Until the end nothing but this knows of the partitions, so whatever interrupts it leaves nothing behind.
         """
         try:
-            partitions, anew = await self._prepare(wanted, restarts)
+            ids = await self._ids(wanted)
+            partitions, anew = await self._prepare(wanted, restarts, ids)
             await self._load(partitions)
         except Overtaken:
             return False
         # Asked for only now: what the retry log says of a later position is then surely of another log.
         ends = await self._group.ends(wanted)
+        # Whatever was asked by the name of a topic has been about one log, if the id is still the same.
+        if await self._ids(wanted) != ids:
+            raise Unsettled("a topic was made anew just now")
         if self._overtaken():
             return False
         for tp, partition in partitions.items():
@@ -71,8 +79,13 @@ class Opening:
         self._intake.add(partitions)
         return True
 
+    async def _ids(self, wanted: Collection[TopicPartition]) -> dict[str, str]:
+        """The ids of the topics that are there, and of their retry topics."""
+        told = await self._group.ids({place.topic for tp in wanted for place in (tp, tp.retry)})
+        return {topic: known for topic, known in told.items() if known is not None}
+
     async def _prepare(
-        self, wanted: Collection[TopicPartition], restarts: Mapping[TopicPartition, int]
+        self, wanted: Collection[TopicPartition], restarts: Anew, ids: Mapping[str, str]
     ) -> tuple[dict[TopicPartition, WorkPartition], set[TopicPartition]]:
         """The partitions as the group left them; and those whose log is another one than it was then."""
         retries = {tp: tp.retry for tp in wanted}
@@ -81,11 +94,17 @@ class Opening:
         bounds = {**await self._group.bounds(wanted), **logs}
 
         def committed(tp: TopicPartition) -> Committed:
+            log = ids.get(tp.topic, UNKNOWN)
             if tp in restarts:
-                return Committed(restarts[tp], "", *bounds[tp])
-            return Committed(held[tp].offset, held[tp].metadata, *bounds[tp])
+                return Committed(restarts[tp], log_id.sign("", log), *bounds[tp], log)
+            return Committed(held[tp].offset, held[tp].metadata, *bounds[tp], log)
 
-        anew = {tp for tp in wanted if tp in restarts or committed(tp).anew}
+        def is_anew(tp: TopicPartition) -> bool:
+            # Owners commit both at once, and a broker forgets the commits of a topic that is deleted.
+            forgotten = held[tp].offset is None and held[retries[tp]].offset is not None
+            return tp in restarts or forgotten or committed(tp).anew
+
+        anew = {tp for tp in wanted if is_anew(tp)}
         return {tp: self._intake.prepare(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
 
     async def _load(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
@@ -114,11 +133,12 @@ def _tell_caution(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
     )  # fmt: skip
 
 
-def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], int | None]]:
-    entries: list[tuple[Entry[Record], int | None]] = []
+def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], Written]]:
+    entries: list[tuple[Entry[Record], Written]] = []
     for record in records:
-        position, attempt, due_ms, owner = retry_state(record.headers, record.offset)
+        position, attempt, due_ms, owner, log = retry_state(record.headers, record.offset)
         if due_ms and last_error(record.headers) in MAY_BE_KNOWN_LATER:
             due_ms = 1  # This worker may know what the last one did not.
-        entries.append((Entry(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset), owner))
+        entry: Entry[Record] = Entry(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset)
+        entries.append((entry, Written(owner, log)))
     return entries

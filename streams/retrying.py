@@ -9,6 +9,8 @@ from functools import partial
 from schemas.headers import RetryState, with_retry
 from streams.appending import Appends
 from streams.core.entry import Entry
+from streams.core.log_id import UNKNOWN
+from streams.core.offsets import LogReplaced
 from streams.core.outcome import Failed
 from streams.outgoing import Outgoing
 from streams.work import Record, WorkPartition, place, retry_topic
@@ -21,6 +23,8 @@ class Retries:
         self._appends = appends
         #: Called with the partition of a record that the broker holds.
         self.on_written: Callable[[WorkPartition], None] = lambda partition: None
+        #: Called with the partition of a record that shows that the retry log is another one by now.
+        self.on_replaced: Callable[[WorkPartition], None] = lambda partition: None
 
     def write(self, partition: WorkPartition, entries: Iterable[Entry[Record]], failed: Failed | None) -> None:
         """Write entries of one partition, in this order.
@@ -33,8 +37,12 @@ class Retries:
             failed = None
 
     def _written(self, partition: WorkPartition, entry: Entry[Record], offset: int) -> None:
-        partition.wrote(entry, offset)
-        self.on_written(partition)
+        try:
+            partition.wrote(entry, offset)
+        except LogReplaced:
+            self.on_replaced(partition)
+        else:
+            self.on_written(partition)
 
 
 def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | None) -> Outgoing:
@@ -45,7 +53,7 @@ def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | N
     headers = with_retry(
         record.headers,
         origin=place(partition, record, entry.position),
-        state=RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation)),
+        state=_state(partition, entry),
         failure=None if failed is None else (failed.error_type, failed.message),
         now_ms=now_ms,
         first_failed_ms=entry.failed_ms,
@@ -56,3 +64,9 @@ def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | N
         entry.since_ms = now_ms
     published = min(record.timestamp, now_ms) if record.timestamp > 0 else entry.since_ms
     return Outgoing(retry_topic(partition.topic), record.key, record.value, headers, partition.number, published)
+
+
+def _state(partition: WorkPartition, entry: Entry[Record]) -> RetryState:
+    # A position below 0 is of no log.
+    log = partition.offsets.log if entry.position >= 0 else UNKNOWN
+    return RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation), log)

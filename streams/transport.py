@@ -29,7 +29,7 @@ from mode import Service
 
 from streams.consumer_thread import NO_GENERATION, ConsumerThread
 from streams.core.offset_map import METADATA_LIMIT
-from streams.intake import Batch, Due, Intake, TopicPartition
+from streams.intake import Anew, Batch, Due, Intake, TopicPartition
 from streams.lease import Lease
 from streams.opening import Held, Opening, Unsettled
 from streams.retry_log import RetryLogs
@@ -48,6 +48,9 @@ _PLACE_BYTES = 200
 
 #: Of the time, at most one part in so many goes into putting commits together, however large their maps are.
 _ENCODING_SHARE = 10
+
+#: How often the ids of topics are looked at. Seconds.
+_LOOK_AFTER = 1.0
 
 #: Seconds between two tries of something the broker refuses.
 _RETRY_AFTER = 1.0
@@ -80,11 +83,12 @@ class Consumer(driver.Consumer):
         #: Partitions to fetch from. Never empty, since aiokafka takes an empty set for all partitions.
         self._open: set[Any] = {_NO_PARTITION}
         self._unopened: set[TopicPartition] = set()
-        #: Where partitions start whose log starts over, and the task that opens them.
-        self._restarts: dict[TopicPartition, int] = {}
+        #: Logs that have replaced others, and where they start; and the task that opens their partitions.
+        self._restarts: dict[TopicPartition, int | None] = {}
         self._restarting: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self.intake.on_restart = self._restart
+        self.intake.on_found = self._rejoin
         self._generation = -1
         self._may_commit = False
         #: Whether the broker has taken the last commit before partitions were given up.
@@ -98,12 +102,16 @@ class Consumer(driver.Consumer):
         self._commit_now = asyncio.Event()
         transport.wiring.trials.on_named = self._hurry
         self._committing = asyncio.Lock()
+        #: Set where the ids of logs are to be looked at.
+        self._look = asyncio.Event()
         self._drained: asyncio.Task[None] | None = None
         super().__init__(transport, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         wiring = self.wiring
-        return ConsumerThread(self, wiring.settings, wiring.lease, loop=self.loop, beacon=self.beacon)
+        thread = ConsumerThread(self, wiring.settings, wiring.lease, loop=self.loop, beacon=self.beacon)
+        thread.on_refused = self._look_at_logs
+        return thread
 
     # -- fetching ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +207,7 @@ class Consumer(driver.Consumer):
         if not await self._open_new(epoch):
             return
         positions = self.intake.positions()
-        await self._thread.ask(self._thread.seek_all(positions))
+        await self._thread.ask(self._thread.seek_all(positions, self.intake.ids()))
         if epoch != self.intake.epoch:
             return
         self._may_commit = True
@@ -232,17 +240,19 @@ class Consumer(driver.Consumer):
                     wanted = frozenset(self._unopened)
                     if await opening.open(wanted, self._restarts):
                         self._unopened -= wanted
-                        self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in wanted}
+                        opened = {place for tp in wanted for place in (tp, tp.retry)}
+                        self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in opened}
                         return True
                 except (TimeoutError, KafkaError, Unsettled) as error:
                     logger.warning("cannot open the partitions: %r; trying again", error)
                     await self.sleep(_RETRY_AFTER)
             return False
 
-    def _restart(self, tp: TopicPartition, position: int) -> None:
-        """Open a partition again whose log starts over."""
+    def _restart(self, tp: TopicPartition, anew: Anew) -> None:
+        """Open a partition again of which a log was replaced."""
+        self._open.discard(tp)
         self._unopened.add(tp)
-        self._restarts[tp] = position
+        self._restarts.update(anew)
         if self._restarting is None or self._restarting.done():
             self._restarting = asyncio.ensure_future(self._reopen_restarted(self.intake.epoch))
 
@@ -252,7 +262,7 @@ class Consumer(driver.Consumer):
             if not await self._open_new(epoch):
                 return
             positions = {tp: position for tp, position in self.intake.positions().items() if tp in again}
-            await self._thread.ask(self._thread.seek_all(positions))
+            await self._thread.ask(self._thread.seek_all(positions, self.intake.ids()))
             if epoch == self.intake.epoch:
                 for tp in positions:
                     self._reopen(tp)
@@ -329,8 +339,10 @@ class Consumer(driver.Consumer):
                 return True
             try:
                 for request in _requests(due):
-                    await self._thread.ask(self._thread.commit_due(request, self._generation, with_map=self._with_map))
-                    self.intake.committed(request)
+                    work = self._thread.commit_due(request, self._generation, with_map=self._with_map)
+                    missing = await self._thread.ask(work)
+                    self.intake.committed([each for each in request if each.tp.topic not in missing])
+                    self.intake.withhold(missing)
             except (CommitFailedError, IllegalStateError) as error:
                 logger.info("commit overtaken by a rebalance: %s", error)
             except OffsetMetadataTooLargeError:
@@ -346,6 +358,36 @@ class Consumer(driver.Consumer):
                 return True
             self._commit_wanted.set()
             return False
+
+    # -- topics that are deleted, and made anew ------------------------------------------------------------------------
+
+    def _look_at_logs(self) -> None:
+        """Have the ids of all logs looked at soon. May be called from any thread."""
+        self.loop.call_soon_threadsafe(self._look.set)
+
+    def _rejoin(self) -> None:
+        """Have the group see a topic soon that is there again: it looks for new ones now and then."""
+        self._thread.look_for_topics()
+
+    @Service.task
+    async def _watch_logs(self) -> None:
+        """See which topics were deleted, or made anew: once a second, and when a broker misses one."""
+        while not self.should_stop:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._look.wait(), _LOOK_AFTER)
+            self._look.clear()
+            if self.flow_active and self._may_commit:
+                await self._compare_logs()
+
+    async def _compare_logs(self) -> None:
+        epoch = self.intake.epoch
+        try:
+            ids = await self._thread.ask(self._thread.ids(self.intake.logs()))
+        except KafkaError as error:
+            logger.debug("no broker tells the ids of topics: %r", error)
+            return
+        if epoch == self.intake.epoch:
+            self.intake.check(ids)
 
     async def _commit_last(self) -> None:
         """Commit what is due before partitions are given up; then nothing more until the next assignment."""
@@ -413,3 +455,6 @@ class _Group:
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._thread.ask(self._thread.ends(partitions))
+
+    async def ids(self, topics: Collection[str]) -> dict[str, str | None]:
+        return await self._thread.ask(self._thread.ids(topics))

@@ -19,6 +19,8 @@ EDGES = {
     "streams.application",
     "streams.commands",
     "streams.consumer_thread",
+    "streams.fetching",
+    "streams.topic_ids",
     "streams.fetched",
     "streams.health",
     "streams.open_batch",

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     ResourceType,
 )
+from confluent_kafka.cimpl import NewTopic
 
 from tests.waiting import until
 
@@ -134,3 +135,33 @@ def _record(message: Any) -> Record:
         raise KafkaException(message.error())
     _, at = message.timestamp()
     return Record(message.partition(), message.offset(), message.key(), message.value(), message.headers() or [], at)
+
+
+def delete(bootstrap: str, topic: str) -> None:
+    """Delete a topic; returns when no broker lists it any more."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin.delete_topics([topic], request_timeout=10)[topic].result()
+    until(lambda: topic not in admin.list_topics(timeout=10).topics, within=30, what=f"{topic} is gone")
+
+
+def make_anew(bootstrap: str, topic: str) -> None:
+    """Delete a topic, and create it again with as many partitions, which are empty."""
+    number = partitions(bootstrap, topic)
+    delete(bootstrap, topic)
+    create(bootstrap, topic, number)
+
+
+def create(bootstrap: str, topic: str, number: int) -> None:
+    """Create a topic with so many partitions; returns when all have leaders."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin.create_topics([NewTopic(topic, number, 1)], request_timeout=10)[topic].result()
+
+    def led() -> bool:
+        found = admin.list_topics(timeout=10).topics.get(topic)
+        return (
+            found is not None
+            and len(found.partitions) == number
+            and all(each.leader >= 0 for each in found.partitions.values())
+        )
+
+    until(led, within=30, what=f"{topic} has leaders")

@@ -22,12 +22,13 @@ from collections.abc import Iterable, Iterator
 
 from streams.core.custody import CUSTODY_LIMIT
 from streams.core.fence import FENCE_LIMIT
+from streams.core.log_id import LOG_LIMIT
 
 #: What a broker accepts as commit metadata by default (`offset.metadata.max.bytes`).
 METADATA_LIMIT = 4096
 
-#: Characters of it that the map may take up; the rest is for what `custody` and `fence` say.
-MAP_LIMIT = METADATA_LIMIT - CUSTODY_LIMIT - FENCE_LIMIT
+#: Characters of it that the map may take up; the rest is for what `custody`, `fence` and `log_id` say.
+MAP_LIMIT = METADATA_LIMIT - CUSTODY_LIMIT - FENCE_LIMIT - LOG_LIMIT
 
 #: How many bytes of tokens fit into the map: base64 makes 4 characters of 3 bytes, one letter is the version's.
 TOKEN_LIMIT = (MAP_LIMIT - 1) // 4 * 3

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streams.core import fence as fences
-from streams.core import offset_map
+from streams.core import log_id, offset_map
 from streams.core.custody import MARK, Custody
 from streams.core.fence import Fence
 
@@ -26,6 +26,12 @@ class Commit:
     watermark: int
     metadata: str
     finished: int
+    #: What the metadata says at the least, in a hundred bytes.
+    short: str = ""
+
+
+class LogReplaced(Exception):
+    """A log is another one than it was: its topic was deleted, and made anew under the same name."""
 
 
 class OffsetTracker:
@@ -36,8 +42,8 @@ class OffsetTracker:
     """
 
     __slots__ = (
-        "_acknowledged", "_end", "_finished", "_high", "_pending", "_unread", "custody", "fence",
-        "position", "room",
+        "_acknowledged", "_end", "_finished", "_high", "_passed", "_pending", "_unread", "custody", "fence",
+        "log", "position", "room",
     )  # fmt: skip
 
     def __init__(self, position: int, metadata: str = "") -> None:
@@ -53,6 +59,9 @@ class OffsetTracker:
         self.room = 0
         #: Restored offsets that are unfinished and have not been read yet: they are no load before they are.
         self._unread = 0
+        #: Offsets that records of our own have passed over, from and to; their answers may still come.
+        self._passed: list[tuple[int, int]] = []
+        metadata, self.log, _ = log_id.read(metadata)
         rest, mark, custody = metadata.partition(MARK)
         finished, fence, place = rest.partition(fences.MARK)
         self._restore(finished)
@@ -144,18 +153,41 @@ class OffsetTracker:
             self.position = offset
             self._end = max(self._end, offset)
 
+    def pass_over(self, start: int, to: int) -> bool:
+        """Note that the log holds no job from `start` up to `to`; False, and nothing is noted, where that is not where
+        it is read on."""
+        if start != self.position or to <= start:
+            return False
+        self.skip_to(to)
+        self._finished += 1
+        return True
+
     def wrote(self, offset: int) -> None:
         """Note an unfinished record of our own, where nobody else writes to the log; what it passes over is finished.
 
-        Answers of the broker may come in another order than the offsets: one below what is known is pending all the
-        same, and the watermark goes back to it. That costs O(n) and is rare.
+        Answers of the broker may come in another order than the offsets: one that was passed over is pending all the
+        same, and the watermark goes back to it. That costs O(n) and is rare. Raises LogReplaced, and notes nothing, for
+        an offset that another record has or had: a log gives each only once.
         """
-        if (offset >= self.position and self.read(offset)) or offset in self._pending:
-            return
+        if offset >= self.position:
+            if offset > self.position:
+                self._passed = [*self._passed[-_MOST_PASSED:], (self.position, offset)]
+            if self.read(offset):
+                return
+        else:
+            self._come_late(offset)
         self._pending[offset] = None
         self._pending = dict.fromkeys(sorted(self._pending))
         # A commit may have called it finished: the next one must say otherwise.
         self._finished += 1
+
+    def _come_late(self, offset: int) -> None:
+        for start, end in self._passed:
+            if start <= offset < end:
+                self._passed.remove((start, end))
+                self._passed += [piece for piece in ((start, offset), (offset + 1, end)) if piece[0] < piece[1]]
+                return
+        raise LogReplaced(f"a second record is at offset {offset}")
 
     def finish(self, offset: int) -> None:
         """Note that the outcome of a pending offset is durable; KeyError if it is not pending."""
@@ -189,7 +221,8 @@ class OffsetTracker:
         self.room = budget - len(self._pending) - _SLACK
         watermark = self.watermark
         fence = "" if self.fence is None else self.fence.text
-        return Commit(watermark, metadata + fence + self.custody.text(watermark, self), self._finished)
+        full = log_id.sign(metadata + fence + self.custody.text(watermark, self), self.log)
+        return Commit(watermark, full, self._finished, log_id.sign(fence, self.log))
 
     def acknowledge(self, commit: Commit) -> None:
         """Note that the broker holds this commit."""
@@ -215,6 +248,9 @@ class OffsetTracker:
 
 #: Bytes in hand for the headers of tokens, in offsets.
 _SLACK = 256
+
+#: How many gaps that records of our own have left are remembered.
+_MOST_PASSED = 100
 
 #: What a gap in the log can add to the map at the most: a run of its own between two literals, in offsets.
 _GAP_COST = 48

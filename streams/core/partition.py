@@ -22,7 +22,7 @@ from streams.core.custody import Custody
 from streams.core.entry import NOT_WRITTEN, Entry
 from streams.core.fence import Fence
 from streams.core.lanes import Lane, Lanes, LooseLanes
-from streams.core.loading import Loading
+from streams.core.loading import Loading, Written
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line, Parking
 from streams.core.room import Room
@@ -112,7 +112,7 @@ class Partition(Generic[R]):
         self.generation = generation
         fence = Fence(end, generation)
         fences = [fence] if retries.fence is None or retries.fence.offset > end else [retries.fence, fence]
-        self._loading = Loading(end, fences)
+        self._loading = Loading(end, fences, self.offsets.log)
         retries.fence = fence
 
     @property
@@ -120,10 +120,10 @@ class Partition(Generic[R]):
         """Whether the retry log was read up to the end that was known at assignment, or there is none."""
         return self._loading is None or self._retries.position >= self._loading.end
 
-    def load(self, entries: Sequence[tuple[Entry[R], int | None]], read_to: int | None = None) -> None:
+    def load(self, entries: Sequence[tuple[Entry[R], Written]], read_to: int | None = None) -> None:
         """Take in records of the retry log as entries with their offset, in its order and without leaving any out.
 
-        entries  each with the generation of the owner that wrote it; None if that is not known
+        entries  each with what its record says of its writing
         read_to  the next offset to read, where the log goes on behind the last of them with what are no records
 
         A position below 0 is of no queue's log: an entry that lacks one gets one of its own there. Does nothing on a
@@ -135,9 +135,9 @@ class Partition(Generic[R]):
         if loading is None:
             raise RuntimeError(f"{self}: the retry log is read on assignment only")
         retries = self._retries
-        for entry, generation in entries:
+        for entry, written in entries:
             if retries.read(entry.offset):
-                superseded = loading.add(entry.record.key, entry, generation)
+                superseded = loading.add(entry.record.key, entry, written)
                 if superseded is not None:
                     retries.finish(superseded)
         if read_to is not None:
@@ -399,15 +399,16 @@ class Partition(Generic[R]):
     def wrote(self, entry: Entry[R], offset: int) -> None:
         """Note that the broker holds an entry's record, and where: only now its old record is finished.
 
-        Its line may have become due by that: see `ready`. Does nothing on a lost partition.
+        Its line may have become due by that: see `ready`. Does nothing on a lost partition. Raises LogReplaced, and
+        notes nothing, where the offset shows that the retry log is another one by now.
         """
         if self.lost:
             return
+        retries = self._retries
+        retries.wrote(offset)
         former, entry.offset = entry.offset, offset
         entry.writing = False
         self.writing -= 1
-        retries = self._retries
-        retries.wrote(offset)
         if former == NOT_WRITTEN:
             self.offsets.finish(entry.position)
             size = size_of(entry.record)

@@ -12,6 +12,7 @@ _DROPPED = frozenset(
         names.PARKED,
         names.POSITION,
         names.OWNER,
+        names.LOG,
         names.ERROR_TYPE,
         names.ERROR_MESSAGE,
         names.ERROR_STACK,

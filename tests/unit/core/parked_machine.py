@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from streams.core.entry import Entry
 from streams.core.lanes import Lane
+from streams.core.loading import Written
 from streams.core.offsets import Commit, OffsetTracker
 from streams.core.room import Room
 from tests.unit.core.parked_world import Copy, Held, Truth, World, Write
@@ -103,7 +104,8 @@ class ParkingMachine(RuleBasedStateMachine):
         ahead = [copy for copy in self.world.retry if copy.offset >= retries.position]
         batch = ahead[:count]
         whole = len(batch) == len(ahead)
-        self.partition.load([(self.entry(copy), copy.owner) for copy in batch], self.world.retry_end if whole else None)
+        entries = [(self.entry(copy), Written(copy.owner)) for copy in batch]
+        self.partition.load(entries, self.world.retry_end if whole else None)
         if self.partition.loaded:
             self.begin()
 

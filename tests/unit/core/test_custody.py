@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.custody import COMPANY, CUSTODY_LIMIT, MARK, Custody, Way
+from streams.core.log_id import UNKNOWN, sign
 from streams.core.offsets import OffsetTracker
 
 
@@ -28,7 +29,7 @@ def tracker(jobs: int) -> OffsetTracker:
 def test_what_was_let_go_in_order_is_free_of_suspicion() -> None:
     before = tracker(3)
     before.custody.let_go(3)
-    assert before.commit().metadata == ""
+    assert before.commit().metadata == sign("", UNKNOWN)
     after = opened(before)
     assert [after.custody.way(offset) for offset in range(3)] == [Way.FREELY] * 3
     assert after.custody.sure(0)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from streams.core.custody import MARK
 from streams.core.entry import Entry
 from streams.core.fence import FENCE_LIMIT, Fence
+from streams.core.loading import Written
+from streams.core.log_id import UNKNOWN, sign
 from streams.core.offsets import Commit, OffsetTracker
 from tests.unit.core.records import Job, Jobs
 
@@ -18,7 +20,7 @@ def opened(generation: int, held: tuple[Commit, Commit] | None, log: list[tuple[
     queue, retries = held or (Commit(0, "", 0), Commit(0, "", 0))
     part = Jobs(OffsetTracker(queue.watermark, queue.metadata), limit_jobs=10, limit_bytes=1000)
     part.open_retries(OffsetTracker(retries.watermark, retries.metadata), len(log), generation)
-    part.load(log[retries.watermark :])
+    part.load([(entry, Written(owner)) for entry, owner in log[retries.watermark :]])
     part.start(100)
     return part
 
@@ -80,7 +82,7 @@ def test_what_is_written_is_read(offset: int, generation: int) -> None:
     tracker.fence = fence
     tracker.custody.hold()
     commit = tracker.commit()
-    assert commit.metadata.endswith(f"{fence.text}{MARK}1")
+    assert commit.metadata.endswith(sign(f"{fence.text}{MARK}1", UNKNOWN))
     assert OffsetTracker(commit.watermark, commit.metadata).fence == fence
 
 

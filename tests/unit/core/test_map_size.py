@@ -199,6 +199,6 @@ def test_a_restored_map_counts_against_the_room() -> None:
     for offset in range(1, 2000, 2):
         tracker.finish(offset)
     commit = tracker.commit()
-    assert sum(decode(commit.metadata)[::2]) == 1000
+    assert sum(decode(commit.metadata.partition("~")[0])[::2]) == 1000
     restored = OffsetTracker(commit.watermark, commit.metadata)
     assert restored.room < fresh.room - 1000

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from streams.core.offsets import Commit, OffsetTracker
+import pytest
+
+from streams.core.log_id import UNKNOWN, sign
+from streams.core.offsets import Commit, LogReplaced, OffsetTracker
 
 
 def restored(*finished: int, start: int, end: int) -> OffsetTracker:
@@ -18,7 +21,7 @@ def restored(*finished: int, start: int, end: int) -> OffsetTracker:
 
 def test_a_commit_that_is_finished_twice_over_says_so_once() -> None:
     tracker = restored(start=0, end=2)
-    assert tracker.commit() == Commit(0, "", 0)
+    assert tracker.commit() == Commit(0, sign("", UNKNOWN), 0, sign("", UNKNOWN))
     assert not tracker.dirty
 
 
@@ -141,3 +144,35 @@ def test_a_map_says_more_than_the_log_holds_and_what_is_written_is_pending() -> 
     assert tracker.position == 6
     assert 5 in tracker._pending
     tracker.finish(5)
+
+
+def written(*offsets: int) -> OffsetTracker:
+    """A log in which an owner of its own has written."""
+    tracker = OffsetTracker(0)
+    for offset in offsets:
+        tracker.wrote(offset)
+    return tracker
+
+
+def test_an_offset_that_is_told_twice_is_of_another_log() -> None:
+    tracker = written(0, 1, 2)
+    tracker.finish(1)
+    for offset in (0, 1, 2):
+        with pytest.raises(LogReplaced):
+            tracker.wrote(offset)
+    assert (tracker.pending, tracker.watermark) == (2, 0), "nothing has changed"
+
+
+def test_an_offset_below_the_start_of_an_owner_is_of_another_log() -> None:
+    tracker = OffsetTracker(10)
+    with pytest.raises(LogReplaced):
+        tracker.wrote(4)
+
+
+def test_answers_that_come_late_are_each_taken_once() -> None:
+    tracker = written(5)
+    for late in (3, 0, 4, 1, 2):
+        tracker.wrote(late)
+        with pytest.raises(LogReplaced):
+            tracker.wrote(late)
+    assert (tracker.pending, tracker.watermark) == (6, 0)

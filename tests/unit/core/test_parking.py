@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from streams.core.entry import Entry
 from streams.core.lanes import Lane
+from streams.core.loading import Written
+from streams.core.log_id import sign
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line
 from streams.core.room import Room
@@ -32,9 +34,9 @@ def partition(
     return part
 
 
-def known(entries: Iterable[Entry[Job]], generation: int | None = None) -> list[tuple[Entry[Job], int | None]]:
+def known(entries: Iterable[Entry[Job]], generation: int | None = None) -> list[tuple[Entry[Job], Written]]:
     """Entries, and who has written them."""
-    return [(entry, generation) for entry in entries]
+    return [(entry, Written(generation)) for entry in entries]
 
 
 def opened(part: Jobs, *entries: Entry[Job], queue_end: int = 1_000_000) -> Jobs:
@@ -499,3 +501,17 @@ def test_a_lost_partition_does_nothing() -> None:
     part.wrote(late, 7)
     assert part.offsets.commit() == before
     assert part.offsets.position == 3
+
+
+def test_a_record_that_names_another_log_stands_for_no_job_of_this_one() -> None:
+    """Whatever its position; and of two such logs with one position and key, both jobs run, the older log's first."""
+    log = "n" * 22
+    part = Jobs(OffsetTracker(0, sign("", log)), limit_jobs=10, limit_bytes=1000)
+    part.open_retries(OffsetTracker(0), 3)
+    logs = ("a" * 22, "b" * 22, log)
+    part.load([(Entry(Job(0, b"k"), 4, attempt=1, due_ms=1, offset=at), Written(0, of)) for at, of in enumerate(logs)])
+    part.start(100)
+    moved = part.take_diverted()
+    assert [entry.offset for entry in moved] == [0, 1]
+    assert moved[0].position < moved[1].position < 0
+    assert part.parked == 3

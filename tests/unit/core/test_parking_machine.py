@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from streams.core.entry import NOT_WRITTEN, Entry
 from streams.core.lanes import Lane
-from streams.core.loading import Loading
+from streams.core.loading import Loading, Written
 from streams.core.offsets import OffsetTracker
 from streams.core.parking import Line, Parking
 from tests.unit.core.parked_machine import ParkingMachine
@@ -88,7 +88,7 @@ class StartsTheQueueFirst(Jobs):
 class LoadsNothing(Jobs):
     """The parked jobs of another worker are none of this one's."""
 
-    def load(self, entries: Sequence[tuple[Entry[Job], int | None]], read_to: int | None = None) -> None:
+    def load(self, entries: Sequence[tuple[Entry[Job], Written]], read_to: int | None = None) -> None:
         super().load(entries, read_to)
         assert self._loading
         self._loading._entries.clear()

@@ -19,7 +19,7 @@ from streams.client import Answered
 from streams.core.retry import NO_RETRY, RetryPolicy
 from streams.executor import Executor
 from streams.handling import Handling
-from streams.intake import Batch, Committed, Intake, TopicPartition
+from streams.intake import Anew, Batch, Committed, Intake, TopicPartition
 from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.outgoing import Outgoing
@@ -116,7 +116,7 @@ class Rig:
     threads: Threads
     lease: Lease
     reopened: list[TopicPartition] = field(default_factory=list)
-    restarted: list[tuple[TopicPartition, int]] = field(default_factory=list)
+    restarted: list[tuple[TopicPartition, Anew]] = field(default_factory=list)
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: Committed | None = None) -> None:
         """Assign partitions as the group would, and start them."""
@@ -178,7 +178,7 @@ async def rig(
     clock = asyncio.create_task(_tell_time(intake))
     it = Rig(executor, intake, letters, trials, threads, lease)
     intake.on_room = it.reopened.append
-    intake.on_restart = lambda tp, position: it.restarted.append((tp, position))
+    intake.on_restart = lambda tp, anew: it.restarted.append((tp, anew))
     try:
         yield it
     finally:

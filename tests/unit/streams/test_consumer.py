@@ -19,6 +19,7 @@ from schemas.models.webhook import DeliverWebhook
 from streams import transport
 from streams.application import JobsApp
 from streams.context import JobContext
+from streams.core.log_id import UNKNOWN, sign
 from streams.core.offset_map import decode
 from streams.core.offsets import OffsetTracker
 from streams.engine import Engine
@@ -55,7 +56,7 @@ class Group:
     async def ask(self, work: Awaitable[T]) -> T:
         return await work
 
-    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> None:
+    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> set[str]:
         self.commits += 1
         await self.answers.wait()
         if self.refusals:
@@ -63,7 +64,8 @@ class Group:
         if generation != self.generation:
             raise CommitFailedError("the group has rebalanced since")
         for tp, _, commit, _ in due:
-            self.held[tp] = (commit.watermark, commit.metadata if with_map else "")
+            self.held[tp] = (commit.watermark, commit.metadata if with_map else commit.short)
+        return set()
 
     async def places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Held]:
         if self.refusals:
@@ -76,7 +78,10 @@ class Group:
     async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 1_000_000)
 
-    async def seek_all(self, positions: Mapping[TopicPartition, int]) -> None:
+    async def ids(self, topics: Iterable[str]) -> dict[str, str | None]:
+        return dict.fromkeys(topics, "")
+
+    async def seek_all(self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, str]) -> None:
         self.seeks = dict(positions)
 
     def expelled(self) -> bool:
@@ -223,7 +228,7 @@ async def test_a_broker_that_takes_no_maps_still_takes_watermarks() -> None:
         on.group.refusals = [OffsetMetadataTooLargeError()]
         assert not await on.commit()
         assert await on.commit()
-        assert on.group.held[P0] == (1, "")
+        assert on.group.held[P0] == (1, sign("", UNKNOWN))
 
 
 async def test_what_finishes_while_a_commit_is_under_way_is_committed_next() -> None:

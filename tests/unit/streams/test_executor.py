@@ -467,8 +467,8 @@ async def test_runs_of_a_lost_partition_are_cancelled_and_never_finish() -> None
         await it.idle()
 
 
-async def test_a_retry_topic_that_is_made_anew_meanwhile_ends_the_worker() -> None:
-    """Its partitions are then opened again, and read from the start of the new log."""
+async def test_nothing_is_finished_by_a_record_that_shows_that_its_retry_topic_was_made_anew() -> None:
+    """The partition is opened again then, and reads the new log whole."""
 
     async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
         raise ValueError("no")
@@ -479,10 +479,14 @@ async def test_a_retry_topic_that_is_made_anew_meanwhile_ends_the_worker() -> No
         it.open(P0)
         it.take([record(0, "a")])
         await until(lambda: it.intake.parked == 1)
+        partition = it.intake._partitions[P0]
         it.letters.ends.clear()
         it.take([record(1, "b")])
-        await until(lambda: failures)
-    assert isinstance(failures[0], KeyError)
+        await until(lambda: it.restarted)
+        assert it.restarted == [(P0, {P0.retry: None})]
+        assert not failures
+        assert partition.lost
+        assert partition.offsets.watermark == 1, "its job is unfinished, and is read again"
 
 
 async def test_the_time_of_the_first_failure_stays() -> None:

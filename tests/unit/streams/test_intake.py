@@ -12,6 +12,7 @@ from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
 from streams.core.custody import Way
+from streams.core.log_id import UNKNOWN, read, sign
 from streams.core.offset_map import encode
 from streams.intake import Batch, Committed, Due, Intake, TopicPartition
 from streams.work import WorkPartition
@@ -98,7 +99,7 @@ async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
         await it.idle()
         old = it.intake.due()
         it.take(records(0, 2))
-        assert it.restarted == [(P0, 0)], "the transport opens it again, and fetches from there"
+        assert it.restarted == [(P0, {P0: 0})], "the transport opens it again, and fetches from there"
         it.add([P0], Committed(0, "", 0, 200))
         it.take(records(0, 2))
         await it.idle()
@@ -107,6 +108,76 @@ async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
         (due,) = it.intake.due()
         assert due.commit.watermark == 2, "an answer for the old log says nothing of the new one"
     assert "made anew" in caplog.text
+
+
+OLD, NEW = "o" * 22, "n" * 22
+
+
+async def test_a_commit_of_another_log_says_nothing_of_this_one(caplog: pytest.LogCaptureFixture) -> None:
+    """By its offsets it could be: the new log has outgrown what was committed of the old one."""
+    async with rig(Handler()) as it:
+        it.open(P0, committed=Committed(10, sign(encode([1, 5]), OLD), 0, 2000, NEW))
+        assert it.intake.positions() == {P0: 0}
+        it.take(records(0, 3))
+        await it.idle()
+        (due,) = it.intake.due()
+        assert read(due.commit.metadata).log == NEW
+    assert "made anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "committed",
+    [
+        pytest.param(Committed(10, encode([1, 5]), 0, 20, NEW), id="a commit of the version before"),
+        pytest.param(Committed(10, sign(encode([1, 5]), UNKNOWN), 0, 20, NEW), id="of a time when brokers had no ids"),
+        pytest.param(Committed(10, sign(encode([1, 5]), NEW), 0, 20, UNKNOWN), id="a broker that gives no id"),
+        pytest.param(Committed(10, sign(encode([1, 5]), NEW), 0, 20, NEW), id="the same log"),
+    ],
+)
+async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed: Committed) -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0, committed=committed)
+        it.take(records(10, 8))
+        await it.idle()
+        assert handler.ran == Counter(["10", "16", "17"]), "the others were finished"
+        (due,) = it.intake.due()
+        assert read(due.commit.metadata).log == NEW, "the first commit says of which log it is"
+
+
+@pytest.mark.parametrize("place", [P0, P0.retry])
+async def test_a_log_that_is_another_one_by_its_id_is_let_go(place: TopicPartition) -> None:
+    """Whatever its offsets say, and although nothing is read of it; nothing more is committed for the old one."""
+    gate = Handler()
+    async with rig(gate) as it:
+        it.open(P0, committed=Committed(0, "", 0, 100, OLD))
+        partition = it.intake._partitions[P0]
+        it.intake.check({place.topic: OLD})
+        it.intake.committed(it.intake.due())
+        it.take(records(0, 3))
+        await it.idle()
+        assert it.intake.due()
+        it.intake.check({place.topic: NEW})
+        assert it.restarted == [(P0, {place: None})]
+        assert partition.lost
+        assert not it.intake.due()
+        it.add([P0], Committed(0, "", 0, 100, NEW))
+        it.intake.check({place.topic: OLD})
+        assert len(it.restarted) == 1, "a broker that has not heard of it yet"
+
+
+async def test_nothing_is_committed_for_a_topic_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig(Handler()) as it:
+        it.open(P0, committed=Committed(0, "", 0, 100, OLD))
+        it.take(records(0, 3))
+        await it.idle()
+        it.intake.withhold([TOPIC])
+        it.intake.withhold([TOPIC])
+        assert not it.intake.due()
+        it.intake.check({TOPIC: OLD})
+        (due,) = it.intake.due()
+        assert due.commit.watermark == 3
+    assert caplog.text.count("not there any more") == 1
 
 
 # -- rebalances -------------------------------------------------------------------------------------------------------

@@ -20,18 +20,23 @@ from tests.unit.streams.rig import P0, TOPIC, job, make_codec, record, records, 
 class Group:
     """A group that has committed some offset of the queue, whose log ends somewhere."""
 
-    def __init__(self, committed: int | None, end: int) -> None:
+    def __init__(self, committed: int | None, end: int, *, retries: int | None = None, ids: Iterable[str] = ()) -> None:
         self._committed = committed
         self._end = end
+        self._retries = retries
+        self._ids = list(ids)
 
     async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Held]:
-        return {tp: Held(self._committed if tp.topic == TOPIC else None, "") for tp in partitions}
+        return {tp: Held(self._committed if tp.topic == TOPIC else self._retries, "") for tp in partitions}
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         return dict.fromkeys(partitions, (0, self._end))
 
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         return dict.fromkeys(partitions, self._end)
+
+    async def ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
+        return dict.fromkeys(topics, self._ids.pop(0) if self._ids else "")
 
 
 class Logs(RetryLogs):
@@ -140,3 +145,35 @@ async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
         opening = Opening(it.intake, Group(None, end=5), Logs([parked(0, 1)]), overtaken=lambda: True)
         assert not await opening.open([P0], {})
         assert it.intake.assigned == 0
+
+
+async def test_a_topic_that_is_made_anew_while_it_is_opened_is_opened_again() -> None:
+    """What was asked by its name may be of either log."""
+
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        """Nothing runs."""
+
+    async with rig(handler) as it:
+        group = Group(None, end=5, ids=["a" * 22, "b" * 22])
+        with pytest.raises(Unsettled, match="made anew just now"):
+            await Opening(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
+        assert it.intake.assigned == 0
+        assert await Opening(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
+
+
+async def test_a_commit_that_a_broker_has_forgotten_with_its_topic_leaves_no_parked_jobs_to_the_new_one() -> None:
+    """It forgets what was committed for a topic that is deleted, and the retry topic is still there."""
+    ran = []
+
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        ran.append(job.event)
+
+    async with rig(handler) as it:
+        it.intake.keep([P0], 1)
+        it.letters.ends[P0.retry] = 1
+        opening = Opening(it.intake, Group(None, end=50, retries=0), Logs([parked(0, 10)]), overtaken=lambda: False)
+        assert await opening.open([P0], {})
+        it.intake.resume()
+        it.take(records(0, 20, ["k"]))
+        await it.idle()
+    assert ran == ["parked", *map(str, range(20))]

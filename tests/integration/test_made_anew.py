@@ -1,0 +1,100 @@
+"""Topics that are deleted and made anew under their names while a worker runs, stands still, is full, or is away."""
+
+from __future__ import annotations
+
+from tests.integration.conftest import Fleet
+from tests.publishing import Steps
+from tests.topics import delete, make_anew
+from tests.waiting import until
+
+
+def test_a_queue_made_anew_is_read_whole_whatever_its_worker_did_meanwhile(
+    fleet: Fleet, kafka: str, namespace: str
+) -> None:
+    """Each log outgrows the one before it, so that by its offsets it could be the same."""
+    workers = fleet("tests.jobs.ordered")
+    (worker,) = workers.start()
+    topic = f"{namespace}.ordered"
+    publish(workers, kafka, namespace, 60)
+    # It stands still.
+    worker.freeze()
+    make_anew(kafka, topic)
+    frozen = published(kafka, namespace, 200)
+    worker.thaw()
+    workers.await_done(frozen, within=60)
+    assert worker.count("made anew") >= 1, worker.tail()
+    # It is away.
+    worker.stop()
+    make_anew(kafka, topic)
+    away = published(kafka, namespace, 500)
+    (worker,) = workers.start()
+    workers.await_done(away, within=60)
+    # It runs.
+    make_anew(kafka, topic)
+    running = published(kafka, namespace, 900)
+    workers.await_done(running, within=60)
+    # It holds as much as it may, and reads nothing.
+    worker.stop()
+    (worker,) = workers.start(buffer_jobs=24, concurrency=2)
+    held = published(kafka, namespace, 1500, seconds=0.5)
+    until(lambda: held & workers.ledger.started, within=30, what="it is full")
+    make_anew(kafka, topic)
+    full = published(kafka, namespace, 2500)
+    workers.await_done(full, within=90)
+    worker.stop()
+    runs = workers.ledger.runs()
+    assert all(runs_of_one == 1 for runs_of_one in counted([run.job for run in runs if run.job in full])), "each once"
+
+
+def counted(jobs: list[str]) -> list[int]:
+    return [jobs.count(job) for job in set(jobs)]
+
+
+def published(kafka: str, namespace: str, number: int, seconds: float = 0.0) -> set[str]:
+    with Steps(kafka, namespace) as steps:
+        for count in range(number):
+            steps.publish(f"key-{count % 50}", seconds, queue="ordered")
+    return steps.ids
+
+
+def publish(workers: object, kafka: str, namespace: str, number: int) -> None:
+    """Publish jobs, and wait until they are done."""
+    workers.await_done(published(kafka, namespace, number), within=30)  # type: ignore[attr-defined]
+
+
+def test_a_retry_topic_made_anew_is_read_whole(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing")
+    (worker,) = workers.start()
+    with Steps(kafka, namespace) as steps:
+        gone = {steps.publish(f"gone-{number}", 0, queue="failing", says="retry later") for number in range(60)}
+        until(lambda: gone <= {run.job for run in workers.ledger.runs() if run.failed}, within=30, what="parked")
+        steps.flush()
+        make_anew(kafka, f"{namespace}.failing.retry")
+        later = {steps.publish(f"later-{number}", 0, queue="failing", fails=2) for number in range(150)}
+    workers.await_done(later, within=60)
+    assert worker.count("Traceback") == 0, worker.tail()
+    workers.stop()
+    workers.start()
+    with Steps(kafka, namespace) as steps:
+        after = {steps.publish(f"after-{number}", 0, queue="failing", fails=1) for number in range(30)}
+    workers.await_done(after, within=60)
+    workers.stop()
+    assert not {run.job for run in workers.ledger.runs()} - gone - later - after
+
+
+def test_a_deleted_queue_holds_no_other_back(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing,tests.jobs.ordered")
+    (worker,) = workers.start()
+    publish(workers, kafka, namespace, 60)
+    with Steps(kafka, namespace) as steps:
+        steps.publish("a", 0, queue="failing")
+    workers.await_done(steps.ids, within=30)
+    delete(kafka, f"{namespace}.failing")
+    until(lambda: worker.count("failing is not there any more") == 1, within=30, what=worker.tail)
+    others = published(kafka, namespace, 120)
+    workers.await_done(others, within=30)
+    worker.kill()
+    (worker,) = workers.start()
+    workers.stop()
+    runs = [run.job for run in workers.ledger.runs()]
+    assert len(runs) == len(set(runs)), "what was done was committed before the kill"
