@@ -118,7 +118,7 @@ class ForgetsTheFormerRecord(Jobs):
         former = entry.offset
         super().wrote(entry, offset)
         if former != NOT_WRITTEN and self.retries and not self.lost:
-            self.retries.wrote(former)
+            self.retries._pending = dict.fromkeys(sorted([*self.retries._pending, former]))
 
 
 class RunsWhatIsStillBeingWritten(Jobs):
