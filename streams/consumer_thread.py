@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiokafka
 from aiokafka.errors import (
@@ -35,8 +35,9 @@ from faust.transport.drivers import aiokafka as driver
 from streams import fetching
 from streams.cluster import consumer_login
 from streams.fetched import install
-from streams.intake import Due, TopicPartition
+from streams.intake import Due, Span, TopicPartition
 from streams.lease import Lease
+from streams.open_transactions import OpenTransaction, ask_open
 from streams.opening import Held, Unsettled
 from streams.settings import Settings
 from streams.topic_ids import as_bytes, ask_ids
@@ -70,6 +71,13 @@ _LEAVING = 5.0
 NO_GENERATION = -1
 
 
+class Fetched(NamedTuple):
+    """Records of some partitions, and where no jobs follow them."""
+
+    records: Mapping[Any, list[Any]]
+    passed: dict[Any, Span]
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer in its own thread, where heartbeats go on whatever the handlers do.
 
@@ -82,6 +90,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         #: Partitions that could not be read, and when they are tried again.
         self._set_aside_until: dict[KafkaPartition, asyncio.TimerHandle] = {}
         self._fetches = fetching.Fetches(self._refused)
+        #: Behind the last record that was handed out of each partition, and what was passed over since.
+        self._read_to: dict[Any, int] = {}
         #: Called, in this thread, when a broker does not have a log that is read.
         self.on_refused: Callable[[], None] = lambda: None
         super().__init__(consumer, **kwargs)
@@ -132,7 +142,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Run a coroutine in the consumer's thread. Cancelling this cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
-    async def fetch(self, partitions: set[Any], timeout: float) -> dict[Any, list[Any]]:
+    async def fetch(self, partitions: set[Any], timeout: float) -> Fetched:
         """Fetched records of some partitions, in `timeout` seconds at most. `partitions` may change meanwhile."""
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher
@@ -142,7 +152,36 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._budget.renew()
         with fetcher._subscriptions.fetch_context():
             records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout, _FETCH_RECORDS)
-            return records
+            return Fetched(records, self._passed(records, partitions))
+
+    def _passed(self, records: Mapping[Any, list[Any]], partitions: Iterable[Any]) -> dict[Any, Span]:
+        """Where behind these records the fetcher has come upon what are no jobs: markers of transactions, records of
+        those that were aborted, and what was compacted or has left the log."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        passed = {}
+        for tp, taken in records.items():
+            self._read_to[tp] = taken[-1].offset + 1
+        for tp in partitions:
+            read_to = self._read_to.get(tp)
+            if read_to is None or (position := _position(assignment, tp)) <= read_to:
+                continue
+            passed[tp] = Span(read_to, position)
+            self._read_to[tp] = position
+        return passed
+
+    async def held_back(self) -> dict[TopicPartition, int]:
+        """The assigned partitions that are read up to a transaction that is open, and where it begins."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps}
+        return {
+            TopicPartition(*tp): state.lso
+            for tp, state in states.items()
+            if state.has_valid_position and state.lso is not None and state.position == state.lso < state.highwater
+        }
+
+    async def transactions(self, tp: TopicPartition) -> list[OpenTransaction]:
+        """The transactions that are open in a partition: see `ask_open`."""
+        return await ask_open(self._ensure_consumer()._client, KafkaPartition(*tp))
 
     def _set_aside(self, tp: KafkaPartition, offset: int, error: Exception) -> None:
         """Wait before a partition that cannot be read is fetched again; the others go on."""
@@ -256,6 +295,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         for tp, position in positions.items():
             self._fetches.read(tp, as_bytes(logs[tp]) if logs.get(tp) else None)
+            self._read_to[KafkaPartition(*tp)] = position
             consumer.seek(KafkaPartition(*tp), position)
             self._resume(KafkaPartition(*tp))
 
@@ -310,6 +350,12 @@ def _heed(coordinator: Any, error: type[KafkaError]) -> None:
         coordinator.request_rejoin()
     elif error in (UnknownMemberIdError, IllegalGenerationError):
         coordinator.reset_generation()
+
+
+def _position(assignment: Any, tp: Any) -> int:
+    """Where a partition is fetched next; -1 where that is not known."""
+    state = assignment.state_value(tp) if tp in assignment.tps else None
+    return state.position if state is not None and state.has_valid_position else -1
 
 
 def _places_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, Held]:

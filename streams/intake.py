@@ -58,6 +58,13 @@ class Committed:
         return self.offset is not None and (self.offset > self.end or differ(log_id.read(self.metadata).log, self.log))
 
 
+class Span(NamedTuple):
+    """Offsets of a log, from and to, that hold no job: markers of transactions, and records of aborted ones."""
+
+    start: int
+    to: int
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Records of one partition as they were fetched, in the order of their offsets."""
@@ -65,6 +72,8 @@ class Batch:
     tp: TopicPartition
     epoch: int
     records: Sequence[Record]
+    #: What follows them and holds no job.
+    passed: Span | None = None
 
 
 class Due(NamedTuple):
@@ -339,6 +348,8 @@ class Intake:
             return
         executor = self._executors[batch.tp.topic]
         executor.submit(partition.admit(batch.records))
+        if batch.passed is not None:
+            partition.pass_over(*batch.passed)
         executor.divert(partition)
         executor.stir(partition)
         if partition.full:
@@ -347,6 +358,12 @@ class Intake:
             self._waiting[executor].append(batch.tp)
         else:
             self.on_room(batch.tp)
+
+    def pass_over(self, tp: TopicPartition, epoch: int, span: Span) -> None:
+        """Read on behind what holds no job, unless that was fetched in an earlier epoch."""
+        partition = self._partitions.get(tp)
+        if partition is not None and epoch == self.epoch and partition.pass_over(*span):
+            self.progressed(partition)
 
     def _feed(self, executor: Executor) -> None:
         """A queue could run more than it has: read on."""

@@ -31,6 +31,7 @@ from streams.consumer_thread import NO_GENERATION, ConsumerThread
 from streams.core.offset_map import METADATA_LIMIT
 from streams.intake import Anew, Batch, Due, Intake, TopicPartition
 from streams.lease import Lease
+from streams.open_transactions import OpenFor, tell_open
 from streams.opening import Held, Opening, Unsettled
 from streams.retry_log import RetryLogs
 from streams.settings import Settings
@@ -104,6 +105,7 @@ class Consumer(driver.Consumer):
         self._committing = asyncio.Lock()
         #: Set where the ids of logs are to be looked at.
         self._look = asyncio.Event()
+        self._open_for = OpenFor()
         self._drained: asyncio.Task[None] | None = None
         super().__init__(transport, **kwargs)
 
@@ -140,8 +142,10 @@ class Consumer(driver.Consumer):
                 continue
             # What a rebalance has overtaken is dropped here: positions only move when the intake takes a batch.
             if self.flow_active and epoch == self.intake.epoch:
-                for tp, records in fetched.items():
-                    self._deliver(Batch(TopicPartition(*tp), epoch, records))
+                for tp, records in fetched.records.items():
+                    self._deliver(Batch(TopicPartition(*tp), epoch, records, fetched.passed.pop(tp, None)))
+                for tp, span in fetched.passed.items():
+                    self.intake.pass_over(TopicPartition(*tp), epoch, span)
 
     def _deliver(self, batch: Batch) -> None:
         """Put a batch into the agent's channel, as one event; the partition waits until it is taken in."""
@@ -378,6 +382,15 @@ class Consumer(driver.Consumer):
             self._look.clear()
             if self.flow_active and self._may_commit:
                 await self._compare_logs()
+                await self._see_transactions()
+
+    async def _see_transactions(self) -> None:
+        """Tell of transactions that hold partitions up."""
+        try:
+            for tp, offset in self._open_for.long(await self._thread.ask(self._thread.held_back()), monotonic()):
+                tell_open(tp, offset, await self._thread.ask(self._thread.transactions(tp)))
+        except KafkaError as error:
+            logger.debug("no broker tells of open transactions: %r", error)
 
     async def _compare_logs(self) -> None:
         epoch = self.intake.epoch

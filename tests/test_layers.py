@@ -20,6 +20,7 @@ EDGES = {
     "streams.commands",
     "streams.consumer_thread",
     "streams.fetching",
+    "streams.open_transactions",
     "streams.topic_ids",
     "streams.fetched",
     "streams.health",

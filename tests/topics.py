@@ -165,3 +165,19 @@ def create(bootstrap: str, topic: str, number: int) -> None:
         )
 
     until(led, within=30, what=f"{topic} has leaders")
+
+
+def lag(bootstrap: str, group: str, topic: str) -> int:
+    """How far behind the ends of a topic's partitions a group is with what it has committed, as a monitor counts it."""
+    with closing(Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})) as consumer:
+        ends = {partition: end for partition, (_, end) in _held(consumer, topic).items()}
+        held = consumer.committed([TopicPartition(topic, partition) for partition in ends], timeout=10)
+        return sum(ends[each.partition] - max(0, each.offset) for each in held)
+
+
+def forget(bootstrap: str, topic: str, offset: int) -> None:
+    """Delete the records of every partition of a topic that lie below an offset."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    below = [TopicPartition(topic, number, offset) for number in range(partitions(bootstrap, topic))]
+    for done in admin.delete_records(below, request_timeout=10).values():
+        done.result()

@@ -322,6 +322,14 @@ class Partition(Generic[R]):
         self._parking.read_on(self.offsets.position)
         return others
 
+    def pass_over(self, start: int, to: int) -> bool:
+        """Read on at `to`, since the queue's log holds no job from `start` on; False, and nothing is noted, where
+        `start` is not where it is read on, or the partition is lost."""
+        if self.lost or not self.offsets.pass_over(start, to):
+            return False
+        self._parking.read_on(to)
+        return True
+
     def take_diverted(self) -> list[Entry[R]]:
         """What `admit` has diverted and `start` has moved since this was last asked: to be written to the retry log, in
         this order."""

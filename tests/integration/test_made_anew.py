@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.integration.conftest import Fleet
 from tests.publishing import Steps
-from tests.topics import delete, make_anew
+from tests.topics import delete, forget, make_anew
 from tests.waiting import until
 
 
@@ -38,6 +38,8 @@ def test_a_queue_made_anew_is_read_whole_whatever_its_worker_did_meanwhile(
     (worker,) = workers.start(buffer_jobs=24, concurrency=2)
     held = published(kafka, namespace, 1500, seconds=0.5)
     until(lambda: held & workers.ledger.started, within=30, what="it is full")
+    forget(kafka, topic, 100)
+    until(lambda: worker.count("have left the log before they were read: at most"), within=60, what=worker.tail)
     make_anew(kafka, topic)
     full = published(kafka, namespace, 2500)
     workers.await_done(full, within=90)

@@ -10,14 +10,16 @@ from schemas import Codec, shipped
 from tests.integration.conftest import Fleet
 from tests.models.ordered import Step
 from tests.publishing import Steps
-from tests.topics import count
+from tests.topics import count, lag
+from tests.waiting import until
 
 
 def test_jobs_of_aborted_transactions_never_run(fleet: Fleet, kafka: str, namespace: str) -> None:
     workers = fleet("tests.jobs.ordered")
-    workers.start()
+    (worker,) = workers.start()
     topic = f"{namespace}.ordered"
-    client = Producer({"bootstrap.servers": kafka, "transactional.id": uuid.uuid4().hex})
+    name = uuid.uuid4().hex
+    client = Producer({"bootstrap.servers": kafka, "transactional.id": name})
     client.init_transactions(30)
     committed, aborted = set(), set()
     with Steps(kafka, namespace) as steps:
@@ -28,6 +30,19 @@ def test_jobs_of_aborted_transactions_never_run(fleet: Fleet, kafka: str, namesp
             committed |= publish(client, topic, f"committed-{number}", commit=True)
             steps.publish(f"key-{number}", 0.0)
     workers.await_done(steps.ids | committed, within=30)
+    group = f"{namespace}.default"
+    until(lambda: lag(kafka, group, topic) == 0, within=30, what=lambda: f"lag is 0: {lag(kafka, group, topic)}")
+    value = Codec(shipped()).encode(Step(seq=0, seconds=0.0), topic)
+    client.begin_transaction()
+    client.produce(topic, value, partition=0, headers=[("ce_id", b"open")])
+    client.flush(30)
+    told = f"a transaction that begins there is open, of transactional.id '{name}'"
+    until(lambda: worker.count(told), within=60, what=worker.tail)
+    assert "open" not in workers.ledger.started
+    client.commit_transaction(30)
+    committed.add("open")
+    workers.await_done({"open"}, within=30)
+    assert worker.count(told) == 1
     workers.stop()
     assert count(kafka, topic) > len(steps.ids | committed | aborted), "the aborted ones are in the log, too"
     assert not aborted & workers.ledger.started

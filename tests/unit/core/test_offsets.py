@@ -176,3 +176,17 @@ def test_answers_that_come_late_are_each_taken_once() -> None:
         with pytest.raises(LogReplaced):
             tracker.wrote(late)
     assert (tracker.pending, tracker.watermark) == (6, 0)
+
+
+def test_what_holds_no_job_is_passed_over_and_committed() -> None:
+    """Only where the log is read on: what was fetched before a rebalance says nothing of what is fetched after it."""
+    tracker = OffsetTracker(0)
+    tracker.read(0)
+    tracker.finish(0)
+    tracker.acknowledge(tracker.commit())
+    assert not tracker.pass_over(0, 5)
+    assert not tracker.pass_over(2, 5)
+    assert tracker.acknowledged == tracker.commit().finished
+    assert tracker.pass_over(1, 3)
+    assert tracker.dirty, "it is committed"
+    assert tracker.commit().watermark == 3
