@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import time
@@ -9,7 +10,7 @@ from typing import Any
 
 from schemas.codec import Codec
 from schemas.errors import Undecodable
-from schemas.headers import Metadata, parse, quick_identity, raise_refusal
+from schemas.headers import DEDUP_KEY, NOT_BEFORE, Metadata, parse, quick_identity, raise_refusal
 from streams.awaiting_schema import await_schema
 from streams.context import JobContext
 from streams.core.retry import RetryPolicy
@@ -20,6 +21,8 @@ from streams.processes import Processes
 from streams.queues import JobDefinition, Kind, Queue
 from streams.threads import Threads
 from streams.work import WorkLane, place_of
+
+logger = logging.getLogger("streams.handling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Handling:
         self._codec = codec
         self._decode = codec.decode
         self._in_process = {job.job_type for job in queue if job.kind is Kind.PROCESS}
+        self._unheeded: set[str] = set()
         self._calls = {job.job_type: _call(job, queue.around, threads, processes) for job in queue}
 
     def open(self, lane: WorkLane) -> tuple[Call, Any, JobContext, float]:
@@ -69,6 +73,8 @@ class Handling:
         if job_id is None:
             metadata = parse(headers, *place_of(lane))
             _check_expiry(metadata)
+            if entry is None:
+                self._tell_unheeded(metadata)
             timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
             attempt = metadata.attempt if entry is None else entry.attempt
             ctx = JobContext(metadata.id, self._name, record.key, headers, attempt, metadata.parent)
@@ -86,6 +92,14 @@ class Handling:
         if schema_id is not None:
             who = "job {}-{}-{}".format(*place_of(lane))
             await await_schema(self._codec, schema_id, who, wanted=lambda: not lane.owner.lost)
+
+    def _tell_unheeded(self, metadata: Metadata) -> None:
+        """Say once which headers of a job have no effect yet: whoever sets one believes that it has."""
+        for name, value in ((NOT_BEFORE, metadata.not_before), (DEDUP_KEY, metadata.dedup_key)):
+            if value is not None and name not in self._unheeded:
+                self._unheeded.add(name)
+                logger.warning("job %s of queue %r has the header %s, which has no effect yet: it runs like any other",
+                               metadata.id, self._name, name)  # fmt: skip
 
     def _no_handler(self, job_type: str) -> NoHandler:
         known = ", ".join(sorted(self._calls)) or "nothing"
