@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -61,10 +61,12 @@ def dead_group(application: Application) -> click.Group:
     )
 
     def add(name: str, run: Callable[[DeadLetters, Options], None], *options: Callable[[F], F]) -> None:
+        changes = _YES in options
+
         @click.pass_context
         def command(context: click.Context, /, queue: str, **given: Any) -> None:
             settings, codec = application(context)
-            with _sentences(), DeadLetters(settings, queue, codec) as letters:
+            with _sentences(), DeadLetters(settings, queue, codec) as letters, _turn(letters, given, changes=changes):
                 run(letters, given)
 
         declared: Any = command
@@ -77,6 +79,11 @@ def dead_group(application: Application) -> click.Group:
     add("redrive", redrive, *_REDRIVE)
     add("purge", purge, _DRY_RUN, _YES)
     return group
+
+
+def _turn(letters: DeadLetters, given: Options, *, changes: bool) -> AbstractContextManager[None]:
+    """One at a time, where a command changes something."""
+    return letters.alone() if changes and not given["dry_run"] else nullcontext()
 
 
 def list_letters(letters: DeadLetters, given: Options) -> None:
@@ -126,7 +133,8 @@ def redrive(letters: DeadLetters, given: Options) -> None:
     """Send dead letters back to QUEUE: those of each key in publication order, under their ids, at attempt 0.
 
     Without filters all that are not dealt with. Killed half-way, start it again: at most the last chunk, 500 letters or
-    a second's worth of --rate, is sent once more. Of two at once one stops, or both.
+    a second's worth of --rate, is sent once more. While it is at work, another redrive or purge of QUEUE says who is,
+    and does nothing.
     """
     filters = _filters(given)
     plan = letters.plan_redrive(

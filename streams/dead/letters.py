@@ -11,6 +11,7 @@ from types import TracebackType
 
 from schemas.codec import Codec
 from streams.admin import Admin
+from streams.dead.alone import alone
 from streams.dead.cluster import find_topics, forgets_after
 from streams.dead.dealt import Dealt, Range
 from streams.dead.errors import FilterInvalid
@@ -136,6 +137,13 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         SomebodyElse, MapFull and BrokerSilent.
         """
         return purge(plan, self._notes, self._admin)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Be the only one who redrives or purges these letters until the end of the block.
+
+        Raises SomebodyElse, which says who is at it already, after waiting for some seconds for one that was killed.
+        """
+        return alone(self._settings.cluster, self._admin, self.group, self.topics.dead)
 
     def forgets_after(self) -> tuple[float, float] | None:
         """Days until brokers forget what is dealt with, and days that letters are kept, if the first are fewer."""

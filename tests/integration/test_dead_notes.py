@@ -26,22 +26,41 @@ from tests.waiting import until
 
 
 def test_a_redrive_that_is_killed_repeats_one_chunk_at_the_most(morgue: Morgue) -> None:
-    ids = buried(morgue, 200)
-    # Chunks of 20, one a second.
-    process = morgue.command("redrive", "ordered", "--yes", "--rate", "20")
-    until(lambda: len(morgue.left()) <= 160, within=60, what="two chunks noted")
+    """And while it is at work, others say so and do nothing."""
+    ids = buried(morgue, 600)
+    # Chunks of 5, one a second.
+    process = morgue.command("redrive", "ordered", "--yes", "--rate", "5")
+    until(lambda: len(morgue.left()) <= 590, within=60, what="two chunks noted")
+    rivals = [morgue.command(what, "ordered", "--yes") for what in ("redrive", "purge")]
+    for rival in rivals:
+        _, complained = rival.communicate(timeout=60)
+        assert rival.returncode == 2, complained
+        assert "another redrive or purge of these letters is at work: " in complained
+        assert f"process {process.pid} (" in complained
+    assert process.poll() is None, "the first goes on"
     process.kill()
     process.communicate()
     left = morgue.left()
     before = Counter(morgue.returned_ids())
-    assert 0 < len(left) <= 160
+    assert 0 < len(left) <= 590
     assert set(ids) - set(left) <= set(before), "what is noted was sent"
-    assert len(before) - (200 - len(left)) <= 20, "at most one chunk is sent and not noted"
+    assert len(before) - (600 - len(left)) <= 5, "at most one chunk is sent and not noted"
+    # It waits until the broker has counted out the one that was killed.
     assert f"{len(left)} dead letters sent back" in morgue.run("redrive", "ordered", "--yes")
     after = Counter(morgue.returned_ids())
     assert set(after) == set(ids)
     assert {job for job, times in after.items() if times > 1} == set(before) & set(left)
     assert morgue.left() == []
+
+
+def test_of_two_that_start_at_once_one_does_it_all(morgue: Morgue) -> None:
+    ids = buried(morgue, 60)
+    both = [morgue.command("redrive", "ordered", "--yes", "--rate", "30") for _ in range(2)]
+    said = ["".join(each.communicate(timeout=90)) for each in both]
+    assert sorted(each.returncode for each in both) in ([0, 2], [0, 1]), said
+    assert Counter(morgue.returned_ids()) == Counter(ids), "none was sent twice"
+    refused = next(each for each, process in zip(said, both, strict=True) if process.returncode)
+    assert "is at work" in refused or "nothing is left" in refused
 
 
 def test_a_redrive_that_ends_early_has_noted_what_it_sent(morgue: Morgue) -> None:
