@@ -48,7 +48,8 @@ bench: setup ## the benchmarks, against their goals
 
 chaos: setup ## workers and broker disturbed at random, by hand: make chaos SECONDS=1800 SEED=7 BROKERS=3
 	$(PY) -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(BROKERS),--brokers $(BROKERS)) $(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT))
+	  $(if $(BROKERS),--brokers $(BROKERS)) $(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT)) \
+	  $(if $(PATIENCE),--patience $(PATIENCE))
 
 models: setup ## generate schemas/models anew from the .avsc files
 	$(PY) -m schemas.generate

@@ -21,6 +21,7 @@ from confluent_kafka.admin._metadata import PartitionMetadata, TopicMetadata
 
 from tests.brokers.base import START_SECONDS
 from tests.brokers.embedded import EmbeddedBroker, free_port
+from tests.disk import Disk
 from tests.network import Network
 from tests.waiting import until
 
@@ -59,7 +60,8 @@ class _Place:
 class Cluster:
     """Brokers of which each is a controller, too. Every topic has a copy on each, and one of them may be away."""
 
-    def __init__(self, count: int = 3) -> None:
+    def __init__(self, count: int = 3, *, megabytes: int = 0) -> None:
+        """`megabytes` is the size of a disk for each of them, which takes the right to mount; 0: none of their own."""
         self._directory = tempfile.TemporaryDirectory(prefix="kafka-jobs-cluster-")
         places = [_Place(*_free_addresses(4)) for _ in range(count)]
         voters = ",".join(f"{number}@{place.controller}" for number, place in enumerate(places, 1))
@@ -68,6 +70,8 @@ class Cluster:
         self.nodes: Sequence[EmbeddedBroker] = [
             self._node(number, place, voters, count, cluster) for number, place in enumerate(places, 1)
         ]
+        #: Their disks, in the same order, if they have some of their own.
+        self.disks: Sequence[Disk] = [Disk(node.data, megabytes) for node in self.nodes] if megabytes else []
         #: Leads past the network that may fail: for those who disturb and account.
         self.bootstrap = ",".join(place.address for place in places)
         #: Leads through it.
@@ -92,8 +96,12 @@ class Cluster:
         """Stop all, and remove their data."""
         self.network.close()
         with ThreadPoolExecutor(len(self.nodes)) as threads:
-            for closed in [threads.submit(node.close) for node in self.nodes]:
-                closed.result()
+            for stopped in [threads.submit(node.stop_if_running) for node in self.nodes]:
+                stopped.result()
+        for disk in self.disks:
+            disk.unmount()
+        for node in self.nodes:
+            node.close()
         self._directory.cleanup()
 
     def last_words(self) -> str:

@@ -49,15 +49,27 @@ class EmbeddedBroker(Broker):
         # broker.py sees its JVM die, says so and ends, too.
         self._end(lambda: os.kill(self.jvm_pid(), signal.SIGKILL))
 
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself. Then it may be started again."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        self._process.communicate()
+        self._process = None
+        return True
+
     def freeze(self) -> None:
         os.kill(self.jvm_pid(), signal.SIGSTOP)
 
     def thaw(self) -> None:
         os.kill(self.jvm_pid(), signal.SIGCONT)
 
-    def close(self) -> None:
+    def stop_if_running(self) -> None:
+        """Stop it, unless it is down already."""
         if self._process is not None:
             self.stop()
+
+    def close(self) -> None:
+        self.stop_if_running()
         shutil.rmtree(self.data)
 
     def last_words(self) -> str:

@@ -11,13 +11,16 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
-from tests.brokers import Cluster, private_broker
+from tests.brokers import Broker, Cluster, private_broker
 from tests.chaos.rules import broken, summary
 from tests.chaos.run import Chaos
 from tests.chaos.schedule import ALL, Kind
+from tests.disk import can_mount
 
 #: Breaches of one rule that are shown.
 _SHOWN = 20
+#: Megabytes of each disk that can be full.
+_DISK = 800
 
 
 def main() -> int:
@@ -26,7 +29,7 @@ def main() -> int:
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
     _log_to(directory / "publisher.log")
-    with closing(Cluster(options.brokers) if options.brokers else private_broker(options.broker)) as broker:
+    with closing(_brokers(options)) as broker:
         broker.start()
         chaos = Chaos(
             broker, f"chaos-{uuid.uuid4().hex[:8]}", directory, seed=options.seed, seconds=options.seconds,
@@ -64,6 +67,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=1.0, help="more for a machine that does other things, too")
     parser.add_argument("--fault", default="", help="a mechanism to switch off: see tests/chaos/faults.py")
     return parser.parse_args()
+
+
+def _brokers(options: argparse.Namespace) -> Broker | Cluster:
+    if options.brokers:
+        return Cluster(options.brokers, megabytes=_DISK if can_mount() else 0)
+    return private_broker(options.broker)
 
 
 def _kinds(names: str) -> frozenset[Kind]:

@@ -37,11 +37,28 @@ class BrokerTroubles:
             self._move_leaders()
         elif what.kind is Kind.BROKER_FREEZE:
             self._freeze(self._one(what), what.seconds, wait)
+        elif what.kind is Kind.DISK_FULL:
+            self._fill_disk(what, wait)
         else:
             self._restart(self._one(what), what, wait)
 
     def _one(self, what: Disturbance) -> Broker:
-        return self._broker.nodes[int(what.luck * len(self._broker.nodes))]
+        return self._broker.nodes[self._which(what)]
+
+    def _which(self, what: Disturbance) -> int:
+        return int(what.luck * len(self._broker.nodes))
+
+    def _fill_disk(self, what: Disturbance, wait: Wait) -> None:
+        """Kafka ends when it cannot write; it is started again when there is room."""
+        assert isinstance(self._broker, Cluster)
+        begin, which = time.monotonic_ns(), self._which(what)
+        node, disk = self._broker.nodes[which], self._broker.disks[which]
+        disk.fill()
+        wait(what.seconds)
+        disk.empty()
+        if node.has_ended():
+            node.start()
+        self._back(begin)
 
     def _freeze(self, node: Broker, seconds: float, wait: Wait) -> None:
         begin = time.monotonic_ns()

@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
 from tests.chaos.pressure import watched
 from tests.chaos.publisher import Publisher
 from tests.chaos.records import DeadLetters, redrives
-from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_NETWORKS, Disturbance, Kind
+from tests.chaos.rules import RECOVERY
+from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_DISKS, OF_NETWORKS, Disturbance, Kind
 from tests.chaos.topic_troubles import TopicTroubles
 from tests.limits import Limit, can_limit, limit
 from tests.publishing import load
@@ -201,7 +202,9 @@ class Crew:
 
 def _possible(kinds: Collection[Kind], broker: Broker | Cluster) -> frozenset[Kind]:
     """Those of some kinds that can happen with this broker, on this machine."""
-    impossible = frozenset() if isinstance(broker, Cluster) else OF_CLUSTERS | OF_NETWORKS
+    impossible = OF_CLUSTERS | OF_NETWORKS | OF_DISKS
+    if isinstance(broker, Cluster):
+        impossible = frozenset() if broker.disks else OF_DISKS
     return frozenset(kinds) - impossible - {kind for kind, what in LIMITS.items() if not can_limit(what)}
 
 
@@ -212,7 +215,7 @@ class Chaos:
         self, broker: Broker | Cluster, namespace: str, directory: Path, *, seed: int, seconds: float,
         fault: str = "", kinds: Collection[Kind] = ALL, jobs: Iterator[Planned] | None = None,
         of_workers: Sequence[Disturbance] | None = None, of_broker: Sequence[Disturbance] | None = None,
-        of_topics: Sequence[Disturbance] | None = None,
+        of_network: Sequence[Disturbance] | None = None, of_topics: Sequence[Disturbance] | None = None,
         say: Say = lambda line: None,
         debug: str = "", patience: float = 1.0,
     ) -> None:  # fmt: skip
@@ -244,7 +247,7 @@ class Chaos:
         own_workers = schedule.of_workers(random.Random(chance.random()), seconds, possible)
         own_broker = schedule.of_broker(random.Random(chance.random()), seconds, possible)
         own_jobs = plan.jobs(random.Random(chance.random()))
-        of_network = schedule.of_network(random.Random(chance.random()), seconds, possible)
+        own_network = schedule.of_network(random.Random(chance.random()), seconds, possible)
         own_topics = schedule.of_topics(random.Random(chance.random()), seconds, possible)
         self._jobs = own_jobs if jobs is None else jobs
         self._disturbances = own_workers if of_workers is None else of_workers
@@ -257,7 +260,7 @@ class Chaos:
         self._network: NetworkTroubles | None = None
         if isinstance(broker, Cluster):
             self._network = NetworkTroubles(broker.network, len(broker.nodes), lambda: self._workers.running)
-            self._troubles.append((self._network, of_network))
+            self._troubles.append((self._network, own_network if of_network is None else of_network))
 
     def _say(self, line: str) -> None:
         self._say_line(f"{time.monotonic() - self._began:7.2f} s  {line}")
@@ -300,15 +303,21 @@ class Chaos:
 
     def _await_the_end(self, within: float) -> None:
         give_up = time.monotonic() + within
+        if not self._await_all(self._publisher.jobs.keys() - self._publisher.gone(self._publisher.jobs), give_up):
+            self._say(f"not all jobs have ended within {within:g} s")
+        # Whose record was taken away may run all the same, or never.
+        self._await_all(self._publisher.jobs.keys(), min(give_up, time.monotonic() + RECOVERY))
+
+    def _await_all(self, jobs: Set[str], give_up: float) -> bool:
         look_again = 0.0
         while time.monotonic() < give_up:
             self._crew.look()
             if time.monotonic() >= look_again:
-                if self._publisher.jobs.keys() <= self._workers.ledger.done | self._letters.all().keys():
-                    return
+                if jobs <= self._workers.ledger.done | self._letters.all().keys():
+                    return True
                 look_again = time.monotonic() + 2
             time.sleep(_TICK)
-        self._say(f"not all jobs have ended within {within:g} s")
+        return False
 
     def _epilogue(self) -> None:
         """A worker that starts after a clean stop repeats nothing of what is done, which the rules see."""

@@ -42,6 +42,7 @@ class Kind(Enum):
     NET_CUT = "the network ends connections in the middle of an answer"
     NET_DELAY = "the network is late"
     NET_SLOW = "the network is slow"
+    DISK_FULL = "a broker's disk is full, which ends it, and has room again"
 
     @property
     def title(self) -> str:
@@ -52,6 +53,8 @@ class Kind(Enum):
 ALL = frozenset(Kind)
 #: What takes several brokers.
 OF_CLUSTERS = frozenset({Kind.LEADERS_MOVE})
+#: What takes brokers with disks of their own.
+OF_DISKS = frozenset({Kind.DISK_FULL})
 
 #: How often each comes, and how long it lasts at the least and at the most. Seconds.
 Table = dict[Kind, tuple[float, float, float]]
@@ -76,6 +79,7 @@ _BROKERS: Table = {
     Kind.REFUSE_RETRIES: (4, 2, 6),
     Kind.REFUSE_LETTERS: (2, 2, 6),
     Kind.LEADERS_MOVE: (3, 0, 0),
+    Kind.DISK_FULL: (1, 5, 15),
 }
 
 _NETWORK: Table = {
