@@ -31,7 +31,7 @@ from ports import HOST, free_port, is_free
 from toolchain import DOCKER_WAY, ROOT, ToolMissing, find_java, note, resolve_jars
 
 CONFIG = ROOT / "docker" / "broker"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 HEAP = "-Xms256m -Xmx512m"
 #: As in Kafka's own scripts, KAFKA_JVM_PERFORMANCE_OPTS names others.
 PERFORMANCE = "-XX:+UseG1GC -XX:MaxGCPauseMillis=20"

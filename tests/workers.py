@@ -20,7 +20,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 60.0
 
 _TAIL_LINES = 40

@@ -10,7 +10,7 @@ from contextlib import suppress
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 class Broker(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import signal
 import sys
 import tempfile
 import uuid
@@ -26,6 +27,8 @@ _DISK = 800
 def main() -> int:
     """Run once; 1 if a rule was broken."""
     options = _parse()
+    # A shell's job in the background ignores Ctrl-C, and would have the workers do so until they handle it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
     _log_to(directory / "publisher.log")

@@ -125,7 +125,8 @@ class Crew:
     def terminate(self, worker: Worker, of_group: signal.Signals | None = None) -> None:
         """Ask a worker to stop, or all of its processes."""
         self._stopping[worker] = time.monotonic_ns()
-        worker.terminate() if of_group is None else worker.signal_group(of_group)
+        ignored = of_group is not None and signal.getsignal(of_group) is signal.SIG_IGN  # They inherit that at first.
+        worker.terminate() if of_group is None or ignored else worker.signal_group(of_group)
 
     def limit(self, what: Limit, worker: Worker, until_then: float) -> None:
         begin, unlimited = time.monotonic_ns(), limit(what, worker.pid)
