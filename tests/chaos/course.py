@@ -22,20 +22,21 @@ class Trouble(Protocol):
 
 
 @contextmanager
-def going_on(plans: Sequence[Disturbance], trouble: Trouble, say: Say) -> Iterator[None]:
-    """Have them happen in a thread until the end of the block; then all is as it was. Raises what has failed there."""
+def going_on(plans: Sequence[Disturbance], trouble: Trouble, say: Say, faults: list[str]) -> Iterator[None]:
+    """Have them happen in a thread until the end of the block; then all is as it was, but for the faults it adds."""
     enough = threading.Event()
-    failed: list[BaseException] = []
 
     def work() -> None:
-        try:
-            for each in plans:
-                if enough.wait(each.at):
-                    return
-                say(f"{each.kind.value}{f', {each.seconds:.1f} s' if each.seconds else ''}")
+        for each in plans:
+            if enough.wait(each.at):
+                return
+            say(f"{each.kind.value}{f', {each.seconds:.1f} s' if each.seconds else ''}")
+            try:
                 trouble.happen(each, enough.wait)
-        except BaseException as error:
-            failed.append(error)
+            except Exception as error:
+                # The run goes on, so that there is an account of it, and is none that may pass.
+                faults.append(f"{each.kind.title} could not be made to happen, or be undone: {error!r}")
+                say(faults[-1])
 
     thread = threading.Thread(target=work, name="troubles")
     thread.start()
@@ -44,5 +45,3 @@ def going_on(plans: Sequence[Disturbance], trouble: Trouble, say: Say) -> Iterat
     finally:
         enough.set()
         thread.join()
-    if failed:
-        raise failed[0]

@@ -276,7 +276,7 @@ class Chaos:
             self._began = time.monotonic()
             with ExitStack() as troubles:
                 for trouble, planned in self._troubles:
-                    troubles.enter_context(going_on(planned, trouble, self._say))
+                    troubles.enter_context(going_on(planned, trouble, self._say, self._crew.faults))
                 troubles.enter_context(load(lambda _: self._publisher.publish(next(self._jobs)), rate=RATE))
                 self._disturb()
             self._say("nothing is disturbed any more")
