@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streams.core.lanes import Lane, Lanes
+from streams.core.log_id import UNKNOWN, sign
 from streams.core.offsets import Commit, OffsetTracker
 from tests.unit.core.records import Job, Jobs
 
@@ -259,7 +260,7 @@ class PartitionMachine(RuleBasedStateMachine):
         assert {job.offset for job in self.log} <= self.finished
         assert not self.unfinished
         commit = self.partition.offsets.commit()
-        assert commit.metadata == "" or self.partition.offsets.pending
+        assert commit.metadata == sign("", UNKNOWN) or self.partition.offsets.pending
         if self.log:
             assert commit.watermark > self.log[-1].offset
         self.partition.offsets.acknowledge(commit)
