@@ -175,6 +175,12 @@ def test_a_broken_record_is_refused_and_those_before_it_are_kept(records: bytes,
         assert reading.next_fetch_offset == 2
 
 
+def test_records_in_no_order_are_found_though_their_ends_are_right() -> None:
+    found, unreadable, _ = read(batch_of(record(0) + record(0) + record(2), 3))
+    assert not unreadable
+    assert [one.offset for one in found] == [0, 1, 2]
+
+
 def test_a_batch_whose_number_of_records_is_no_number_to_rely_on_is_not_skipped() -> None:
     for records, stated in ((record(0) + record(1), 5), (record(0)[:-3], 7)):
         _, unreadable, reading = read(batch_of(records, 2, stated=stated))
