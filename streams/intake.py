@@ -53,6 +53,11 @@ class Committed:
     log: str = UNKNOWN
 
     @property
+    def moved(self) -> bool:
+        """Whether it tells nothing of who has committed it, as each commit of a worker does."""
+        return self.offset is not None and not self.metadata and not self.anew
+
+    @property
     def anew(self) -> bool:
         """Whether the topic was made anew since."""
         return self.offset is not None and (self.offset > self.end or differ(log_id.read(self.metadata).log, self.log))
@@ -208,6 +213,7 @@ class Intake:
             ordered=self._executors[tp.topic].ordered,
         )
         tracker = _restore(tp.retry, retries)
+        _tell_of_moves(tp, queue, retries)
         last_owner = None if tracker.fence is None else tracker.fence.generation
         partition.open_retries(tracker, retries.end, self._generation)
         left = self._left.get(tp)
@@ -459,6 +465,18 @@ def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
     # A broker that gives no id says nothing against the one that is known.
     offsets.log = place.log or offsets.log
     return offsets
+
+
+def _tell_of_moves(tp: TopicPartition, queue: Committed, retries: Committed) -> None:
+    """Say where somebody else has moved the group, since nobody but the log can tell which jobs ran."""
+    by = "was committed by something other than a worker, such as kafka-consumer-groups.sh --reset-offsets"
+    if queue.moved:
+        logger.warning("%s-%d: offset %d %s: no job below it runs, and all from it on run.", *tp, queue.offset, by)
+    if retries.moved:
+        logger.warning(
+            "%s-%d: offset %d %s: jobs that are parked below it wait no longer and never run.",
+            *tp.retry, retries.offset, by,
+        )  # fmt: skip
 
 
 def _restored(tp: TopicPartition, place: Committed) -> OffsetTracker:

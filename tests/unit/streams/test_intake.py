@@ -145,6 +145,24 @@ async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed:
         assert read(due.commit.metadata).log == NEW, "the first commit says of which log it is"
 
 
+async def test_a_commit_that_no_worker_has_made_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Parked jobs that lie before the place to which somebody has moved the group never run, and nobody else says so."""
+    async with rig(Handler()) as it:
+        it.intake.prepare(P0, Committed(10, "", 0, 20), Committed(7, "", 0, 7))
+        queue, retry = (line for line in caplog.messages if "by something other than a worker" in line)
+        assert queue.startswith(f"{P0.topic}-{P0.partition}: offset 10 ")
+        assert "no job below it runs" in queue
+        assert retry.startswith(f"{P0.retry.topic}-{P0.partition}: offset 7 ")
+        assert "parked below it" in retry
+
+
+async def test_commits_of_workers_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig(Handler()) as it:
+        for theirs in (Committed(None, "", 0, 20), Committed(10, sign("", ""), 0, 20), Committed(10, "^0,1", 0, 20)):
+            it.intake.prepare(P0, theirs, theirs)
+    assert "by something other than a worker" not in caplog.text
+
+
 @pytest.mark.parametrize("place", [P0, P0.retry])
 async def test_a_log_that_is_another_one_by_its_id_is_let_go(place: TopicPartition) -> None:
     """Whatever its offsets say, and although nothing is read of it; nothing more is committed for the old one."""
