@@ -146,7 +146,7 @@ async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed:
 
 
 async def test_a_commit_that_no_worker_has_made_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Parked jobs that lie before the place to which somebody has moved the group never run, and nobody else says so."""
+    """Parked jobs that lie before the place to which somebody moved the group never run, and nobody else says so."""
     async with rig(Handler()) as it:
         it.intake.prepare(P0, Committed(10, "", 0, 20), Committed(7, "", 0, 7))
         queue, retry = (line for line in caplog.messages if "by something other than a worker" in line)
