@@ -9,14 +9,14 @@ INSTALLED := $(VENV)/.installed
 FOREGROUND := $(PY) docker/foreground.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint broker bench chaos models engine images smoke up down clean
+.PHONY: help setup run test lint broker bench chaos lock models engine images smoke up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(INSTALLED) ## make the virtual environment (.venv) and install the project into it
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $(PYTHON) is missing or older than 3.11; install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; \
 	  exit 1; }
@@ -24,7 +24,8 @@ $(INSTALLED): pyproject.toml
 	  echo "error: $(PYTHON) has no venv module; install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "Installing into $(VENV) ..."
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --disable-pip-version-check --progress-bar on -e '.[dev]'
+	$(PY) -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	$(PY) -m pip install --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 run: setup ## the demonstration: broker, worker, jobs; until Ctrl-C, or SECONDS=n
@@ -50,6 +51,12 @@ chaos: setup ## workers and broker disturbed at random, by hand: make chaos SECO
 	$(PY) -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(BROKERS),--brokers $(BROKERS)) $(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT)) \
 	  $(if $(PATIENCE),--patience $(PATIENCE))
+
+LOCK := -m uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 \
+  --no-emit-index-url --no-header --no-annotate --quiet
+lock: setup ## lock the newest versions that pyproject.toml allows, in requirements.lock and docker/worker
+	$(PY) $(LOCK) --upgrade --extra dev -o requirements.lock
+	$(PY) $(LOCK) --extra worker -c requirements.lock -o docker/worker/requirements.lock
 
 models: setup ## generate schemas/models anew from the .avsc files
 	$(PY) -m schemas.generate

@@ -52,16 +52,16 @@ build_worker() {
     build kafka-jobs/worker:latest docker/worker/Dockerfile "$base" "$context"
 }
 
-# The worker's wheels, for the Python of the base image. Those of its dependencies are kept until pyproject.toml changes.
+# The worker's wheels, for the Python of the base image. Those of its dependencies are kept until the lock changes.
 collect_wheels() {
-    local base=$1 wheels=$2 wanted host stamp
+    local base=$1 wheels=$2 lock=docker/worker/requirements.lock wanted host stamp
     wanted=$(docker run --rm "$base" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     host=$(host_python "$wanted")
-    stamp=$wheels/.made-for-$wanted-$(cksum <pyproject.toml | cut -d' ' -f1)
+    stamp=$wheels/.made-for-$wanted-$(cksum <"$lock" | cut -d' ' -f1)
     if [[ ! -f $stamp ]]; then
         rm -rf "$wheels"
         note "Collecting the worker's wheels for Python $wanted ..."
-        .venv/bin/python -m pip --python "$host" wheel --quiet --disable-pip-version-check --wheel-dir "$wheels" '.[worker]'
+        .venv/bin/python -m pip --python "$host" wheel --quiet --disable-pip-version-check --wheel-dir "$wheels" --require-hashes -r "$lock"
         touch "$stamp"
     fi
     rm -f "$wheels"/kafka_jobs-*.whl
