@@ -258,7 +258,7 @@ class Consumer(driver.Consumer):
         self._unopened.add(tp)
         self._restarts.update(anew)
         if self._restarting is None or self._restarting.done():
-            self._restarting = asyncio.ensure_future(self._reopen_restarted(self.intake.epoch))
+            self._restarting = self.add_future(self._reopen_restarted(self.intake.epoch))
 
     async def _reopen_restarted(self, epoch: int) -> None:
         while self._unopened and epoch == self.intake.epoch:

@@ -31,6 +31,7 @@ from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
 from streams.jobs.webhook import WebhookSettings
 from streams.modules import load_queues
+from streams.process_pool.processors import usable_processors
 from streams.settings import Settings
 from tests.readme import BLOCKS, COMMANDS, FILES, PROSE, TEXT, command, tables
 from tests.workers import ROOT
@@ -80,7 +81,7 @@ WORDS: dict[str, list[object]] = {
     "the system's": NOTHING,
     "as `STREAMS_SMTP_TLS` wants": NOTHING,
     "the broker's": [-1],
-    "the processors": [os.cpu_count()],
+    "the processors it may use": [usable_processors()],
     "the host's name": [socket.gethostname()],
 }
 

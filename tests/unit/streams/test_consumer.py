@@ -160,6 +160,15 @@ async def stage(
         yield Stage(consumer, group, it, app)
 
 
+async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
+    """Else its partition would stay closed, and nobody would say so."""
+    async with stage(Handler()) as on:
+        await on.assign(P0)
+        on.group.refusals.append(ValueError("a fault of ours"))
+        on.rig.intake.on_restart(P0, {P0: None})
+        await until(lambda: on.consumer.crashed)
+
+
 # -- commits ----------------------------------------------------------------------------------------------------------
 
 
