@@ -86,7 +86,7 @@ class Consumer(driver.Consumer):
         self._unopened: set[TopicPartition] = set()
         #: Logs that have replaced others, and where they start; and the task that opens their partitions.
         self._restarts: dict[TopicPartition, int | None] = {}
-        self._restarting: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Future[Any] | None = None
         self._opening = asyncio.Lock()
         self.intake.on_restart = self._restart
         self.intake.on_found = self._rejoin
