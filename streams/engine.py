@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from time import monotonic, time
 
@@ -25,6 +26,7 @@ from streams.sender import Sender
 from streams.settings import Settings
 from streams.sweep import collect_young
 from streams.threads import Threads
+from streams.topics import restore_topic
 from streams.trials import Trials
 from streams.turn import Turn
 from streams.work import Record
@@ -52,7 +54,11 @@ class Engine:
         self.lease = Lease(settings.session_timeout)
         self._processes = _processes(settings, self.queues)
         self._threads = {queue.name: Threads(queue.name) for queue in self.queues}
-        self._sender = Sender(settings.cluster, batch_bytes=settings.producer.message_max_bytes)
+        self._sender = Sender(
+            settings.cluster,
+            batch_bytes=settings.producer.message_max_bytes,
+            restore_topic=partial(restore_topic, settings, self.queues),
+        )
         self.trials = Trials()
         outcomes = Outcomes(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -48,6 +49,10 @@ _HEADER_ROOM = 10
 _RETRY_AFTER = 1.0
 
 
+#: Creates a topic anew, and returns whether it has.
+RestoreTopic = Callable[[str], bool]
+
+
 class Sender:
     """Sends records until the broker has acknowledged them: what a record stands for is not finished before.
 
@@ -65,13 +70,22 @@ class Sender:
       first copy even behind the second.
     """
 
-    def __init__(self, cluster: Cluster, *, batch_bytes: int = _BATCH_BYTES, retry_after: float = _RETRY_AFTER) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        batch_bytes: int = _BATCH_BYTES,
+        retry_after: float = _RETRY_AFTER,
+        restore_topic: RestoreTopic = lambda topic: False,
+    ) -> None:
         """A sender for a cluster.
 
-        batch_bytes  of several records in one batch: a topic with a lower limit would refuse them all
-        retry_after  seconds before a record is sent again, and between two clients
+        batch_bytes    of several records in one batch: a topic with a lower limit would refuse them all
+        retry_after    seconds before a record is sent again, and between two clients
+        restore_topic  creates a topic anew that is gone, unless that is another's to do; whether it has. Blocks
         """
         self._cluster = cluster
+        self._restore_topic = restore_topic
         self._retry_after = retry_after
         self._config: dict[str, Any] = {
             **PROMISES,
@@ -154,6 +168,8 @@ class Sender:
             record, why = await self._make_room(record, record.partition)
         elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             why = await self._raise_limit(record)
+        elif error.code() in _NOT_THERE:
+            why = await self._restore(record.topic)
         self._reports.report(record.topic, why)
         await asyncio.sleep(self._retry_after)
         return record
@@ -186,6 +202,16 @@ class Sender:
         except KafkaException as error:
             return f"{large}, and cannot be told to: {error}. Set its max.message.bytes to {size} or more"
         return f"{large}; its max.message.bytes is {limit} now"
+
+    async def _restore(self, topic: str) -> str:
+        """Have a topic made anew that somebody has deleted; why its record is to be sent again."""
+        gone = f"there is no topic {topic}"
+        try:
+            async with self._growing:
+                restored = await KAFKA.run(self._restore_topic, topic)
+        except (SetupError, KafkaException) as error:
+            return f"{gone}, and it cannot be made anew: {error}"
+        return f"{gone}: it was deleted, and is made anew" if restored else f"{gone}: create it"
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has now; raises KafkaException when the cluster does not say."""

@@ -67,11 +67,7 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
         if partitions != queue.partitions:
             logger.warning("%s has %d partitions, %r says %d: taking the topic's", topic, partitions, queue,
                            queue.partitions)  # fmt: skip
-        wanted = [
-            _queue(topic, partitions, settings),
-            _retry(settings.topic(queue.name, "retry"), partitions, settings),
-            _dead(settings.topic(queue.name, "dead"), partitions, settings),
-        ]
+        wanted = [_queue(topic, partitions, settings), *_beside(queue, partitions, settings)]
         missing = [each for each in wanted if each.name not in counts]
         _create(admin, missing, settings.replication_factor)
         _await_leaders(admin, missing)
@@ -79,6 +75,28 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
         _refuse_surplus(topic, retry, counts.get(retry.name, partitions))
         for beside in (retry, dead):
             _follow(admin, topic, beside, counts.get(beside.name, partitions))
+
+
+def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> bool:
+    """Create a retry or dead-letter topic anew that somebody has deleted; False if it belongs to none of these queues.
+
+    A queue's own topic is left to whoever has deleted it. Blocks. Raises SetupError when it cannot be created.
+    """
+    for queue in queues:
+        if name in (settings.topic(queue.name, "retry"), settings.topic(queue.name, "dead")):
+            cluster = Admin(settings.cluster)
+            partitions = _partition_counts(cluster).get(settings.topic(queue.name), queue.partitions)
+            wanted = [topic for topic in _beside(queue, partitions, settings) if topic.name == name]
+            _create(cluster.client, wanted, settings.replication_factor)
+            _await_leaders(cluster.client, wanted)
+            return True
+    return False
+
+
+def _beside(queue: Queue, partitions: int, settings: Settings) -> tuple[Topic, Topic]:
+    """The topics beside a queue's: for retries, and for dead letters."""
+    retry, dead = (settings.topic(queue.name, suffix) for suffix in ("retry", "dead"))
+    return _retry(retry, partitions, settings), _dead(dead, partitions, settings)
 
 
 def _largest(settings: Settings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.integration.conftest import Fleet
 from tests.publishing import Steps
-from tests.topics import delete, forget, make_anew
+from tests.topics import count, delete, forget, make_anew, partitions
 from tests.waiting import until
 
 
@@ -54,8 +54,8 @@ def counted(jobs: list[str]) -> list[int]:
 
 def published(kafka: str, namespace: str, number: int, seconds: float = 0.0) -> set[str]:
     with Steps(kafka, namespace) as steps:
-        for count in range(number):
-            steps.publish(f"key-{count % 50}", seconds, queue="ordered")
+        for each in range(number):
+            steps.publish(f"key-{each % 50}", seconds, queue="ordered")
     return steps.ids
 
 
@@ -100,3 +100,20 @@ def test_a_deleted_queue_holds_no_other_back(fleet: Fleet, kafka: str, namespace
     workers.stop()
     runs = [run.job for run in workers.ledger.runs()]
     assert len(runs) == len(set(runs)), "what was done was committed before the kill"
+
+
+def test_topics_beside_a_queue_are_made_anew_when_they_are_needed(fleet: Fleet, kafka: str, namespace: str) -> None:
+    workers = fleet("tests.jobs.failing")
+    (worker,) = workers.start()
+    beside = [f"{namespace}.failing.{suffix}" for suffix in ("retry", "dead")]
+    for topic in beside:
+        delete(kafka, topic)
+    with Steps(kafka, namespace) as steps:
+        again = {steps.publish(f"again-{number}", 0, queue="failing", fails=1) for number in range(20)}
+        hopeless = {steps.publish(f"hopeless-{number}", 0, queue="failing", fails=9) for number in range(3)}
+    workers.await_done(again, within=60)
+    until(lambda: count(kafka, beside[1]) == len(hopeless), within=60, what=worker.tail)
+    assert [partitions(kafka, topic) for topic in beside] == [6, 6]
+    for topic in beside:
+        assert worker.count(rf"there is no topic {topic}: it was deleted, and is made anew"), worker.tail()
+    worker.stop()
