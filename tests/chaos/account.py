@@ -69,6 +69,7 @@ class Account:
     freezes   when a worker stood still
     stops     from when a worker was asked to stop until it had ended
     cuts      when the network of one worker failed
+    uncommitted  stops, beside the others, after which a worker said that its last commit was not taken
     outages   when brokers were away, frozen or changing, or the network of all failed
     refusals  when it refused records of ours
     launches  when a worker was started
@@ -88,6 +89,7 @@ class Account:
     freezes: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     cuts: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     stops: Mapping[int, Span] = field(default_factory=dict)
+    uncommitted: Mapping[int, Span] = field(default_factory=dict)
     outages: Sequence[Span] = ()
     refusals: Sequence[Span] = ()
     launches: Sequence[int] = ()

@@ -56,8 +56,9 @@ class BrokerTroubles:
         disk.fill()
         wait(what.seconds)
         disk.empty()
-        if node.has_ended():
-            node.start()
+        if not node.has_ended():
+            node.stop()  # It may be about to end, or have met nothing that it had to write.
+        node.start()
         self._back(begin)
 
     def _freeze(self, node: Broker, seconds: float, wait: Wait) -> None:

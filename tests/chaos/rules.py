@@ -289,6 +289,20 @@ def _next(letter: str) -> str:
     return numbered(job, int(redrives or 0) + 1)
 
 
+def stops(account: Account) -> list[str]:
+    """A worker that is asked to stop commits what has finished, wherever a broker takes it."""
+    return [
+        f"worker {process} stopped without its last commit, from {span.begin / SECOND:.2f} to {span.end / SECOND:.2f}"
+        for process, span in account.uncommitted.items()
+        if not any(each.begin <= span.end and span.begin <= each.end + _SESSION for each in _away(account, process))
+    ]
+
+
+def _away(account: Account, process: int) -> list[Span]:
+    """When the brokers were out of a worker's reach."""
+    return [*account.outages, *account.absent(process), *account.limits.get(process, ())]
+
+
 RULES: dict[str, Rule] = {
     "outcomes": outcomes,
     "order": order,
@@ -297,6 +311,7 @@ RULES: dict[str, Rule] = {
     "repetitions": repetitions,
     "stalls": stalls,
     "commands": commands,
+    "stops": stops,
 }
 
 

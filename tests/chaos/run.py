@@ -75,6 +75,8 @@ class Crew:
         self.launches: list[int] = []
         self.limits: dict[int, list[Span]] = defaultdict(list)
         self._limited: set[int] = set()
+        #: Stops whose last commit the brokers have not taken.
+        self.uncommitted: dict[int, Span] = {}
         #: What no worker may do: end by itself, or otherwise than asked to.
         self.faults: list[str] = []
 
@@ -171,7 +173,10 @@ class Crew:
             self.stops[worker.pid] = Span(asked, time.monotonic_ns())
             return
         self._buried(worker, seen)
-        if code == CRASH_CODE:
+        if asked is not None and code == 1:
+            # It has said that its last commit was not taken: right where the brokers were out of its reach.
+            self.uncommitted[worker.pid] = Span(asked, time.monotonic_ns())
+        elif code == CRASH_CODE:
             self._say(f"worker {worker.pid} died of a job")
         elif worker.pid in self._limited:
             self._say(f"worker {worker.pid} ended with {code} for what it lacked")
@@ -347,6 +352,7 @@ class Chaos:
         # What a redrive that did not come to its end has sent twice is no longer told apart.
         jobs = {**self._publisher.jobs, **{job.id: job for job in sent if times[job.id] == 1}}
         return Account(
+            uncommitted=crew.uncommitted,
             jobs=jobs, runs=self._workers.ledger.runs(), dead=self._letters.all(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
             launches=crew.launches, cuts=network.cuts if network else {}, busy=self._busy,

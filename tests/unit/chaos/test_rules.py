@@ -21,6 +21,7 @@ from tests.chaos.rules import (
     outcomes,
     repetitions,
     stalls,
+    stops,
 )
 from tests.ledger import SECOND, Run
 
@@ -253,3 +254,12 @@ def test_what_was_purged_is_not_sent_back_later() -> None:
     again = replace(job(0), id="k0+1", redriven=True, at=60 * SECOND)
     assert commands(account([again], [], commands=[purge]))
     assert commands(account([replace(again, at=-MS)], [], commands=[purge])) == [], "it was sent back before"
+
+
+def test_a_stop_without_its_last_commit_needs_brokers_that_were_away() -> None:
+    uncommitted = {A: Span(20 * SECOND, 25 * SECOND)}
+    assert stops(account([], [], uncommitted=uncommitted))
+    assert stops(account([], [], uncommitted=uncommitted, outages=[Span(0, 10 * SECOND)])), "it was long over"
+    assert stops(account([], [], uncommitted=uncommitted, cuts={B: [Span(0, 22 * SECOND)]})), "another was cut off"
+    for away in ({"outages": [Span(0, 22 * SECOND)]}, {"cuts": {A: [Span(0, 22 * SECOND)]}}):
+        assert stops(account([], [], uncommitted=uncommitted, **away)) == []
