@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,17 @@ _REQUEST_TIMEOUT = 10.0
 #: Of the first question, so that who waits for a broker is told so soon.
 _FIRST_TIMEOUT = 2.0
 _WAIT_FOR_BROKER = 60.0
+
+#: What a cluster answers that has no controller just now, or is too busy.
+_PASSING = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,23 +225,33 @@ def _partition_counts(cluster: Admin) -> dict[str, int]:
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> None:
-    if not topics:
-        return
-    requested = admin.create_topics(
-        [NewTopic(topic.name, topic.partitions, replication_factor, config=dict(topic.config)) for topic in topics],
-        request_timeout=_REQUEST_TIMEOUT,
-    )
-    for name, created in requested.items():
-        try:
-            created.result()
-        except KafkaException as error:
-            # Another worker may have been faster.
-            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise SetupError(
-                    f"cannot create topic {name!r} ({reason(error)}): create it by hand, or allow this user to"
-                ) from error
-        else:
-            logger.info("created topic %s", name)
+    """Create topics; waits for a cluster that has no controller yet, as one that is just starting."""
+    give_up = time.monotonic() + _WAIT_FOR_BROKER
+    while topics:
+        requested = admin.create_topics(
+            [NewTopic(topic.name, topic.partitions, replication_factor, config=dict(topic.config)) for topic in topics],
+            request_timeout=_REQUEST_TIMEOUT,
+        )
+        patient = time.monotonic() < give_up
+        topics = [topic for topic in topics if not _is_created(topic.name, requested[topic.name], patient=patient)]
+
+
+def _is_created(name: str, requested: Future[Any], *, patient: bool) -> bool:
+    """Whether a topic is there now; False where the cluster may make it yet. Raises SetupError where it does not."""
+    try:
+        requested.result()
+    except KafkaException as error:
+        if patient and _code(error) in _PASSING:
+            logger.warning("waiting for the cluster to create %s: %s", name, reason(error))
+            return False
+        # Another worker may have been faster.
+        if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise SetupError(
+                f"cannot create topic {name!r} ({reason(error)}): create it by hand, or allow this user to"
+            ) from error
+    else:
+        logger.info("created topic %s", name)
+    return True
 
 
 def _await_leaders(admin: AdminClient, topics: list[Topic]) -> None:

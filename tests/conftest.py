@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -79,6 +80,16 @@ def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n    {line}", end="", flush=True)
 
     return print_now
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """SIGINT and SIGHUP as a program started by hand finds them: of one in the background a shell has them ignored."""
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 @pytest.fixture

@@ -84,7 +84,10 @@ def refusing(bootstrap: str, topic: str) -> Iterator[None]:
 
 def refuse(bootstrap: str, topics: Iterable[str], *, refused: bool = True, within: float = 60) -> None:
     """Have topics refuse all records, or take them again; returns when the broker knows it."""
-    oldest = "0" if refused else _ANY_AGE
+    topics, oldest = list(topics), "0" if refused else _ANY_AGE
+    if refused:
+        # Where the broker sets the times, none is ever too old.
+        set_config(bootstrap, topics, "message.timestamp.type", "CreateTime", within=within)
     set_config(bootstrap, topics, _OLDEST, oldest, within=within)
 
 
@@ -178,6 +181,7 @@ def lag(bootstrap: str, group: str, topic: str) -> int:
 def forget(bootstrap: str, topic: str, offset: int) -> None:
     """Delete the records of every partition of a topic that lie below an offset."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    below = [TopicPartition(topic, number, offset) for number in range(partitions(bootstrap, topic))]
+    with closing(Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "log_level": 0})) as consumer:
+        below = [TopicPartition(topic, each, min(offset, end)) for each, (_, end) in _held(consumer, topic).items()]
     for done in admin.delete_records(below, request_timeout=10).values():
         done.result()

@@ -144,7 +144,7 @@ def test_schemas_come_from_a_registry(morgue: Morgue, tmp_path: Path) -> None:
 
 
 def test_what_a_worker_buried_runs_in_order_when_it_is_sent_back(fleet: Fleet, kafka: str, namespace: str) -> None:
-    workers = fleet("tests.jobs.healing")
+    workers = fleet("tests.jobs.healing", schema_wait=0)
     (worker,) = workers.start()
     with Steps(kafka, namespace) as steps:
         for number in range(120):

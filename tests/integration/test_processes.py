@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.integration.conftest import Fleet
 from tests.jobs.crunching import RELEASE
@@ -20,6 +21,7 @@ from tests.workers import Worker, Workers
 PROCESSES = 2
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_stop_of_every_process_fails_nothing_and_no_queue_waits_for_another(
     fleet: Fleet, kafka: str, namespace: str, tmp_path: Path
 ) -> None:

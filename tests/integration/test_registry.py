@@ -363,7 +363,7 @@ async def test_an_async_producer_registers_beside_the_loop_and_keeps_the_order(
 async def test_an_async_producer_without_its_registry_sends_nothing_and_goes_on_when_it_is_back(
     settings: ProducerSettings, make: Callable[..., Registry], server: RegistryServer
 ) -> None:
-    async with AsyncJobProducer(settings, codec=Codec(shipped(), make())) as producer:
+    async with AsyncJobProducer(settings, codec=Codec(shipped(), make(timeout=60.0))) as producer:
         server.kill()
         try:
             for number in range(2):

@@ -106,6 +106,7 @@ def test_a_forked_child_is_told_of_no_job_of_its_parent_and_publishes_its_own(br
     assert next_offset(broker) == 5
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_ctrl_c_ends_a_wait_and_not_the_delivery(broker: MockCluster) -> None:
     with JobProducer(settings(broker), client_options={"linger.ms": 60_000}) as producer:
         handle = producer.publish(email())
