@@ -39,7 +39,7 @@ lint: setup
 	$(PY) -m schemas.generate --check
 
 test: lint ## lint, type-check and run all tests; PYTEST_ARGS="--broker embedded -k lanes" and the like
-	$(PY) -m pytest -n $(PROCESSES) --dist loadgroup $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 broker: setup ## an embedded Kafka on port 9092, until Ctrl-C
 	@$(FOREGROUND) $(PY) docker/broker.py

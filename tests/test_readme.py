@@ -127,7 +127,7 @@ def test_make_runs_what_other_tests_run(given: str, program: list[str]) -> None:
 
 def test_make_test_lints_type_checks_and_tests() -> None:
     lines = _dry_run(shlex.split(command("make test"))[1])
-    assert lines[-1] == ".venv/bin/python -m pytest -n 4 --dist loadgroup"
+    assert lines[-1] == ".venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder"
     for tool in ("ruff check .", "ruff format --check .", "mypy", "schemas.generate --check"):
         assert f".venv/bin/python -m {tool}" in lines
 

@@ -14,9 +14,6 @@ from tests.chaos.rules import broken, summary
 from tests.chaos.run import Chaos
 from tests.chaos.schedule import Disturbance, Kind
 
-#: Each has the machine busy enough: one after another.
-pytestmark = pytest.mark.xdist_group("chaos")
-
 SECONDS = 120
 #: The same each time, so that a change is what makes a difference; CHAOS_SEED names another.
 SEED = int(os.environ.get("CHAOS_SEED") or 20)

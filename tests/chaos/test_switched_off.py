@@ -18,9 +18,6 @@ from tests.chaos.run import Chaos
 from tests.chaos.schedule import Disturbance
 from tests.chaos.schedule import Kind as Event
 
-#: One process, and so one broker, for all of them; and no two chaos runs at once.
-pytestmark = pytest.mark.xdist_group("chaos")
-
 
 @dataclass(frozen=True)
 class Trial:

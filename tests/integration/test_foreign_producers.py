@@ -137,7 +137,6 @@ def stage(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
 
 
 @pytest.mark.timeout(1_200)
-@pytest.mark.xdist_group("foreign-producers")
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.language)
 def test_a_sample_s_jobs_are_done_and_lie_where_java_places_their_keys(stage: Stage, sample: Sample) -> None:
     if missing := sample.missing():
