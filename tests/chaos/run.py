@@ -355,7 +355,7 @@ class Chaos:
             uncommitted=crew.uncommitted,
             jobs=jobs, runs=self._workers.ledger.runs(), dead=self._letters.all(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
-            launches=crew.launches, cuts=network.cuts if network else {}, busy=self._busy,
+            launches=crew.launches, cuts=network.cuts if network else {}, busy=() if self._fault else self._busy,
             changes=self._topics.changes, gone=self._publisher.gone(jobs), removals=self._publisher.removals,
             commands=self._operators.done, sent=times.keys(), limits=crew.limits,
         )  # fmt: skip

@@ -36,9 +36,11 @@ def test_a_queue_made_anew_is_read_whole_whatever_its_worker_did_meanwhile(
     # It holds as much as it may, and reads nothing.
     worker.stop()
     (worker,) = workers.start(buffer_jobs=24, concurrency=2)
-    held = published(kafka, namespace, 1500, seconds=0.5)
+    held = published(kafka, namespace, 1500, seconds=0.02)
     until(lambda: held & workers.ledger.started, within=30, what="it is full")
-    forget(kafka, topic, 100)
+    # What it has fetched already it may run; these it cannot have.
+    published(kafka, namespace, 1000)
+    forget(kafka, topic, 10_000)
     until(lambda: worker.count("have left the log before they were read: at most"), within=60, what=worker.tail)
     make_anew(kafka, topic)
     full = published(kafka, namespace, 2500)
