@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import cycle
 from time import monotonic
 from typing import Any
 
@@ -128,20 +129,28 @@ class Sender:
         placed   whether its offset must be known: it is sent until it is, and may lie there twice; else None will do
         """
         offset = None if refused is None else await self._deliver(record, refused=refused)
+        others = cycle((self._alone, self._batching))
         while placed and offset is None:
             self._reports.report(record.topic, "the broker has it, and does not say at which offset")
             await asyncio.sleep(self._retry_after)
-            offset = await self._deliver(record)
+            # To a log that was made anew a client's numbers may be those of records that it has: it says so each time.
+            offset = await self._deliver(record, clients=next(others))
         return offset
 
     async def _deliver(
-        self, record: Outgoing, *, give_up: bool = False, refused: KafkaException | None = None
+        self,
+        record: Outgoing,
+        *,
+        give_up: bool = False,
+        refused: KafkaException | None = None,
+        clients: _Clients | None = None,
     ) -> int | None:
         """Write a record; its offset, None where the broker has not told it.
 
         refused  why it was not taken at a first try
+        clients  whose client is to begin, where it is not the usual one
         """
-        clients = self._batching
+        clients = clients or self._batching
         while True:
             if refused is None:
                 try:
