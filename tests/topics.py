@@ -176,12 +176,3 @@ def lag(bootstrap: str, group: str, topic: str) -> int:
         ends = {partition: end for partition, (_, end) in _held(consumer, topic).items()}
         held = consumer.committed([TopicPartition(topic, partition) for partition in ends], timeout=10)
         return sum(ends[each.partition] - max(0, each.offset) for each in held)
-
-
-def forget(bootstrap: str, topic: str, offset: int) -> None:
-    """Delete the records of every partition of a topic that lie below an offset."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    with closing(Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "log_level": 0})) as consumer:
-        below = [TopicPartition(topic, each, min(offset, end)) for each, (_, end) in _held(consumer, topic).items()]
-    for done in admin.delete_records(below, request_timeout=10).values():
-        done.result()
