@@ -469,7 +469,10 @@ def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
 
 def _tell_of_moves(tp: TopicPartition, queue: Committed, retries: Committed) -> None:
     """Say where somebody else has moved the group, since nobody but the log can tell which jobs ran."""
-    by = "was committed by something other than a worker, such as kafka-consumer-groups.sh --reset-offsets"
+    by = (
+        "was committed by something other than a worker of this version: kafka-consumer-groups.sh --reset-offsets, or a"
+        " worker of an earlier one that has stopped in order"
+    )
     if queue.moved:
         logger.warning("%s-%d: offset %d %s: no job below it runs, and all from it on run.", *tp, queue.offset, by)
     if retries.moved:
