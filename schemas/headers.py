@@ -382,7 +382,8 @@ def capped(text: str, limit: int, *, keep_end: bool = False) -> bytes:
 def rfc3339(epoch_ms: int) -> bytes:
     """Epoch milliseconds as CloudEvents writes a time, such as 2026-01-31T08:15:30.123Z."""
     moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z".encode()
+    # Not strftime: it imports a module, which an interpreter that ends refuses.
+    return f"{moment.isoformat()[:19]}.{epoch_ms % 1000:03d}Z".encode()
 
 
 _CUT = "…".encode()
