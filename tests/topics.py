@@ -176,3 +176,14 @@ def lag(bootstrap: str, group: str, topic: str) -> int:
         ends = {partition: end for partition, (_, end) in _held(consumer, topic).items()}
         held = consumer.committed([TopicPartition(topic, partition) for partition in ends], timeout=10)
         return sum(ends[each.partition] - max(0, each.offset) for each in held)
+
+
+def forget(bootstrap: str, topic: str, *, but: int) -> dict[int, int]:
+    """Delete all but the last records of each partition of a topic; where its partitions begin now."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    with closing(Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "log_level": 0})) as consumer:
+        starts = {partition: end - but for partition, (_, end) in _held(consumer, topic).items()}
+    below = [TopicPartition(topic, partition, start) for partition, start in starts.items()]
+    for done in admin.delete_records(below, request_timeout=10).values():
+        done.result()
+    return starts
