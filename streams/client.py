@@ -27,6 +27,9 @@ _PATIENCE = 1.0
 #: Seconds for which the poller sleeps where nothing happens.
 _POLL = 0.1
 
+#: How long answers are brought on within one turn of the loop. Seconds.
+_SLICE = 0.002
+
 _ANY_PARTITION = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 
 
@@ -128,8 +131,11 @@ class Client:
     def _settle_all(self) -> None:
         # In this order: what the poller brings after the first line has the loop told again.
         self._told = False
-        answers = self._answers
+        answers, end = self._answers, monotonic() + _SLICE
         for _ in range(len(answers)):
+            if monotonic() >= end:
+                self._loop.call_soon(self._settle_all)
+                return
             self._settle(*answers.popleft())
 
     def _settle(self, answered: Answered, error: KafkaError | None, offset: int | None) -> None:

@@ -28,7 +28,6 @@ from streams.sweep import collect_young
 from streams.threads import Threads
 from streams.topics import restore_topic
 from streams.trials import Trials
-from streams.turn import Turn
 from streams.work import Record
 
 logger = logging.getLogger("streams.engine")
@@ -50,7 +49,6 @@ class Engine:
         self.settings = settings
         self.queues = list(queues)
         self.codec = codec
-        self._turn = Turn()
         self.lease = Lease(settings.session_timeout)
         self._processes = _processes(settings, self.queues)
         self._threads = {queue.name: Threads(queue.name) for queue in self.queues}
@@ -83,7 +81,6 @@ class Engine:
             concurrency=concurrency,
             report_all=self.settings.log_jobs,
             schema_wait=self.settings.schema_wait,
-            turn=self._turn,
             lease=self.lease,
             share=self._processes.share(handling.in_process, concurrency) if queue.cpu_bound else None,
         )

@@ -23,7 +23,7 @@ from typing import Any
 from schemas.headers import CE_ID
 from streams.appending import Appends
 from streams.context import JobContext
-from streams.core.outcome import SUCCEEDED, Failed
+from streams.core.outcome import Failed
 from streams.core.retry import Again
 from streams.failing import judge, waiting
 from streams.handling import Call, Handling
@@ -32,7 +32,7 @@ from streams.lease import Lease
 from streams.outcomes import Outcomes
 from streams.process_pool.shares import Share
 from streams.quiet import Quiet
-from streams.reporting import RetryReports, report
+from streams.reporting import FailureReports, report_done
 from streams.retrying import Retries
 from streams.run_context import RunContext
 from streams.runner import Cut, Runner, explain, overran
@@ -83,7 +83,6 @@ class Executor:
         concurrency: int,
         report_all: bool,
         schema_wait: float = 0.0,
-        turn: Turn,
         lease: Lease,
         share: Share | None = None,
     ) -> None:
@@ -97,7 +96,7 @@ class Executor:
         self._retries = Retries(appends)
         self._trials = trials
         trials.join(self)
-        self._retry_reports = RetryReports(self.queue)
+        self._reports = FailureReports(self.queue)
         self._retries.on_written = self._written
         self._retries.on_replaced = self._replaced
         self._concurrency = concurrency
@@ -125,7 +124,7 @@ class Executor:
         self._holds: set[Hold] = set()
         #: What may be started: all that is ready, unless there is a hold.
         self._startable = self._ready
-        self._turn = turn
+        self._turn = Turn()
         self._lease = lease
         self._inherited = RunContext()
         self._sweep = Sweep()
@@ -240,7 +239,7 @@ class Executor:
             due = now + _WATCH_INTERVAL
             await asyncio.sleep(_WATCH_INTERVAL)
             now = monotonic()
-            self._retry_reports.sum_up(now)
+            self._reports.sum_up(now)
             if now - due > _STANDSTILL:
                 self._make_up_for(due, now)
             for runner in self._runners:
@@ -441,7 +440,7 @@ class Executor:
             if trial is not None:
                 trial.end(cleared=not (self._stopping or partition.lost))
         if self._report_all:
-            report(self.queue, lane.head.key, ctx.id, SUCCEEDED, monotonic() - started)
+            report_done(self.queue, lane.head.key, ctx.id, monotonic() - started)
         return ended
 
     async def _open_parked(self, lane: WorkLane, started: float) -> tuple[Call, Any, JobContext, float]:
@@ -476,7 +475,7 @@ class Executor:
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
-            self._bury(lane, _in_full(failed, error, decision.reason_suffix), made, started)
+            self._bury(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
 
     def _check_ours(self, lane: WorkLane, error: BaseException) -> None:
         """Raise CancelledError where a job was cut short and runs again elsewhere, whatever its handler makes of it."""
@@ -489,7 +488,7 @@ class Executor:
         self._appends.begin(letter, lane.owner, lambda _: self._buried(lane, failed, took), placed=False)
 
     def _buried(self, lane: WorkLane, failed: Failed, took: float) -> None:
-        report(self.queue, lane.head.key, _name(lane), failed, took)
+        self._reports.dead(lane.head.key, _name(lane), failed, took, now=monotonic())
         if self._finish(lane):
             self.submit([lane])
         self.on_progress(lane.owner)
@@ -501,7 +500,7 @@ class Executor:
         writes = partition.postpone(lane, again.attempt, again.due_ms)
         self._retries.write(partition, writes, None if failed.snooze else failed)
         now, wait = monotonic(), again.due_ms / 1000 - time()
-        self._retry_reports.report(key, name, failed, now - started, wait=wait, made=again.attempt, now=now)
+        self._reports.retry(key, name, failed, now - started, wait=wait, made=again.attempt, now=now)
 
 
 def _see_end(runner: Runner, result: Any, started: float, ended: float) -> None:
@@ -517,9 +516,14 @@ def _now_ms() -> int:
     return int(time() * 1000)
 
 
-def _in_full(failed: Failed, error: BaseException, suffix: str) -> Failed:
-    """What a dead letter says of a failure: where it happened, and why there is no retry."""
-    if not failed.stack:
+def _in_full(failed: Failed, error: BaseException, suffix: str, *, ran: bool) -> Failed:
+    """What a dead letter says of a failure: where it happened, and why there is no retry.
+
+    Of what never `ran` the frames are all the worker's own: they tell nobody anything, and cost more than the rest.
+    """
+    if not ran:
+        failed = replace(failed, stack=f"{failed.error_type}: {failed.message}\n")
+    elif not failed.stack:
         failed = failed.with_stack(error, stack_from=error.__traceback__.tb_next if error.__traceback__ else None)
     return replace(failed, message=f"{failed.message} {suffix}") if suffix else failed
 

@@ -17,6 +17,7 @@ from streams.core.retry import RetryPolicy
 from streams.errors import JobExpired, NoHandler
 from streams.hooks import Around, around_async, around_plain
 from streams.process_pool.member import Member
+from streams.process_pool.work import HandlerAddress
 from streams.processes import Processes
 from streams.queues import JobDefinition, Kind, Queue
 from streams.threads import Threads
@@ -137,7 +138,9 @@ def _invocation(
 
         return in_thread
 
+    address = HandlerAddress.of(handler, hooks)
+
     async def in_process(payload: Any, ctx: JobContext, timeout: float, process: Member | None) -> None:
-        await processes.run(handler, payload, ctx, timeout, process)
+        await processes.run(address, payload, ctx, timeout, process)
 
     return in_process

@@ -18,7 +18,7 @@ from streams.errors import HandlerCrashed, JobTimeout
 from streams.process_pool.member import Died, Member
 from streams.process_pool.processors import usable_processors
 from streams.process_pool.shares import Share, Shares
-from streams.process_pool.work import Ended
+from streams.process_pool.work import Ended, HandlerAddress
 from streams.work import WorkLane
 
 logger = logging.getLogger("streams.processes")
@@ -75,9 +75,14 @@ class Processes:
     # -- runs ---------------------------------------------------------------------------------------------------------
 
     async def run(
-        self, handler: Callable[..., Any], payload: Any, ctx: JobContext, timeout: float, process: Member | None = None
+        self,
+        handler: HandlerAddress,
+        payload: Any,
+        ctx: JobContext,
+        timeout: float,
+        process: Member | None = None,
     ) -> None:
-        """Run a handler in a process and raise what it raises.
+        """Run a handler, and the hooks around it, in a process and raise what it raises.
 
         timeout is in seconds and counts from the start in the process. Raises JobTimeout when it is over,
         HandlerCrashed when the process dies, RemoteFailure for an exception. Cancelling this kills the process; when
@@ -95,9 +100,9 @@ class Processes:
             self._release(process)
 
     async def _run_in(
-        self, process: Member, handler: Callable[..., Any], payload: Any, ctx: JobContext, timeout: float
+        self, process: Member, handler: HandlerAddress, payload: Any, ctx: JobContext, timeout: float
     ) -> None:
-        answer = process.begin((handler.__module__, handler.__qualname__), payload, ctx)
+        answer = process.begin(handler, payload, ctx)
         try:
             done, _ = await asyncio.wait({answer}, timeout=timeout)
         finally:

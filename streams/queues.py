@@ -64,7 +64,7 @@ class Queue:
     order        "key": jobs of one key run one after another, also through failures; "none": each for itself
     around       what to do around each run, as to close connections: a function from the job and its context to a
                  context manager, or several, the outermost first. It is entered and left where the handler runs, in its
-                 thread and its context, whatever becomes of the run. An async one is for async handlers alone
+                 thread, process and context, whatever becomes of the run. An async one is for async handlers alone
 
     Raises DefinitionError for names and numbers that cannot work.
     """
@@ -227,10 +227,10 @@ def _check_hooks_fit(hooks: Sequence[Around], handler: Callable[..., Any], kind:
             raise DefinitionError(
                 f"{name} is async and {_where(handler)} is not: make the hook a plain context manager, which fits both"
             )
-        if kind is Kind.PROCESS:
+        if kind is Kind.PROCESS and not _importable(hook):
             raise DefinitionError(
-                f"{_where(handler)} is CPU-bound, and {name} would stay in the worker: declare it on a queue without"
-                " `around`, and have the handler itself do that"
+                f"{_where(handler)} is CPU-bound, so another process must be able to import {name}, the hook around it:"
+                " move it to the top level of its module"
             )
 
 

@@ -1,4 +1,7 @@
-"""A slice of time that all runners of a worker share, so that jobs which never wait let the loop turn."""
+"""A slice of time that the runners of a queue share, so that jobs which never wait let the loop turn.
+
+Each queue has its own: the runner that wakes first begins it, and would leave nothing of a common one to other queues.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ SLICE = 0.005
 
 
 class Turn:
-    """One turn of the event loop, as far as runners take part in it. Shared by all executors of a worker."""
+    """One turn of the event loop, as far as the runners of one executor take part in it."""
 
     __slots__ = ("_end",)
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], *, within: float, what: str | Callable[[], str]) -> T:
-    """Return the first true result of a condition.
+def until(condition: Callable[[], T], *, within: float, what: str | Callable[[], str], every: float = 0.02) -> T:
+    """Return the first true result of a condition, which is asked `every` so many seconds.
 
     Raises TimeoutError after `within` seconds, saying `what` did not happen.
     """
@@ -21,4 +21,4 @@ def until(condition: Callable[[], T], *, within: float, what: str | Callable[[],
             return result
         if time.monotonic() > give_up:
             raise TimeoutError(f"not within {within:g} s: {what if isinstance(what, str) else what()}")
-        time.sleep(0.02)
+        time.sleep(every)

@@ -12,11 +12,6 @@ from typing import Any
 from streams.core.backoff import to_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """The handler returned."""
-
-
 class ComesBack(Exception):
     """Base of the exceptions by which a handler says when its job is to run again.
 
@@ -105,8 +100,6 @@ class Failed:
             )
         return replace(self, stack=stack)
 
-
-SUCCEEDED = Succeeded()
 
 #: How many of a group's exceptions its message names, and how much of what each says.
 _MOST_NAMED = 5

@@ -19,7 +19,7 @@ from typing import Any
 from streams.blocking import BlockingCalls
 from streams.process_pool import lines
 from streams.process_pool.frames import Kind, frame, read
-from streams.process_pool.work import Address, Ended
+from streams.process_pool.work import Ended, HandlerAddress
 
 logger = logging.getLogger("streams.processes")
 
@@ -136,7 +136,7 @@ class Member:
 
     # -- jobs ---------------------------------------------------------------------------------------------------------
 
-    def begin(self, address: Address, payload: Any, ctx: Any) -> asyncio.Future[Ended]:
+    def begin(self, address: HandlerAddress, payload: Any, ctx: Any) -> asyncio.Future[Ended]:
         """Have it run a job; what comes of it, or Died. One at a time."""
         work = pickle.dumps((address, payload, ctx))
         self._answer = _future()

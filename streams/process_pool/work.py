@@ -11,6 +11,7 @@ import resource
 import socket
 import sys
 import traceback
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,40 @@ from typing import Any
 
 from streams.context import FollowUp, JobContext
 from streams.core.outcome import Failed
+from streams.hooks import around_plain
 from streams.process_pool.frames import Kind, receive
 from streams.process_pool.isolation import Surroundings, heed_no_stop
 from streams.process_pool.lines import ToWorker, set_levels
 from streams.unfinished_work import refuse_unfinished
 
-#: A handler as another process finds it: its module and its name there.
+#: A function as another process finds it: its module and its name there.
 Address = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerAddress:
+    """A handler, and the hooks around it, the outermost first, as another process finds them."""
+
+    handler: Address
+    around: tuple[Address, ...] = ()
+
+    @classmethod
+    def of(cls, handler: Callable[..., Any], around: Iterable[Callable[..., Any]] = ()) -> HandlerAddress:
+        """Where these are found; they lie at the top level of their modules."""
+        return cls(_address(handler), tuple(_address(hook) for hook in around))
+
+    def find(self) -> Callable[..., Any]:
+        """The handler within its hooks."""
+        return around_plain([_find(hook) for hook in self.around], _find(self.handler))
+
+
+def _address(function: Callable[..., Any]) -> Address:
+    return function.__module__, function.__qualname__
+
+
+def _find(address: Address) -> Any:
+    module, name = address
+    return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +103,9 @@ def _perform(work: bytes) -> Ended:
         return Ended(_describe(error), [], exhausted=isinstance(error, MemoryError))
 
 
-def _call(address: Address, payload: Any, ctx: JobContext) -> list[FollowUp]:
-    module, name = address
+def _call(address: HandlerAddress, payload: Any, ctx: JobContext) -> list[FollowUp]:
     try:
-        refuse_unfinished(getattr(importlib.import_module(module), name)(payload, ctx))
+        refuse_unfinished(address.find()(payload, ctx))
     finally:
         ctx.end()
     if ctx.follow_ups:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 
-from tests.benchmarks import concurrency, failures, hot_key, latency, memory, noop, outstanding, publishing
+from tests.benchmarks import concurrency, failures, hostile, hot_key, latency, memory, noop, outstanding, publishing
 from tests.benchmarks.contenders import ROOT, note
 from tests.benchmarks.figures import Figure, Scale, number
 from tests.benchmarks.result import Result
@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[str, Scale], list[Row]]] = {
     "latency": _rows(latency.run),
     "memory": _rows(memory.run),
     "failures": _rows(failures.run),
+    "hostile": _rows(hostile.run),
     "hot-key": _rows(hot_key.run),
     "outstanding": _rows(outstanding.run),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from statistics import quantiles
 
 from producers import JobProducer
@@ -41,10 +42,16 @@ def percentiles(waited: Sequence[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-def waits(bootstrap: str, jobs: int, *, rate: float = RATE, failing: int = 0) -> list[float]:
+Beside = Callable[[str], AbstractContextManager[object]]
+
+
+def waits(
+    bootstrap: str, jobs: int, *, rate: float = RATE, failing: int = 0, beside: Beside = nullcontext
+) -> list[float]:
     """Milliseconds that each job waited, in the order of their starts, without those of the warm-up.
 
     failing  percent of the jobs, of keys of their own, that fail once; their waits are left out
+    beside   what goes on in the worker's namespace while the jobs are published, warm-up apart
     """
 
     def key(number: int) -> str:
@@ -60,7 +67,9 @@ def waits(bootstrap: str, jobs: int, *, rate: float = RATE, failing: int = 0) ->
     ):
         _publish(publisher, "first")
         started.report(START_SECONDS)  # it runs jobs now
-        paced(warm_up + jobs, rate, lambda number: _publish(publisher, key(number)))
+        paced(warm_up, rate, lambda number: _publish(publisher, key(number)))
+        with beside(namespace):
+            paced(jobs, rate, lambda number: _publish(publisher, key(warm_up + number)))
         waits: list[int] = started.report(START_SECONDS)["waits_ns"]
     return [wait / 1e6 for wait in waits[early:]]
 

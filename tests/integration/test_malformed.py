@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from confluent_kafka import Producer
 from schemas import Codec, shipped
 from schemas.models.email import SendEmail
 from tests import hostile_batches as raw
+from tests.hostile_records import hostile_records, publish_hostile
 from tests.integration.conftest import Fleet
 from tests.ledger_rules import inversions, lost, overlaps, repeats
 from tests.models.ordered import Step
@@ -23,6 +25,7 @@ from tests.topics import Headers, Record, count, read_all
 from tests.waiting import until
 
 #: The largest record that a broker takes by default, less what a batch, a key and our one header cost.
+N = int(__import__("os").environ.get("N", "100000"))
 LARGEST = 1_048_588 - 200
 
 OURS = {
@@ -215,3 +218,27 @@ def _publish(bootstrap: str, topic: str, records: list[Malformed], *, between: C
         producer.produce(topic, record.value, record.key, headers=list(record.headers), on_delivery=delivered)
         producer.poll(0)
     assert producer.flush(30) == 0
+
+
+def test_a_hundred_thousand_hostile_records(
+    fleet: Fleet, kafka: str, namespace: str, show: Callable[[str], None]
+) -> None:
+    """Each becomes one dead letter, and neither the group nor the jobs of another queue wait for them."""
+    workers = fleet("tests.jobs.ordered,tests.jobs.failing")
+    (worker,) = workers.start()
+    topic = f"{namespace}.failing"
+    with Steps(kafka, namespace) as steps:
+        member = until(lambda: worker.member, within=30, what=worker.tail)
+        sent = publish_hostile(kafka, topic, hostile_records(random.Random(7), N))
+        began = time.monotonic()
+        for number in range(500):
+            steps.publish(f"key-{number % 40}", 0.0, queue="ordered")
+    workers.await_done(steps.ids, within=60)
+    beside = time.monotonic() - began
+    until(lambda: count(kafka, f"{topic}.dead") >= N, within=120, every=0.5, what=worker.tail)
+    show(f"100,000 hostile records: dead letters after {time.monotonic() - began:.1f} s, jobs beside {beside:.1f} s")
+    workers.stop()
+    origins = {letter.header("job-origin") for letter in read_all(kafka, f"{topic}.dead")}
+    assert origins == {f"{topic}/{partition}/{offset}" for partition, end in sent.items() for offset in range(end)}
+    assert count(kafka, f"{topic}.dead") == N
+    assert worker.member == member, "its heartbeats went on"

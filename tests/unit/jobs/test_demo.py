@@ -7,22 +7,25 @@ import logging
 
 import pytest
 
-from streams.core.outcome import SUCCEEDED, Failed, Succeeded
+from streams.core.outcome import Failed
 from streams.demo.outcomes import Outcome, Outcomes
 from streams.demo.screen import Screen
-from streams.reporting import RetryReports, report
+from streams.reporting import FailureReports, report_done
 
 
-def reported(caplog: pytest.LogCaptureFixture, outcome: Succeeded | Failed, key: bytes | None) -> Outcome | None:
+def reported(caplog: pytest.LogCaptureFixture, failed: Failed | None, key: bytes | None) -> Outcome | None:
     """What the demonstration makes of the line that the worker logs."""
     with caplog.at_level(logging.INFO, "streams.outcome"):
-        report("email", key, "job-1", outcome, 0.0123)
+        if failed is None:
+            report_done("email", key, "job-1", 0.0123)
+        else:
+            FailureReports("email").dead(key, "job-1", failed, 0.0123, now=0.0)
     return Outcome.parse(f"[2026-01-31 08:15:30,123] [7] [INFO] {caplog.messages[-1]}")
 
 
 def test_done(caplog: pytest.LogCaptureFixture) -> None:
-    assert reported(caplog, SUCCEEDED, b"a key") == Outcome("done", "email", "job-1", "a key", 12, None)
-    assert reported(caplog, SUCCEEDED, None) == Outcome("done", "email", "job-1", "-", 12, None)
+    assert reported(caplog, None, b"a key") == Outcome("done", "email", "job-1", "a key", 12, None)
+    assert reported(caplog, None, None) == Outcome("done", "email", "job-1", "-", 12, None)
 
 
 def test_dead(caplog: pytest.LogCaptureFixture) -> None:
@@ -33,7 +36,7 @@ def test_dead(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(("snooze", "state"), [(False, "retry"), (True, "later")])
 def test_a_run_after_which_a_job_comes_back(caplog: pytest.LogCaptureFixture, snooze: bool, state: str) -> None:
     failed = Failed("shop.Busy", "503: not now", "stack", snooze=snooze)
-    RetryReports("email").report(b"k", "job-1", failed, 0.0123, wait=1.5, made=1, now=0.0)
+    FailureReports("email").retry(b"k", "job-1", failed, 0.0123, wait=1.5, made=1, now=0.0)
     reason = "shop.Busy: 503: not now; again in 1.5 s, attempts made: 1"
     outcome = Outcome.parse(caplog.messages[-1])
     assert outcome == Outcome(state, "email", "job-1", "k", 12, reason)

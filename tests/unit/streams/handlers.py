@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -26,6 +27,20 @@ class Odd(Exception):
 
     def __str__(self) -> str:
         raise ValueError("no words")
+
+
+@contextmanager
+def noting(job: DeliverWebhook, ctx: JobContext) -> Iterator[None]:
+    """Note where a run begins and ends, and how."""
+    note = Path(f"{job.url}-{ctx.id}")
+    note.write_text(f"{os.getpid()}")
+    try:
+        yield
+    except ValueError as error:
+        note.write_text(f"{os.getpid()} raised {error}")
+        raise
+    else:
+        note.write_text(f"{os.getpid()} returned")
 
 
 def work(job: DeliverWebhook, ctx: JobContext) -> object:

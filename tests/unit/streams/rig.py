@@ -29,7 +29,6 @@ from streams.sender import Sender
 from streams.settings import Settings
 from streams.threads import Threads
 from streams.trials import Trials
-from streams.turn import Turn
 
 TOPIC = "jobs.webhook"
 P0, P1, P2 = (TopicPartition(TOPIC, number) for number in range(3))
@@ -169,7 +168,6 @@ async def rig(
         concurrency=concurrency,
         report_all=False,
         schema_wait=schema_wait,
-        turn=Turn(),
         lease=lease,
         share=None if processes is None else processes.share(handling.in_process, concurrency),
     )

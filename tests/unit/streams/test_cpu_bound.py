@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from streams.intake import Committed
 from streams.processes import Processes
-from tests.unit.streams.handlers import work
+from tests.unit.streams.handlers import noting, work
 from tests.unit.streams.rig import CODEC, P0, TOPIC, Fetched, job, rig, turns, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,3 +105,14 @@ async def test_a_partition_that_is_lost_takes_its_waiting_jobs_along(pool: Proce
         await asyncio.sleep(0)
         assert noted(note, 0)
         assert not noted(note, 1)
+
+
+async def test_hooks_are_entered_and_left_in_the_process(pool: Processes, tmp_path: Path) -> None:
+    async with rig(work, processes=pool, concurrency=1, around=noting) as it:
+        it.open(P0)
+        it.take([cpu_bound(0, "return", str(tmp_path / "a")), cpu_bound(1, "raise", str(tmp_path / "b"))])
+        await it.idle()
+    (returned,), (raised,) = tmp_path.glob("a-*"), tmp_path.glob("b-*")
+    (mine, how), (same, *what) = returned.read_text().split(), raised.read_text().split()
+    assert (how, " ".join(what)) == ("returned", "raised no such file")
+    assert mine == same != str(os.getpid())

@@ -278,5 +278,17 @@ def test_an_async_hook_around_a_plain_handler(hook: Any) -> None:
     queue.job(DeliverWebhook)(fine)
 
 
+def test_another_process_must_find_the_hook_around_a_cpu_bound_handler() -> None:
+    @contextmanager
+    def local(job: Any, ctx: JobContext) -> Iterator[None]:
+        yield
+
+    queue = Queue("webhook", around=local)
+    with pytest.raises(
+        DefinitionError, match=r"must be able to import .*local, the hook around it: move it to the top"
+    ):
+        queue.job(DeliverWebhook, cpu_bound=True)(fine_too)
+
+
 def test_queues_without_hooks_call_their_handlers_as_they_are() -> None:
     assert Queue("webhook").around == ()

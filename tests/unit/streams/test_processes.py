@@ -24,7 +24,7 @@ import pytest_asyncio
 
 from streams.context import JobContext
 from streams.errors import HandlerCrashed, JobTimeout
-from streams.process_pool.work import _perform
+from streams.process_pool.work import HandlerAddress, _perform
 from streams.processes import Processes, RemoteFailure
 from tests.unit.streams.handlers import work
 from tests.unit.streams.rig import job, until
@@ -46,7 +46,7 @@ def context() -> JobContext:
 async def run(
     pool: Processes, event: str, *, timeout: float = 30, url: str = "", ctx: JobContext | None = None
 ) -> None:
-    await pool.run(work, job(event, url), ctx or context(), timeout)
+    await pool.run(HandlerAddress.of(work), job(event, url), ctx or context(), timeout)
 
 
 async def test_runs_in_another_process_with_its_context(pool: Processes, tmp_path: Path) -> None:

@@ -9,17 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.context import JobContext
-from streams.core.outcome import SUCCEEDED, Failed, Succeeded
-from streams.reporting import RETRY_LINES, RetryReports, report
+from streams.core.outcome import Failed
+from streams.reporting import LINES, FailureReports, report_done
 from streams.showing import shown
 
 HOSTILE = "a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
 ESCAPED = r"a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
 
 
-def line(caplog: pytest.LogCaptureFixture, key: bytes | None, job_id: str, outcome: Succeeded | Failed) -> str:
+def line(caplog: pytest.LogCaptureFixture, key: bytes | None, job_id: str, failed: Failed | None) -> str:
     with caplog.at_level(logging.INFO, "streams.outcome"):
-        report("email", key, job_id, outcome, 0.0123)
+        if failed is None:
+            report_done("email", key, job_id, 0.0123)
+        else:
+            FailureReports("email").dead(key, job_id, failed, 0.0123, now=0.0)
     return caplog.messages[-1]
 
 
@@ -28,7 +31,7 @@ def test_what_people_write_is_shown_as_they_wrote_it(caplog: pytest.LogCaptureFi
     assert line(caplog, "Zoë 語".encode(), "job-1", outcome) == (
         "dead  email job-1 key=Zoë 語 12 ms: shop.Gone: 410: für immer 語"
     )
-    assert line(caplog, None, "job-2", SUCCEEDED) == "done  email job-2 key=- 12 ms"
+    assert line(caplog, None, "job-2", None) == "done  email job-2 key=- 12 ms"
 
 
 def test_control_characters_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
@@ -38,7 +41,7 @@ def test_control_characters_are_escaped(caplog: pytest.LogCaptureFixture) -> Non
     assert written.isprintable()
     assert written.startswith(f"dead  email {ESCAPED} key=a")
     assert ESCAPED in written
-    assert line(caplog, key, HOSTILE, SUCCEEDED).isprintable()
+    assert line(caplog, key, HOSTILE, None).isprintable()
 
 
 def test_long_ones_are_cut(caplog: pytest.LogCaptureFixture) -> None:
@@ -48,24 +51,35 @@ def test_long_ones_are_cut(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_retries_have_lines_while_they_are_few_and_are_counted_beyond(caplog: pytest.LogCaptureFixture) -> None:
-    reports = RetryReports("email")
+    reports = FailureReports("email")
     failed = Failed("shop.Gone", "410")
 
     def fail(number: int, now: float) -> None:
-        reports.report(b"Zoe", f"job-{number}", failed, 0.0123, wait=3.0, made=1, now=now)
+        reports.retry(b"Zoe", f"job-{number}", failed, 0.0123, wait=3.0, made=1, now=now)
 
-    for number in range(RETRY_LINES + 7):
+    for number in range(LINES + 7):
         fail(number, 10.0 + number / 1000)
-    assert len(caplog.messages) == RETRY_LINES
+    assert len(caplog.messages) == LINES
     assert caplog.messages[0] == ("retry email job-0 key=Zoe 12 ms: shop.Gone: 410; again in 3.0 s, attempts made: 1")
     reports.sum_up(10.9)
-    assert len(caplog.messages) == RETRY_LINES
+    assert len(caplog.messages) == LINES
     reports.sum_up(11.1)
-    assert caplog.messages[RETRY_LINES:] == ["retry email: 7 more jobs came back within a second"]
+    assert caplog.messages[LINES:] == ["retry email: 7 more jobs came back within a second"]
     fail(1000, 11.2)
     assert "job-1000" in caplog.messages[-1], "the next second has lines of its own"
     reports.sum_up(13.0)
-    assert len(caplog.messages) == RETRY_LINES + 2, "nothing is left to tell"
+    assert len(caplog.messages) == LINES + 2, "nothing is left to tell"
+
+
+def test_dead_letters_have_lines_of_their_own_within_bounds(caplog: pytest.LogCaptureFixture) -> None:
+    reports = FailureReports("email")
+    failed = Failed("shop.Gone", "410")
+    reports.retry(None, "job", failed, 0.0123, wait=3.0, made=1, now=10.0)
+    for number in range(LINES + 5):
+        reports.dead(b"Zoe", f"job-{number}", failed, 0.0123, now=10.0)
+    assert len(caplog.messages) == 1 + LINES
+    reports.sum_up(11.1)
+    assert caplog.messages[-1] == "dead  email: 5 more jobs became dead letters within a second"
 
 
 @given(st.text(st.characters() | st.sampled_from("\n\r\x1b\x7f\x85\ud800")), st.integers(1, 40))
