@@ -30,6 +30,11 @@ def cpu_bound(offset: int, event: str, url: str = "http://localhost") -> Fetched
     return Fetched(offset, None, CODEC.encode(job(event, url), TOPIC))
 
 
+def noted_by_hook(directory: Path, name: str) -> list[str]:
+    (note,) = directory.glob(f"{name}-*")
+    return note.read_text().split()
+
+
 def noted(note: Path, number: int) -> bool:
     return Path(f"{note}{number}").exists()
 
@@ -112,7 +117,6 @@ async def test_hooks_are_entered_and_left_in_the_process(pool: Processes, tmp_pa
         it.open(P0)
         it.take([cpu_bound(0, "return", str(tmp_path / "a")), cpu_bound(1, "raise", str(tmp_path / "b"))])
         await it.idle()
-    (returned,), (raised,) = tmp_path.glob("a-*"), tmp_path.glob("b-*")
-    (mine, how), (same, *what) = returned.read_text().split(), raised.read_text().split()
+    (mine, how), (same, *what) = noted_by_hook(tmp_path, "a"), noted_by_hook(tmp_path, "b")
     assert (how, " ".join(what)) == ("returned", "raised no such file")
     assert mine == same != str(os.getpid())
