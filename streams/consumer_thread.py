@@ -46,9 +46,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger("streams.transport")
 
-#: Records taken from the fetcher at once, over all partitions. Bounds how far a partition overshoots its limits.
-_FETCH_RECORDS = 1000
-
 #: How long a fetch waits at the broker for records. It also bounds how long a partition that has just been read waits
 #: behind a fetch for the others, since there is one at a time for each broker. Milliseconds.
 _FETCH_WAIT_MS = 100
@@ -113,7 +110,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
-        self._budget = install(self._set_aside, settings.limits)
+        self._demand = install(self._set_aside, settings.limits)
         fetching.install(self._fetches)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor
@@ -149,9 +146,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()
-        self._budget.renew()
+        self._demand.renew(partitions)
         with fetcher._subscriptions.fetch_context():
-            records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout, _FETCH_RECORDS)
+            records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout)
             return Fetched(records, self._passed(records, partitions))
 
     def _passed(self, records: Mapping[Any, list[Any]], partitions: Iterable[Any]) -> dict[Any, Span]:

@@ -28,7 +28,7 @@ def hostile_records(chance: random.Random, number: int) -> Iterator[Hostile]:
     job = SendEmail(to=["someone@example.org"], subject="hostile", text="t" * 150)
     good = Codec(shipped()).encode(job, "any")
     for each in range(number):
-        key = chance.choice([None, b"\xff\xfe", f"key-{each % 1000}".encode()])
+        key = chance.choice([None, b"\xff\xfe" + chance.randbytes(2), f"key-{each % 1000}".encode()])
         yield Hostile(key, *_content(chance, each, good))
 
 

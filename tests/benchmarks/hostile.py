@@ -30,7 +30,7 @@ def run(bootstrap: str, scale: Scale) -> list[Figure]:
         quiet.append(latency.percentiles(latency.waits(bootstrap, scale.jobs(JOBS), rate=RATE))[1])
         flood = _Flood(bootstrap, scale.jobs(RECORDS))
         waits = latency.waits(bootstrap, scale.jobs(JOBS), rate=RATE, beside=flood.running)
-        flooded.append(latency.percentiles(waits)[1])
+        flooded.append(latency.percentiles(waits[: int(flood.seconds * RATE)])[1])
         rates.append(flood.rate)
         note(f"hostile, run {number}: p99 {quiet[-1]:.2f} ms without, {flooded[-1]:.2f} ms with; {rates[-1]:,.0f}/s")
     return [
@@ -48,12 +48,19 @@ class _Flood:
     def __init__(self, bootstrap: str, records: int) -> None:
         self._bootstrap = bootstrap
         self._records = records
+        self._began = 0.0
+        #: How long its records took to become dead letters, all but those that became ones while others were published.
+        self.seconds = 0.0
         self.rate = 0.0
 
     @contextmanager
     def running(self, namespace: str) -> Iterator[None]:
-        """Flood the queue from now on; the end of the block waits until all are dead letters."""
-        thread = threading.Thread(target=self._flood, args=(f"{namespace}.noop",))
+        """Flood the queue, which takes this process a moment, before the block; its end waits for the last of them."""
+        topic = f"{namespace}.noop"
+        records = list(hostile_records(random.Random(3), self._records))
+        self._began = time.monotonic()
+        publish_hostile(self._bootstrap, topic, records)
+        thread = threading.Thread(target=self._await_letters, args=(topic, time.monotonic()))
         thread.start()
         try:
             yield
@@ -61,13 +68,11 @@ class _Flood:
             thread.join()
         assert self.rate, "the flood has not become dead letters"
 
-    def _flood(self, topic: str) -> None:
-        records = list(hostile_records(random.Random(3), self._records))
-        began = time.monotonic()
-        publish_hostile(self._bootstrap, topic, records)
+    def _await_letters(self, topic: str, published: float) -> None:
         pause = threading.Event()
         while count(self._bootstrap, f"{topic}.dead") < self._records:
-            if time.monotonic() > began + _WITHIN:
+            if time.monotonic() > published + _WITHIN:
                 return
             pause.wait(_LOOK_EVERY)
-        self.rate = self._records / (time.monotonic() - began)
+        now = time.monotonic()
+        self.seconds, self.rate = now - published, self._records / (now - self._began)

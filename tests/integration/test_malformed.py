@@ -25,7 +25,6 @@ from tests.topics import Headers, Record, count, read_all
 from tests.waiting import until
 
 #: The largest record that a broker takes by default, less what a batch, a key and our one header cost.
-N = int(__import__("os").environ.get("N", "100000"))
 LARGEST = 1_048_588 - 200
 
 OURS = {
@@ -229,16 +228,16 @@ def test_a_hundred_thousand_hostile_records(
     topic = f"{namespace}.failing"
     with Steps(kafka, namespace) as steps:
         member = until(lambda: worker.member, within=30, what=worker.tail)
-        sent = publish_hostile(kafka, topic, hostile_records(random.Random(7), N))
+        sent = publish_hostile(kafka, topic, hostile_records(random.Random(7), 100_000))
         began = time.monotonic()
         for number in range(500):
             steps.publish(f"key-{number % 40}", 0.0, queue="ordered")
     workers.await_done(steps.ids, within=60)
     beside = time.monotonic() - began
-    until(lambda: count(kafka, f"{topic}.dead") >= N, within=120, every=0.5, what=worker.tail)
+    until(lambda: count(kafka, f"{topic}.dead") >= 100_000, within=120, every=0.5, what=worker.tail)
     show(f"100,000 hostile records: dead letters after {time.monotonic() - began:.1f} s, jobs beside {beside:.1f} s")
     workers.stop()
     origins = {letter.header("job-origin") for letter in read_all(kafka, f"{topic}.dead")}
     assert origins == {f"{topic}/{partition}/{offset}" for partition, end in sent.items() for offset in range(end)}
-    assert count(kafka, f"{topic}.dead") == N
+    assert count(kafka, f"{topic}.dead") == 100_000
     assert worker.member == member, "its heartbeats went on"
