@@ -306,8 +306,9 @@ class Chaos:
     def _count_waiting(self) -> None:
         """Look how many jobs have not been started, once a second."""
         if time.monotonic() >= self._count_again:
-            jobs, started = self._publisher.jobs, self._workers.ledger.started
-            left = {name: job for name, job in [*jobs.items()] if name not in started}
+            # Of a copy: others are published meanwhile.
+            jobs, started = self._publisher.jobs.copy(), self._workers.ledger.started
+            left = {name: job for name, job in jobs.items() if name not in started}
             self._waiting = len(left) - len(self._publisher.gone(left))
             self._count_again = time.monotonic() + 1.0
 
