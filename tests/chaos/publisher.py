@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
@@ -143,7 +143,9 @@ class Publisher:
         return failures
 
     def close(self) -> None:
-        self._producer.close(10)
+        """Stop. What was delivered has been said by then, or the run has ended in an error of its own."""
+        with suppress(ProducersError):
+            self._producer.close(10)
 
 
 def _await(handle: JobHandle) -> None:

@@ -134,6 +134,9 @@ class Crew:
         worker.terminate() if of_group is None or ignored else worker.signal_group(of_group)
 
     def limit(self, what: Limit, worker: Worker, until_then: float) -> None:
+        """Limit a worker, unless it is: two limits at once would be taken back in the wrong order."""
+        if worker.pid in self._limited:
+            return
         begin, unlimited = time.monotonic_ns(), limit(what, worker.pid)
 
         def end() -> None:
