@@ -23,8 +23,9 @@ from typing import Any
 from schemas.headers import CE_ID
 from streams.appending import Appends
 from streams.context import JobContext
-from streams.core.outcome import Failed
+from streams.core.outcome import Failed, is_a
 from streams.core.retry import Again
+from streams.errors import OutOfThreads
 from streams.failing import judge, waiting
 from streams.handling import Call, Handling
 from streams.holds import Hold
@@ -404,6 +405,8 @@ class Executor:
         """Run a job; when it was done. 0.0 if it has failed, and is finished later, or its partition was lost."""
         call: Call | None = None
         trial: Trial | None = None
+        # Whether its failure could not be dealt with, which ends the worker: it is not cleared by that.
+        broken = False
         try:
             try:
                 process = None if self._share is None else self._share.process_of(lane)
@@ -429,7 +432,9 @@ class Executor:
                 if ctx.follow_ups and not partition.lost:
                     await self._outcomes.publish(ctx)
             except BaseException as error:
+                broken = not is_a(error, OutOfThreads)
                 await self._fail(runner, lane, call, error, started)
+                broken = False
                 return 0.0
         except asyncio.CancelledError:
             if self._stopping:
@@ -438,7 +443,7 @@ class Executor:
             return 0.0
         finally:
             if trial is not None:
-                trial.end(cleared=not (self._stopping or partition.lost))
+                trial.end(cleared=not (self._stopping or partition.lost or broken))
         if self._report_all:
             report_done(self.queue, lane.head.key, ctx.id, monotonic() - started)
         return ended

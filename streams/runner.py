@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from streams.context import JobContext
-from streams.core.outcome import Failed, kinds_of, name_of
+from streams.core.outcome import Failed, is_a, kinds_of, name_of
 from streams.errors import JobTimeout, OutOfThreads
 from streams.processes import RemoteFailure
 from streams.work import WorkLane
@@ -83,13 +83,15 @@ def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
 
     limit  seconds that the run was given
     """
-    if isinstance(error, GeneratorExit) and not _runs(runner):
+    if is_a(error, GeneratorExit) and not _runs(runner):
         raise error
-    if isinstance(error, RemoteFailure):
-        return error.failure
-    if isinstance(error, OutOfThreads):
+    if is_a(error, RemoteFailure):
+        remote: Any = error
+        failure: Failed = remote.failure
+        return failure
+    if is_a(error, OutOfThreads):
         raise error
-    if isinstance(error, asyncio.CancelledError):
+    if is_a(error, asyncio.CancelledError):
         if runner.cut is Cut.TIMEOUT:
             runner.restore()
             return Failed(name_of(JobTimeout), str(overran(limit)), kinds=kinds_of(JobTimeout))

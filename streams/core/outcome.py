@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -58,10 +57,10 @@ class Failed:
 
     @classmethod
     def of(cls, error: BaseException) -> Failed:
-        """Describe an exception, but for its stack."""
+        """Describe an exception, but for its stack. Raises nothing, whatever the exception's class does."""
         kind = type(error)
-        if isinstance(error, BaseExceptionGroup):
-            return cls._of_group(error)
+        if is_a(error, BaseExceptionGroup):
+            return cls._of_group(error)  # type: ignore[arg-type] # mypy does not see that
         retry_in, snooze = _told(error)
         return cls(name_of(kind), _message(error), kinds=kinds_of(kind), retry_in=retry_in, snooze=snooze)
 
@@ -92,7 +91,11 @@ class Failed:
         """
         frames = stack_from or error.__traceback__
         try:
-            stack = "".join(traceback.format_exception(type(error), error, frames))
+            if _is_too_large(error):
+                tail = f"{self.error_type}: {self.message} (more exceptions than a stack shows)\n"
+                stack = "".join(traceback.format_tb(frames)) + tail
+            else:
+                stack = "".join(traceback.format_exception(type(error), error, frames))
         except BaseException as why:  # As of a SyntaxError with odd arguments, or whatever a user's class does.
             stack = (
                 f"{''.join(traceback.format_tb(frames))}{self.error_type} (no more of it can be shown:"
@@ -106,18 +109,49 @@ _MOST_NAMED = 5
 _MOST_SAID = 200
 
 
+#: Exceptions that a stack shows: of a group, and of what they were raised from.
+_MOST_SHOWN = 500
+
+
 def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
-    """The exceptions in a group and in the groups within it, in their order."""
+    """The exceptions in a group and in the groups within it, in their order, each once: a group may hold one twice."""
     found: list[BaseException] = []
     left: list[BaseException] = [group]
+    seen: set[int] = set()
     while left:
         error = left.pop()
-        if isinstance(error, BaseExceptionGroup):
-            # Past what a subclass may have made of it.
-            left.extend(reversed(BaseExceptionGroup.exceptions.__get__(error)))
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        if is_a(error, BaseExceptionGroup):
+            left.extend(reversed(_members(error)))
         else:
             found.append(error)
     return found
+
+
+def _members(group: Any) -> tuple[BaseException, ...]:
+    """What a group holds, past what a subclass may have made of it."""
+    members: tuple[BaseException, ...] = BaseExceptionGroup.exceptions.__get__(group)
+    return members
+
+
+def _is_too_large(error: BaseException) -> bool:
+    """Whether `traceback` would show too many exceptions: it walks each as often as a group holds it."""
+    left, seen, count = [error], set[int](), 0
+    while left and count <= _MOST_SHOWN:
+        each = left.pop()
+        count += 1
+        seen.add(id(each))
+        if is_a(each, BaseExceptionGroup):
+            left.extend(_members(each))
+        left.extend(one for one in (each.__cause__, each.__context__) if one is not None and id(one) not in seen)
+    return count > _MOST_SHOWN
+
+
+def is_a(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether an exception is of a kind: `isinstance` would ask the exception, too, which may answer anything."""
+    return issubclass(type(error), kind)
 
 
 def _list(errors: list[BaseException]) -> str:
@@ -134,10 +168,11 @@ def _told(error: BaseException) -> tuple[float | None, bool]:
 
     A user's subclass may have failed to say when; then it is a failure like any other.
     """
-    if not isinstance(error, ComesBack):
+    if not is_a(error, ComesBack):
         return None, False
+    back: Any = error
     try:
-        return to_seconds("in_", error.in_), not error.counted
+        return to_seconds("in_", back.in_), not back.counted
     except BaseException:
         return None, False
 
@@ -148,21 +183,34 @@ def _message(error: BaseException) -> str:
         notes: Any = getattr(error, "__notes__", ())
         return f"{said} ({'; '.join(notes)})" if notes else said
     except BaseException:  # It is a user's code, and may even have called exit().
-        return f"{type(error).__name__} (it cannot be shown as text)"
+        return f"{name_of(type(error))} (it cannot be shown as text)"
 
 
 def name_of(error_type: type) -> str:
     """The name of an exception's type, with its module unless it is built in."""
-    module = error_type.__module__
-    return error_type.__qualname__ if module == "builtins" else f"{module}.{error_type.__qualname__}"
+    name: str = _QUALNAME(error_type)
+    module: Any = _MODULE(error_type)
+    if type(module) is not str:  # A class may say anything.
+        return f"?.{name}"
+    return name if module == "builtins" else f"{module}.{name}"
 
 
 def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
     """The names of an exception's type and of all that it derives from, most special first."""
-    kind: Any = error_type
-    return _kinds_of(kind)
+    known = _known.get(id(error_type))
+    if known is not None:
+        return known[1]
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    kinds = tuple(name_of(each) for each in _MRO(error_type) if each is not object)
+    _known[id(error_type)] = error_type, kinds
+    return kinds
 
 
-@lru_cache(maxsize=256)
-def _kinds_of(error_type: Any) -> tuple[str, ...]:
-    return tuple(name_of(each) for each in error_type.__mro__ if each is not object)
+#: What a class is called and derives from, past what its metaclass may make of these.
+_MODULE, _QUALNAME, _MRO = (type.__dict__[name].__get__ for name in ("__module__", "__qualname__", "__mro__"))
+
+#: The kinds of some types, by identity: a metaclass may forbid to hash or compare them. The type is kept, so that no
+#: other can have its place.
+_known: dict[int, tuple[type, tuple[str, ...]]] = {}
+_MOST_KNOWN = 256

@@ -118,7 +118,7 @@ def show(letters: DeadLetters, given: Options) -> None:
 
 
 _REDRIVE = (
-    click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="At most so many jobs a second."),
+    click.option("--rate", type=click.FloatRange(min=0.001), help="At most so many jobs a second."),
     click.option(
         "--max-redrives", type=click.IntRange(min=1), default=MAX_REDRIVES, show_default=True,
         help="Skip jobs that were redriven so often already.",

@@ -18,6 +18,7 @@ from typing import Any
 
 from streams.blocking import BlockingCalls
 from streams.process_pool import lines
+from streams.process_pool.answers import read_answer
 from streams.process_pool.frames import Kind, frame, read
 from streams.process_pool.work import Ended, HandlerAddress
 
@@ -117,7 +118,7 @@ class Member:
         if kind is Kind.LINE:
             lines.show(body)
         elif kind is Kind.ENDED:
-            self._take_answer(*pickle.loads(body))  # noqa: S301 - our own process's
+            self._take_answer(*read_answer(body))
         elif self._ready.done():
             pass  # It took too long, and is being ended.
         elif kind is Kind.READY:

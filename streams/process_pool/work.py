@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from streams.context import FollowUp, JobContext
-from streams.core.outcome import Failed
+from streams.core.outcome import Failed, is_a
 from streams.hooks import around_plain
+from streams.process_pool.answers import read_answer
 from streams.process_pool.frames import Kind, receive
 from streams.process_pool.isolation import Surroundings, heed_no_stop
 from streams.process_pool.lines import ToWorker, set_levels
@@ -100,7 +101,7 @@ def _perform(work: bytes) -> Ended:
         address, payload, ctx = pickle.loads(work)  # noqa: S301 - our own worker's
         return Ended(None, _call(address, payload, ctx))
     except BaseException as error:
-        return Ended(_describe(error), [], exhausted=isinstance(error, MemoryError))
+        return Ended(_describe(error), [], exhausted=is_a(error, MemoryError))
 
 
 def _call(address: HandlerAddress, payload: Any, ctx: JobContext) -> list[FollowUp]:
@@ -110,7 +111,7 @@ def _call(address: HandlerAddress, payload: Any, ctx: JobContext) -> list[Follow
         ctx.end()
     if ctx.follow_ups:
         # What cannot be sent to the worker is the handler's fault, and would pass for a crash of the process.
-        pickle.dumps(ctx.follow_ups)
+        read_answer(pickle.dumps(ctx.follow_ups))
     return ctx.follow_ups or []
 
 

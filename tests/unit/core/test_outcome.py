@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -29,6 +29,74 @@ def odd_syntax_error() -> SyntaxError:
     error.lineno = "none"  # type: ignore[assignment]
     error.offset = error.text = object()  # type: ignore[assignment]
     return error
+
+
+class Elusive(type):
+    """A class that is not to be hashed, compared, or asked for what it is."""
+
+    def __eq__(cls, other: object) -> NoReturn:
+        raise RuntimeError("no comparison")
+
+    def __hash__(cls) -> NoReturn:
+        raise RuntimeError("no hash")
+
+    def __getattribute__(cls, name: str) -> NoReturn:
+        raise RuntimeError(f"no {name}")
+
+
+class OfNoClass(Exception, metaclass=Elusive):
+    """Does not say what it is, either."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            raise RuntimeError("no class")
+        return super().__getattribute__(name)
+
+    def __str__(self) -> NoReturn:
+        raise RuntimeError("no text")
+
+
+def doubled(levels: int) -> BaseException:
+    """A group of groups, each twice in the one above it: a few objects, and very many ways to walk."""
+    error: Exception = ValueError("at the bottom")
+    for _ in range(levels):
+        error = ExceptionGroup("twice", [error, error])
+    return error
+
+
+def chained(length: int) -> BaseException:
+    error = ValueError("the last")
+    link = error
+    for number in range(length):
+        link.__cause__ = ValueError(str(number))
+        link = link.__cause__
+    return error
+
+
+def test_an_exception_of_a_class_that_answers_nothing() -> None:
+    try:
+        raise OfNoClass  # noqa: TRY301
+    except BaseException as error:
+        failed = Failed.of(error).with_stack(error)
+    name = f"{__name__}.OfNoClass"
+    assert (failed.error_type, failed.message) == (name, f"{name} (it cannot be shown as text)")
+    assert failed.kinds == (name, "Exception", "BaseException")
+    assert "test_outcome.py" in failed.stack
+
+
+@pytest.mark.parametrize("error", [doubled(60), chained(600), ExceptionGroup("many", [ValueError()] * 5_000)])
+def test_what_holds_very_many_exceptions_is_described_at_once(error: BaseException) -> None:
+    caught = catch(error)
+    failed = Failed.of(caught).with_stack(caught)
+    assert len(failed.stack) < 10_000
+    assert failed.stack.endswith("(more exceptions than a stack shows)\n")
+    assert len(failed.message) < 1_000
+
+
+def test_a_group_that_holds_a_failure_twice_names_it_once() -> None:
+    failed = Failed.of(doubled(3))
+    assert failed.message.endswith(": ValueError: at the bottom")
+    assert failed.parts == (("ValueError", "Exception", "BaseException"),)
 
 
 @pytest.mark.parametrize("error", [ValueError("as ever"), Mute(), odd_syntax_error()], ids=["plain", "mute", "odd"])

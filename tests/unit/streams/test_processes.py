@@ -329,7 +329,7 @@ async def test_a_failure_keeps_nothing_of_what_its_handler_held() -> None:
     gc.collect()
     gc.disable()
     try:
-        work_ = pickle.dumps(((__name__, "fail_with_something"), None, context()))
+        work_ = pickle.dumps((HandlerAddress((__name__, "fail_with_something")), None, context()))
         assert _perform(work_).failure is not None
         assert held
         assert held[0]() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -293,3 +294,19 @@ async def test_idle_threads_end_with_the_worker() -> None:
     threads.close()
     used[0].join(20)
     assert not used[0].is_alive()
+
+
+async def test_an_exception_sent_too_late_harms_no_later_run(caplog: pytest.LogCaptureFixture) -> None:
+    """As by libraries that interrupt a function with PyThreadState_SetAsyncExc, when it has just returned."""
+    threads, ran = Threads(), list[threading.Thread]()
+    await threads.run(lambda payload, ctx: ran.append(threading.current_thread()), job("first"), context())
+    assert ran[0].ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ran[0].ident), ctypes.py_object(KeyboardInterrupt))
+    for event in ("wakes it", "last"):
+        await asyncio.wait_for(
+            threads.run(lambda payload, ctx: ran.append(threading.current_thread()), job(event), context()), 20
+        )
+    assert "it is dropped" in caplog.text
+    assert len(ran) == 3
+    assert {thread.is_alive() for thread in ran} == {True}
+    threads.close()
