@@ -141,7 +141,7 @@ def _utf8(option: str, text: str) -> bytes:
 
 
 def _milliseconds(option: str, duration: Seconds) -> int:
-    expected = "seconds greater than 0, as a number or a timedelta"
+    expected = f"seconds greater than 0 and less than {_LONGEST_MS // 1000}, as a number or a timedelta"
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds):
         raise OptionInvalid(option, expected, duration)

@@ -189,8 +189,8 @@ class Codec:
         schema = self.catalog.by_fingerprint(prefix[2:])
         if schema is None:
             raise UnknownSchema(
-                f"no schema has the fingerprint {prefix[2:].hex()}; give this process the schema file it was written "
-                "with, or use a schema registry"
+                f"no schema has the fingerprint {prefix[2:].hex()}; this process must know the schema file it was"
+                " written with (STREAMS_JOBS names the modules that bring theirs), or use a schema registry"
             )
         self._readers[prefix] = read = self._compiled(schema.name, schema.parsed, len(prefix))
         return read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -58,8 +58,9 @@ class RegistrySettings(BaseSettings):
     timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)  # of a request, in seconds
 
     def client_config(self) -> dict[str, Any]:
-        """The settings as confluent-kafka's client wants them."""
+        """The settings as confluent-kafka's client wants them. Raises ValueError for what is no address."""
         url = self.url or ""
+        _check(url)
         config: dict[str, Any] = {
             # Without who logs in: the library under the client logs the address of every request.
             "url": _USER.sub("", url),
@@ -74,6 +75,21 @@ class RegistrySettings(BaseSettings):
         if self.ssl_ca_location is not None:
             config["ssl.ca.location"] = self.ssl_ca_location
         return config
+
+
+def _check(url: str) -> None:
+    """Refuse what is no address without showing it: whoever else complains of it would show a password in it."""
+    for each in filter(None, url.split(",")):
+        address = urlsplit(each.strip())
+        # Behind a user and a password there is no @; one that is there was meant to be in them.
+        behind = address.path + address.query + address.fragment
+        if ("@" in behind and address.netloc) or re.search(r"\s", each.strip()):
+            raise ValueError(
+                "Invalid url: the user and the password in it must have '/', '?', '#', '@' and blanks percent-encoded;"
+                " or set SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO=user:password instead"
+            )
+        if address.scheme not in ("http", "https") or not address.netloc:
+            raise ValueError("Invalid url: an address of a registry begins with http:// or https://")
 
 
 class Registry:

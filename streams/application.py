@@ -218,8 +218,8 @@ def build_app(settings: Settings | None = None) -> JobsApp:
 def _nothing_served(queues: list[Queue], pool: str) -> str:
     pools = ", ".join(sorted({queue.pool for queue in queues})) or "none"
     return (
-        f"no queue belongs to pool {pool!r}; pools with queues: {pools}. Set STREAMS_POOL to one of them, or name the"
-        " package of your queues in STREAMS_JOBS"
+        f"no queue belongs to pool {pool!r}; pools with queues: {pools}. Set STREAMS_POOL to one of them, name the"
+        f" package of your queues in STREAMS_JOBS, or declare a queue of this pool: Queue(…, pool={pool!r})"
     )
 
 

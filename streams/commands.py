@@ -83,7 +83,10 @@ def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str 
     codec = app.engine.codec
     logging.getLogger("producers").disabled = True  # What it would log is raised, and said once.
     if job_type not in codec.catalog:
-        raise _Unusable(f"there is no job type {job_type!r}; known ones: {', '.join(codec.catalog)}")
+        raise _Unusable(
+            f"there is no job type {job_type!r}; known ones: {', '.join(codec.catalog)}."
+            " STREAMS_JOBS names the modules whose queues and schemas this process knows"
+        )
     try:
         job = codec.from_text(job_type, payload)
     except PayloadInvalid:

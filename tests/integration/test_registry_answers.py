@@ -179,6 +179,23 @@ def test_addresses_are_shown_without_what_may_be_secret() -> None:
     assert shown == "GET https://***@host:81/a?*** failed, so did http://host/b and a@b"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hun/ter2@host:81",
+        "http://user:hun?ter2@host",
+        "http://us er:hunter2@host",
+        "user:hunter2@host:81",
+        "http://host:81,http://user:hun#ter2@host",
+    ],
+)
+def test_a_password_in_an_address_that_is_none_is_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match="Invalid url: ") as refused:
+        Registry(RegistrySettings(url=url))
+    shown = "".join(traceback.format_exception(refused.value))
+    assert not {part for part in ("hun", "ter2") if part in shown.replace("test_registry_answers", "")}
+
+
 async def test_a_schema_that_stands_for_too_much_keeps_nobody_waiting(answers: Callable[[int, str], str]) -> None:
     codec = Codec(shipped(), Registry(RegistrySettings(url=answers(200, json.dumps({"schema": lattice(28)})))))
     await codec.load_schema(7)

@@ -10,6 +10,7 @@ import pytest
 from schemas.models.webhook import DeliverWebhook
 from streams import executor as executor_module
 from streams.context import JobContext
+from tests.unit.core.test_outcome import OfNoClass, doubled
 from tests.unit.streams.rig import P0, record, rig, turns, until
 
 #: Long enough for any machine, short enough not to hang. Seconds.
@@ -43,6 +44,26 @@ async def test_an_exception_without_name_or_message(handler: object, caplog: pyt
         assert "raise Nameless" in it.letters.header("job-error-stack")[0]
     (said,) = [entry.getMessage() for entry in caplog.records if entry.name == "streams.outcome"]
     assert said.endswith("an exception without a name or a message (not retried: it may run once)")
+
+
+@pytest.mark.parametrize("what", ["answers nothing", "is walked without end"])
+@pytest.mark.parametrize("kind", ["async", "thread"])
+async def test_an_exception_that_nobody_can_look_at_ends_no_worker(what: str, kind: str) -> None:
+    def fail(job: DeliverWebhook, ctx: JobContext) -> None:
+        if job.event == "bad":
+            raise OfNoClass if what == "answers nothing" else doubled(60)
+
+    async def fail_async(job: DeliverWebhook, ctx: JobContext) -> None:
+        fail(job, ctx)
+
+    async with rig(fail_async if kind == "async" else fail, concurrency=1) as it:
+        failures: list[BaseException] = []
+        it.executor.on_failure = failures.append
+        it.open(P0)
+        it.take([record(0, "a", "bad"), record(1, "a")])
+        await asyncio.wait_for(it.idle(), SOON)
+        assert it.letters.header("job-origin") == ["jobs.webhook/0/0"]
+        assert not failures
 
 
 class Deaf:
