@@ -19,8 +19,11 @@ _FIRST_WORDS = "in state APIVERSION_QUERY"
 #: connect, every second or so.
 _RECENT = 10.0
 
-#: Seconds between two lines about brokers that refuse the login.
+#: Seconds between two lines about brokers that refuse the login, or cannot be reached.
 _SECONDS_BETWEEN_LINES = 60.0
+
+#: Seconds between two of the client's own lines about a connection that failed: it tells of each try to connect again.
+_SECONDS_BETWEEN_FAILS = 10.0
 
 _LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 
@@ -35,24 +38,37 @@ class ClientErrors:
         self._refused: _Said | None = None
         self._unreached: _Said | None = None
         self._next_line = 0.0
+        self._next_fail = 0.0
 
     def note(self, error: KafkaError) -> None:
         """Take in an error. This is the client's error_cb, so those who poll call it; what is fatal is raised there."""
         if (remedy := _remedy_of_refusal(error)) is not None:
             self._refuse(error.str(), remedy)
-        elif error.code() != KafkaError._ALL_BROKERS_DOWN or self._unreached is None:
+            return
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or self._unreached is None:
             self._unreached = _Said(f"a broker cannot be reached ({error.str()})")
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and not (self._refused and self._refused.recent()):
+            advice = "check KAFKA_BOOTSTRAP_SERVERS, and that they run"
+            self._log(_Said(f"no broker at {self._servers} can be reached: {advice}"))
 
     def log(self, level: int, message: str, *arguments: object) -> None:
         """Take in a line of the client's log, and hand it on; this is the client's logger.
 
         A broker that hangs up on the client's first words, as one that wants TLS does, is in no error, only there.
         """
-        _LIBRDKAFKA.log(level, message, *arguments)
         line = message % arguments if arguments else message
+        if not line.startswith("FAIL ") or self._may_tell_fail():
+            _LIBRDKAFKA.log(level, message, *arguments)
         if _FIRST_WORDS in line and "FAIL" in line:
             said = line.rpartition(": ")[2] if "Disconnected" not in line else line[line.index("Disconnected") :]
             self._refuse(said, "KAFKA_SECURITY_PROTOCOL: the port may want TLS, or be none of Kafka's")
+
+    def _may_tell_fail(self) -> bool:
+        now = time.monotonic()
+        if now < self._next_fail:
+            return False
+        self._next_fail = now + _SECONDS_BETWEEN_FAILS
+        return True
 
     def _refuse(self, reason: str, remedy: str) -> None:
         self._refused = _Said(f"the brokers at {self._servers} do not let this producer in ({reason}): check {remedy}")
