@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 
-from streams.errors import SetupError
+from streams.errors import DefinitionError, SetupError
 from streams.queues import Queue
+
+#: Where files lie that declare nothing: this package's own, and those that import.
+_OURS, _IMPORT = Path(__file__).parent, Path(importlib.__file__).parent
 
 
 def load_queues(packages: Iterable[str]) -> list[Queue]:
     """Import packages with all their modules and return the queues they declare, by name.
 
-    An error in a module is raised as it is, with its traceback. Raises SetupError for a package that is not there, and
-    for two queues of one name.
+    An error in a module is raised as it is, with its traceback. Raises SetupError for a package that is not there, for
+    two queues of one name, and for what a module declares and cannot work, with its line.
     """
     found: dict[str, tuple[Queue, str]] = {}
     for package in packages:
@@ -33,7 +38,7 @@ def _modules(package: str) -> Iterator[ModuleType]:
     if not all(part.isidentifier() for part in package.split(".")):
         raise SetupError(f"{package!r} cannot be the name of a module (STREAMS_JOBS): write it as in `import`")
     try:
-        module = importlib.import_module(package)
+        module = _import(package)
     except ModuleNotFoundError as error:
         if error.name is None or not (package == error.name or package.startswith(f"{error.name}.")):
             raise
@@ -42,7 +47,21 @@ def _modules(package: str) -> Iterator[ModuleType]:
         ) from error
     yield module
     for info in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{package}.", onerror=_raise):
-        yield importlib.import_module(info.name)
+        yield _import(info.name)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except DefinitionError as error:
+        raise SetupError(f"{_line_of(error)}: {error}") from error
+
+
+def _line_of(error: DefinitionError) -> str:
+    """The file and the line that declare what cannot work: the last that are not this package's own."""
+    told = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+    theirs = [each for each in told if Path(each.filename).parent not in (_OURS, _IMPORT)]
+    return f'File "{theirs[-1].filename}", line {theirs[-1].lineno}'
 
 
 def _queues(module: ModuleType) -> list[Queue]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from producers.topics import RESERVED_QUEUES
 from schemas.catalog import Catalog
@@ -141,6 +141,7 @@ class Queue:
         def declare(handler: F) -> F:
             kind = _kind(handler, cpu_bound=cpu_bound)
             _check_signature(handler)
+            _check_annotation(handler, model)
             _check_hooks_fit(self.around, handler, kind)
             earlier = self._jobs.get(job_type)
             if earlier is not None:
@@ -218,6 +219,21 @@ def _check_signature(handler: Callable[..., Any]) -> None:
             f"{_where(handler)} must take the job and its context: `def {getattr(handler, '__name__', 'handler')}"
             "(job, ctx)`"
         ) from None
+
+
+def _check_annotation(handler: Callable[..., Any], model: type) -> None:
+    """Refuse a handler whose job is annotated as another model than it is declared for."""
+    try:
+        hints = get_type_hints(handler)
+        first = next(iter(inspect.signature(handler).parameters))
+    except Exception:  # Annotations may name what only a type checker imports.
+        return
+    said = hints.get(first)
+    if isinstance(said, type) and isinstance(said.__dict__.get("JOB_TYPE"), str) and said is not model:
+        raise DefinitionError(
+            f"{_where(handler)} is declared for {model.__name__} and annotated as taking {said.__name__}: make them the"
+            " same"
+        )
 
 
 def _check_hooks_fit(hooks: Sequence[Around], handler: Callable[..., Any], kind: Kind) -> None:

@@ -19,6 +19,9 @@ from streams.queues import DEFAULT_TIMEOUT, Kind
 async def asynchronous(job: SendEmail, ctx: JobContext) -> None: ...
 
 
+async def either(job: SendEmail | DeliverWebhook, ctx: JobContext) -> None: ...
+
+
 def plain(job: SendEmail, ctx: JobContext) -> None: ...
 
 
@@ -79,8 +82,8 @@ def test_a_timeout_is_seconds_or_a_timedelta(timeout: float | timedelta, seconds
 def test_a_job_has_its_own_policy_or_its_queues() -> None:
     patient = RetryPolicy(max_attempts=100)
     queue = Queue("mixed", retry=patient)
-    queue.job(SendEmail)(asynchronous)
-    queue.job(DeliverWebhook, retry=NO_RETRY)(asynchronous)
+    queue.job(SendEmail)(either)
+    queue.job(DeliverWebhook, retry=NO_RETRY)(either)
     assert [definition.retry for definition in queue] == [patient, NO_RETRY]
     assert Queue("email").retry is DEFAULT_RETRY
     assert (Queue("email").order, Queue("email", order="none").order) == ("key", "none")
@@ -88,8 +91,8 @@ def test_a_job_has_its_own_policy_or_its_queues() -> None:
 
 def test_several_types_share_a_queue() -> None:
     queue = Queue("mixed")
-    queue.job(SendEmail)(asynchronous)
-    queue.job(DeliverWebhook)(asynchronous)
+    queue.job(SendEmail)(either)
+    queue.job(DeliverWebhook)(either)
     assert {definition.job_type for definition in queue} == {"jobs.email.SendEmail", "jobs.webhook.DeliverWebhook"}
 
 
@@ -224,3 +227,17 @@ def test_the_decorator_without_its_model() -> None:
 def test_a_class_that_is_no_model(model: type) -> None:
     with pytest.raises((DefinitionError, ModelInvalid), match=r"schemas\.generate"):
         Queue("email").job(model)
+
+
+def test_a_handler_that_says_it_takes_another_model() -> None:
+    def takes_a_webhook(job: DeliverWebhook, ctx: JobContext) -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"declared for SendEmail and annotated as taking DeliverWebhook"):
+        Queue("email").job(SendEmail)(takes_a_webhook)
+    Queue("webhook").job(DeliverWebhook)(takes_a_webhook)
+
+
+def test_annotations_that_say_nothing_of_a_model_are_no_fault() -> None:
+    def takes_anything(job: object, ctx: OnlyForTypeCheckers) -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+    Queue("email").job(SendEmail)(takes_anything)
