@@ -110,7 +110,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
-        self._demand = install(self._set_aside, settings.limits)
+        self._budget = install(self._set_aside, settings.limits)
         fetching.install(self._fetches)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor
@@ -146,7 +146,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()
-        self._demand.renew(partitions)
+        self._budget.renew()
         with fetcher._subscriptions.fetch_context():
             records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout)
             return Fetched(records, self._passed(records, partitions))

@@ -68,6 +68,8 @@ def test_two_workers_of_which_one_dies_each_time(
                 culprit = steps.publish("key-7", 0.01, queue="deadly", ends="exit")
     innocent = steps.ids - {culprit}
     deaths = _run_until_done(workers, innocent, kafka, f"{namespace}.deadly.dead", alive=2)
+    # One that has only just been started does not handle signals yet.
+    workers.await_settled()
     workers.stop()
     (letter,) = read_all(kafka, f"{namespace}.deadly.dead")
     assert letter.header("ce_id") == culprit
