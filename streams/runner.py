@@ -86,9 +86,7 @@ def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
     if is_a(error, GeneratorExit) and not _runs(runner):
         raise error
     if is_a(error, RemoteFailure):
-        remote: Any = error
-        failure: Failed = remote.failure
-        return failure
+        return error.failure
     if is_a(error, OutOfThreads):
         raise error
     if is_a(error, asyncio.CancelledError):

@@ -6,9 +6,11 @@ import traceback
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from streams.core.backoff import to_seconds
+
+E = TypeVar("E", bound=BaseException)
 
 
 class ComesBack(Exception):
@@ -60,7 +62,7 @@ class Failed:
         """Describe an exception, but for its stack. Raises nothing, whatever the exception's class does."""
         kind = type(error)
         if is_a(error, BaseExceptionGroup):
-            return cls._of_group(error)  # type: ignore[arg-type] # mypy does not see that
+            return cls._of_group(error)
         retry_in, snooze = _told(error)
         return cls(name_of(kind), _message(error), kinds=kinds_of(kind), retry_in=retry_in, snooze=snooze)
 
@@ -149,7 +151,7 @@ def _is_too_large(error: BaseException) -> bool:
     return count > _MOST_SHOWN
 
 
-def is_a(error: BaseException, kind: type[BaseException]) -> bool:
+def is_a(error: BaseException, kind: type[E]) -> TypeGuard[E]:
     """Whether an exception is of a kind: `isinstance` would ask the exception, too, which may answer anything."""
     return issubclass(type(error), kind)
 
@@ -170,9 +172,8 @@ def _told(error: BaseException) -> tuple[float | None, bool]:
     """
     if not is_a(error, ComesBack):
         return None, False
-    back: Any = error
     try:
-        return to_seconds("in_", back.in_), not back.counted
+        return to_seconds("in_", error.in_), not error.counted
     except BaseException:
         return None, False
 
