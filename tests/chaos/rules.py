@@ -143,7 +143,15 @@ def _is_repetition(account: Account, run: Run, following: Run) -> bool:
 
 def _explained(account: Account, run: Run, following: Run) -> bool:
     """Whether the outcome of a run may have been lost with its worker, or with the broker."""
-    return any(span.begin <= following.start for span in _troubles(account, run))
+    troubles = _troubles(account, run)
+    if _taken_back(run, following):
+        troubles += [each for each in _rebalances(account) if each.end >= run.start]
+    return any(span.begin <= following.start for span in troubles)
+
+
+def _taken_back(run: Run, following: Run) -> bool:
+    """Whether a job was begun elsewhere although its thread, which nobody can end, was not done with it."""
+    return run.end is not None and following.start - run.start >= HANDOVER * SECOND and following.start < run.end
 
 
 def _disturbed(account: Account, run: Run) -> bool:

@@ -154,6 +154,9 @@ def test_a_run_longer_than_a_handover_may_be_repeated_when_its_partition_moves()
     assert repetitions(account(times_out, runs, launches=[4500 * MS])) == []
     done = [run(0, 5000, end), run(0, end + 600, end + 610, process=B)]
     assert repetitions(account([job(0)], done, launches=[4500 * MS]))
+    taken_back = [run(0, 5000, end), run(0, end - 10, end + 10, process=B)]
+    assert repetitions(account([job(0)], taken_back, launches=[4500 * MS])) == []
+    assert repetitions(account([job(0)], taken_back))
     short = [run(0, 5000, 5010, how="failed"), run(0, 5600, 5610, process=B)]
     assert repetitions(account([job(0, "f")], short, launches=[4500 * MS]))
 
