@@ -107,6 +107,9 @@ class Consumer(driver.Consumer):
         self._look = asyncio.Event()
         self._open_for = OpenFor()
         self._drained: asyncio.Task[None] | None = None
+        #: Unset from when partitions were given up until the group says which are this worker's.
+        self._has_joined = asyncio.Event()
+        self._has_joined.set()
         super().__init__(transport, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -189,6 +192,7 @@ class Consumer(driver.Consumer):
             await self.wait_empty()
         else:
             await super().on_partitions_revoked(revoked)
+        self._has_joined.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Fence off at once what was lost; what is new is opened by `perform_seek`."""
@@ -204,6 +208,7 @@ class Consumer(driver.Consumer):
             await self._commit_last()
         else:
             await super().on_partitions_assigned(assigned, generation_id)
+        self._has_joined.set()
 
     async def perform_seek(self) -> None:
         """Open new partitions where the group left them, and fetch every one from where it stands."""
@@ -310,6 +315,10 @@ class Consumer(driver.Consumer):
         # A rebalance may have forbidden it; a generation that is over is refused all the same.
         self._may_commit = True
         await self._commit_last()
+        if not self.committed_last:
+            # The group may be between two generations; the next assignment commits for the partitions that stay.
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._has_joined.wait(), _LAST_COMMIT_TIMEOUT)
 
     # -- commits ----------------------------------------------------------------------------------------------------
 

@@ -500,3 +500,25 @@ async def test_what_a_stop_could_not_commit_is_committed_for_the_partitions_that
         assert (on.group.watermark(P0), on.group.watermark(P1)) == (0, 0)
         await on.consumer.on_partitions_assigned({TP(*P0)}, on.group.generation)
         assert (on.group.watermark(P0), on.group.watermark(P1)) == (2, 0)
+
+
+async def test_a_stop_between_two_generations_waits_for_the_next() -> None:
+    """Else the consumer is closed before the assignment that would commit, and what has finished runs again."""
+    handler = Handler()
+    async with stage(handler, stop_timeout=5) as on:
+        await on.assign(P0)
+        on.rig.take([record(0, event="slow"), record(1)])
+        await until(lambda: on.rig.intake.pending == 1)
+        await on.consumer.on_partitions_revoked({TP(*P0)})
+        await on.consumer.wait_empty()  # Faust's part of a revocation
+        on.group.generation += 1
+        on.app._stopped.set()
+        stopping = asyncio.create_task(on.consumer.wait_empty())
+        handler.go.set()
+        await until(lambda: not on.consumer.committed_last)
+        await turns()
+        assert not stopping.done()
+        await on.consumer.on_partitions_assigned({TP(*P0)}, on.group.generation)
+        await asyncio.wait_for(stopping, 5)
+        assert on.consumer.committed_last
+        assert on.group.watermark(P0) == 2
