@@ -110,7 +110,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
-        self._budget = install(self._set_aside, settings.limits)
+        self._demand = install(self._set_aside, settings.limits)
         fetching.install(self._fetches)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor
@@ -146,7 +146,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()
-        self._budget.renew()
+        self._demand.renew(partitions)
         with fetcher._subscriptions.fetch_context():
             records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout)
             return Fetched(records, self._passed(records, partitions))
@@ -158,7 +158,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         passed = {}
         for tp, taken in records.items():
             self._read_to[tp] = taken[-1].offset + 1
-        for tp in partitions:
+        # Taken in one step: the worker's loop opens and closes partitions meanwhile.
+        for tp in tuple(partitions):
             read_to = self._read_to.get(tp)
             if read_to is None or (position := _position(assignment, tp)) <= read_to:
                 continue

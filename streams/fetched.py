@@ -14,7 +14,7 @@ one go must be little. So batches unpack within a bound (`streams.unpacking`), h
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from struct import unpack_from
 from typing import Any
@@ -51,13 +51,15 @@ _SHORTEST = 26
 
 
 @dataclass(slots=True)
-class Budget:
-    """What one fetch may still unpack, over all partitions. Bytes."""
+class Demand:
+    """What is asked for just now: of which partitions, and how much may still be unpacked of all of them, in bytes."""
 
+    partitions: Container[Any] = ()
     left: int = _ENOUGH
 
-    def renew(self) -> None:
-        """Let the next fetch unpack as much again."""
+    def renew(self, partitions: Container[Any]) -> None:
+        """Ask for records of these partitions, which may change meanwhile; as much again may be unpacked."""
+        self.partitions = partitions
         self.left = _ENOUGH
 
 
@@ -67,14 +69,14 @@ class Reading:
 
     limits: Limits
     unpacker: Unpacker
-    budget: Budget
+    demand: Demand
     on_unreadable: OnUnreadable
     told: set[bytes]
 
 
-def install(on_unreadable: OnUnreadable, limits: Limits) -> Budget:
-    """Have aiokafka's fetchers decode by this module from now on, each fetch within the budget that is returned."""
-    reading = Reading(limits, Unpacker(limits.batch_bytes), Budget(), on_unreadable, set())
+def install(on_unreadable: OnUnreadable, limits: Limits) -> Demand:
+    """Have aiokafka's fetchers decode by this module from now on; returns what is to be told of each demand."""
+    reading = Reading(limits, Unpacker(limits.batch_bytes), Demand(), on_unreadable, set())
 
     def records(*args: Any, **kwargs: Any) -> FetchedRecords:
         return FetchedRecords(reading, *args, **kwargs)
@@ -82,7 +84,7 @@ def install(on_unreadable: OnUnreadable, limits: Limits) -> Budget:
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = records
     fetcher.FetchResult = Fetched
-    return reading.budget
+    return reading.demand
 
 
 class Batches(MemoryRecords):  # type: ignore[misc] # it is final for mypy alone
@@ -97,6 +99,18 @@ class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
     """The fetch of one partition, handed out in pieces."""
 
     _partition_records: FetchedRecords | None
+
+    def calculate_backoff(self) -> float:
+        """For how many seconds no other partition of its broker is fetched, as these records are about to be taken.
+
+        That way one fetch asks for all. It is none for a partition with a backlog, whose records are not asked for just
+        now, or not all: aiokafka would wait a tenth of a second, time and again, and with it all other queues.
+        """
+        fetched = self._partition_records
+        if fetched is None or fetched.begun or not fetched.wanted:
+            return 0.0
+        backoff: float = super().calculate_backoff()
+        return backoff
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         """The next records, in their order; none where this fetch has unpacked enough for now.
@@ -122,11 +136,19 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         self._reading = reading
         self._at = 0
         self._batch: OpenBatch | None = None
+        #: Whether some of its records were taken.
+        self.begun = False
         self.exhausted = False
         super().__init__(*args, **kwargs)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether its partition is asked for just now."""
+        return self._tp in self._reading.demand.partitions
+
     def take(self, most: int) -> list[Any]:
         """Up to so many of the next records. Once there are no more, or they cannot be read, it is exhausted."""
+        self.begun = True
         taken: list[Any] = []
         try:
             while len(taken) < most and (batch := self._opened()) is not None:
@@ -149,7 +171,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
 
     def _opened(self) -> OpenBatch | None:
         """The batch that is open; None at the end of the fetch, and where enough was unpacked for now."""
-        while self._batch is None and self._reading.budget.left > 0:
+        while self._batch is None and self._reading.demand.left > 0:
             piece = self._next_piece()
             if piece is None:
                 self.exhausted = True
@@ -183,7 +205,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         opened = (
             Batch2(batch, raw, start, *how, on_name=self._tell) if magic >= 2 else OldBatch(batch, raw, start, *how)
         )
-        self._reading.budget.left -= opened.unpacked
+        self._reading.demand.left -= opened.unpacked
         return opened
 
     def _is_hidden(self, batch: Any) -> bool:
