@@ -45,7 +45,10 @@ class OpenBatch:
         self.unpacked = 0
         self.ended = False
         self._start = start
+        #: The last offset that was read quickly.
         self._last = -1
+        #: Whether it says that it has a record of every offset.
+        self._dense = False
         self._limits = limits
         #: What may be decoded quickly, and is looked at again where that fails; None where it is read carefully.
         self._quick: Iterator[Any] | None = None
@@ -83,6 +86,8 @@ class OpenBatch:
         # Compaction leaves gaps; without any, this is a third of the time of a look at each pair.
         if offsets != [*range(first, last + 1)] and any(one >= other for one, other in pairwise(offsets)):
             raise BrokenRecord("records in no order")
+        if self._dense and (first != self._last + 1 or last - first >= len(records)):
+            raise BrokenRecord("records are missing")
 
     def _read_carefully(self) -> Iterator[RawRecord]:
         raise NotImplementedError
@@ -111,6 +116,8 @@ class Batch2(OpenBatch):
         append_time = batch.max_timestamp if batch.attributes & _LOG_APPEND_TIME else None
         self._head = BatchHead(batch.base_offset, batch.first_timestamp, append_time)
         self._count: int = unpack_from(">i", raw, _COUNT_AT)[0]
+        self._last = batch.base_offset - 1
+        self._dense = self._count == self.end - batch.base_offset
         self._most_headers = limits.headers + _OWN_HEADERS
         self._may_be_crowded = False
         self._on_name = on_name
@@ -168,11 +175,11 @@ class Batch2(OpenBatch):
             yield from self._refused(last + 1, reason)
 
     def _check_offset(self, offset: int, last: int) -> None:
-        if not last < offset < self.end:
+        if not last < offset < self.end or (self._dense and offset != last + 1):
             raise BrokenRecord(f"an offset of {offset} between {last} and {self.end}")
 
     def _check_count(self) -> None:
-        if self._count != self.end - self._head.base_offset:
+        if not self._dense:
             raise CorruptRecordException(f"a batch of {self._count} records that ends before offset {self.end}")
 
 

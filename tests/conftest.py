@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.brokers import Broker, Kind, private_broker, shared_broker
 from tests.brokers.base import await_answer
@@ -17,6 +18,11 @@ from tests.brokers.common import common_broker
 
 #: The broker that all tests share, while it runs.
 _shared: list[Broker] = []
+
+
+# An example may take as long as a busy machine takes: no test is about its time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -167,7 +167,6 @@ HUNT = settings(
     max_examples=20_000,
     derandomize=True,
     database=None,
-    deadline=None,
     phases=[Phase.generate],
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),

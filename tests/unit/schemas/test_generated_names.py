@@ -205,7 +205,7 @@ def test_docs_and_defaults_may_hold_any_text(project: Project, text: str) -> Non
     assert module.Job().b == b'\xff"\\'
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_quoted_as_python_reads_it(text: str) -> None:
     assert eval(quoted(text)) == text

@@ -196,7 +196,7 @@ def avro_schema(schema: dict[str, Any]) -> Any:
 SCHEMAS = TYPES.filter(is_schema)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCHEMAS, SCHEMAS)
 def test_whatever_avros_own_checker_refuses_is_refused_here(written: Any, wanted: Any) -> None:
     checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
@@ -205,7 +205,7 @@ def test_whatever_avros_own_checker_refuses_is_refused_here(written: Any, wanted
         assert result.compatibility is SchemaCompatibilityType.compatible, (result.messages, result.locations)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCHEMAS, SCHEMAS)
 def test_values_are_those_that_fastavro_resolves(written: Any, wanted: Any) -> None:
     """fastavro follows Avro's rules alone, which are ours where no logical type has a say."""
@@ -239,7 +239,7 @@ def without_logical(schema: Any) -> Any:
     return schema
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCHEMAS)
 def test_a_schema_has_no_objection_to_itself(kind: Any) -> None:
     assert resolve(parsed(kind), parsed(kind)).objections == ()

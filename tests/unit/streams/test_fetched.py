@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.headers import REFUSED
 from schemas.limits import Limits
-from streams.fetched import Batches, Budget, Fetched, FetchedRecords, Reading
+from streams.fetched import Batches, Demand, Fetched, FetchedRecords, Reading
 from streams.unpacking import GZIP, LZ4, SNAPPY, ZSTD, Unpacker
 from tests.hostile_batches import batch as batch_of
 from tests.hostile_batches import headers, record, sealed, varint
@@ -47,11 +47,11 @@ def read(
 ) -> tuple[list[Any], list[tuple[Any, int, Exception]], FetchedRecords]:
     """The records of a fetch, what could not be read, and what was read from."""
     unreadable: list[tuple[Any, int, Exception]] = []
-    reading = Reading(limits, Unpacker(limits.batch_bytes), Budget(), lambda *what: unreadable.append(what), set())
+    reading = Reading(limits, Unpacker(limits.batch_bytes), Demand(), lambda *what: unreadable.append(what), set())
     records = FetchedRecords(reading, TP, Batches(fetch), [], start, None, None, True, READ_COMMITTED)
     found: list[Any] = []
     while not records.exhausted:
-        reading.budget.renew()
+        reading.demand.renew((TP,))
         found += records.take(most)
     return found, unreadable, records
 
@@ -189,6 +189,16 @@ def test_a_batch_whose_number_of_records_is_no_number_to_rely_on_is_not_skipped(
         assert reading.next_fetch_offset == 0
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_a_record_that_claims_those_before_it_does_not_hide_them(most: int) -> None:
+    """The batch says that it has a record of every offset."""
+    found, unreadable, reading = read(batch_of(record(3, b"v" * 9), 4), most=most)
+    assert not unreadable
+    assert [one.offset for one in found] == [0, 1, 2, 3]
+    assert all(one.headers[0][0] == REFUSED for one in found)
+    assert reading.next_fetch_offset == 4
+
+
 @given(st.data())
 def test_whatever_the_bytes_are_each_offset_comes_out_once_or_the_partition_waits(data: st.DataObject) -> None:
     whole = bytearray(b"".join(record(n, b"v" * 9, headers(b"name", 2), key=b"key") for n in range(4)))
@@ -202,25 +212,34 @@ def test_whatever_the_bytes_are_each_offset_comes_out_once_or_the_partition_wait
 
 def test_a_fetch_hands_out_what_it_has_once_it_has_unpacked_enough() -> None:
     fetch = b"".join(batch_of(record(0, bytes(5_000_000)), 1, ZSTD, base=number) for number in range(6))
-    reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Budget(), lambda *what: pytest.fail(str(what)), set())
+    reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
     records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
     taken = []
     while not records.exhausted:
-        reading.budget.renew()
+        reading.demand.renew((TP,))
         taken.append([one.offset for one in records.take(1000)])
     assert taken == [[0, 1], [2, 3], [4, 5], []]
 
 
+def fetched(records: FetchedRecords) -> Fetched:
+    """The fetch of a partition that is read where it stands."""
+    state = SimpleNamespace(paused=False, position=records.next_fetch_offset, consumed_to=lambda offset: None)
+    assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
+    return Fetched(TP, assignment=assignment, partition_records=records, backoff=60.0)
+
+
 def test_a_partition_with_a_backlog_leaves_room_for_others() -> None:
+    """It hands out a part of what it has, and no other partition's fetch waits for the rest of it to be taken."""
     count = 1_200
     fetch = batch_of(b"".join(record(number, b"v") for number in range(count)), count)
-    reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Budget(), lambda *what: pytest.fail(str(what)), set())
-    records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
-    state = SimpleNamespace(paused=False, position=0)
-    state.consumed_to = lambda offset: setattr(state, "position", offset)
-    assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
-    one = Fetched(TP, assignment=assignment, partition_records=records, backoff=0.1)
-    assert [len(one.getall()) for _ in range(3)] == [500, 500, 200]
+    reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
+    one = fetched(FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED))
+    assert one.calculate_backoff() == 0.0, "its partition is full, or revoked"
+    reading.demand.renew({TP})
+    assert 0.0 < one.calculate_backoff() <= 60.0, "it is taken in a moment, and then one fetch asks for all"
+    assert len(one.getall()) == 500
+    assert one.has_more()
+    assert one.calculate_backoff() == 0.0
 
 
 def test_the_quick_decoder_is_in_use() -> None:
