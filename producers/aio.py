@@ -13,6 +13,7 @@ from producers.handle import Handle, Position
 from producers.loops import Loops, OnLoop
 from producers.publishing import Publishing, with_key
 from producers.record import JobRecord, Seconds, UserHeaders, route
+from producers.visits import have_visits
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
@@ -180,6 +181,8 @@ class AsyncJobProducer(Publishing):
             await self.flush(timeout)
         finally:
             self._client.close()
+            if not self._client.visited:
+                have_visits(self._client)
 
     async def __aenter__(self) -> "AsyncJobProducer":
         """Use the producer until the end of the block."""

@@ -136,15 +136,23 @@ class Client:
             f"{what}: no outcome within {timeout} s{f', {reason}' if reason else ''}; delivery goes on"
         )
 
-    def closed(self) -> bool:
-        """Return whether no more jobs are taken."""
-        return self._closed
-
     def close(self) -> None:
         """Take no more jobs; those in the buffer are still delivered. Called once flushed."""
         with self._switching:
             self._closed = True
             self._produce = _refuse_closed
+
+    def let_go(self) -> bool:
+        """Close all connections, and return True, where no more jobs are taken and none is without its outcome.
+
+        Not to be called by who closes: another thread may be about to offer its job.
+        """
+        if not self._closed or self.pending():
+            return False
+        with self._switching:
+            producer, self._producer, self._poll = self._producer, None, _poll_nothing
+        del producer  # Its end waits for its threads, and nobody is to wait for that.
+        return True
 
     # -- one client after the other -----------------------------------------------------------------------------------
 

@@ -1,20 +1,17 @@
 """The producer for programs without an event loop."""
 
 import logging
-import threading
-import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
-from producers.client import Client
 from producers.errors import ProducersError
 from producers.handle import JobHandle
 from producers.publishing import Publishing
 from producers.record import JobRecord, Seconds, UserHeaders
+from producers.visits import have_visits
 
 _LOGGER = logging.getLogger("producers")
-_SECONDS_BETWEEN_VISITS = 0.5
 
 
 class JobProducer(Publishing):
@@ -108,33 +105,5 @@ class JobProducer(Publishing):
         while not client.offer(record, handle):
             client.poll(0.05)
         if not client.visited:
-            _have_visits(client)
+            have_visits(client)
         return handle
-
-
-def _have_visits(client: Client) -> None:
-    client.visited = True
-    try:
-        threading.Thread(target=_visit, args=(weakref.ref(client),), name="kafka-jobs-reports", daemon=True).start()
-    except RuntimeError:  # No thread is to be had. The job is published; the next one tries again.
-        client.visited = False
-
-
-def _visit(reference: "weakref.ref[Client]") -> None:
-    """Hand out the reports of a client that nobody else polls, so that a failure is logged soon.
-
-    A busy client is left alone: its publisher polls, and another thread would only fight over the interpreter's lock.
-    """
-    pause = threading.Event()
-    offered = -1
-    while not pause.wait(_SECONDS_BETWEEN_VISITS):
-        client = reference()
-        if client is None or client.closed():
-            return
-        if client.offered == offered:
-            try:
-                client.poll(0)
-            except Exception:
-                _LOGGER.exception("handing out the reports of published jobs has failed, and goes on")
-        offered = client.offered
-        del client

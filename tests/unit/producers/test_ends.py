@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,10 +10,19 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from producers import DeliveriesFailed, DeliveryFailed, DeliveryPending, JobProducer, ProducerSettings
+from producers import (
+    AsyncJobProducer,
+    DeliveriesFailed,
+    DeliveryFailed,
+    DeliveryPending,
+    JobProducer,
+    ProducerClosed,
+    ProducerSettings,
+)
 from tests.mock_cluster import MockCluster
 from tests.unit.producers.brokers import NAMESPACE, WITHIN, email, mocked, settings
 from tests.waiting import until
@@ -148,3 +158,34 @@ def test_a_log_that_fails_takes_no_report_with_it(broker: MockCluster, monkeypat
     until(lambda: all(handle.done() for handle in handles), within=WITHIN, what="every job has its outcome")
     with pytest.raises(DeliveriesFailed, match="3 jobs were not delivered"):
         producer.close()
+
+
+def connections(broker: MockCluster) -> int:
+    """The connections that clients have to a broker."""
+    ports = {int(server.rpartition(":")[2]) for server in broker.bootstrap.split(",")}
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(there.rpartition(":")[2], 16) in ports and state == _ESTABLISHED for _, _, there, state, *_ in rows)
+
+
+#: As Linux writes it in /proc/net/tcp.
+_ESTABLISHED = "01"
+
+
+def test_a_closed_producer_keeps_no_connection(broker: MockCluster) -> None:
+    """It is still referred to; else its client would go with it."""
+    with JobProducer(settings(broker)) as producer:
+        producer.publish(email()).result(WITHIN)
+        assert connections(broker)
+    until(lambda: not connections(broker), within=WITHIN, what="the client is gone")
+    with pytest.raises(ProducerClosed):
+        producer.publish(email())
+    producer.flush()
+
+
+async def test_a_closed_asynchronous_producer_keeps_no_connection(broker: MockCluster) -> None:
+    async with AsyncJobProducer(settings(broker)) as producer:
+        await (await producer.publish(email())).result(WITHIN)
+        assert connections(broker)
+    await asyncio.to_thread(until, lambda: not connections(broker), within=WITHIN, what="the client is gone")
+    with pytest.raises(ProducerClosed):
+        await producer.publish(email())
