@@ -5,6 +5,7 @@ Times are nanoseconds of CLOCK_MONOTONIC, as in the ledger.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -76,9 +77,12 @@ class Account:
     changes   when topics were made anew, grown or emptied
     limits    when a worker got no more threads, descriptors or memory
     commands  what operators did
+    tries     redrives that did not come to their end, and may have sent some back
     sent      the jobs that lie in their queues as sent back by operators
     removals  when records of a queue were taken away on purpose
     gone      since when the records of jobs were taken away on purpose, by their ids
+    twice     jobs whose records lie in their queues more than once
+    failures  when deliveries failed; what was on its way then may lie in its queue twice, also where that is gone
     busy      when the machine had more to do than it can, by what else runs on it too
     """
 
@@ -96,9 +100,12 @@ class Account:
     changes: Sequence[Span] = ()
     limits: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     commands: Sequence[Operation] = ()
+    tries: Sequence[Operation] = ()
     sent: Set[str] = frozenset()
     removals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     gone: Mapping[str, int] = field(default_factory=dict)
+    twice: Set[str] = frozenset()
+    failures: Sequence[Span] = ()
     busy: Sequence[Span] = ()
 
     @cached_property
@@ -122,6 +129,25 @@ class Account:
     def before(self) -> dict[str, str]:
         """The job that lies before each in its key, if there is one."""
         return {later.id: earlier.id for of_key in self.by_key for earlier, later in pairwise(of_key)}
+
+    @cached_property
+    def _of_keys(self) -> dict[str, list[Run]]:
+        found: dict[str, list[Run]] = defaultdict(list)
+        for run in sorted(self.runs, key=lambda run: run.start):
+            found[run.key].append(run)
+        return found
+
+    def last_before(self, run: Run) -> Run | None:
+        """The run of the same key that began last before another did."""
+        of_key = self._of_keys[run.key]
+        at = bisect_left(of_key, run.start, key=lambda each: each.start)
+        return of_key[at - 1] if at else None
+
+    def may_lie_twice(self, job: Published) -> bool:
+        """Whether a job was written twice: a client that has given up a delivery sends others again."""
+        return job.id in self.twice or (
+            job.id in self.gone and any(each.begin <= job.at <= each.end for each in self.failures)
+        )
 
     def given_up(self, job: Published) -> bool:
         """Whether nobody could know of a job any more, since its record was taken away, and so it has no outcome."""

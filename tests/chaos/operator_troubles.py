@@ -31,6 +31,8 @@ class OperatorTroubles:
         self._say = say
         #: Commands that said that they had done what they were asked to.
         self.done: list[Operation] = []
+        #: Those that did not, and may have done a part of it.
+        self.tried: list[Operation] = []
 
     def happen(self, what: Disturbance, wait: Wait) -> None:
         del wait
@@ -48,5 +50,5 @@ class OperatorTroubles:
         concerned = frozenset(identity(letter) for letter in found if letter.timestamp < before * 1000)
         code, said = self._workers.command(*command, within=_WITHIN)
         self._say(f"{' '.join(command[:3])}, {len(concerned)} letters: {code}, {said.strip()[-200:]}")
-        if code == 0:
-            self.done.append(Operation(what.kind is Kind.PURGE, queue, concerned, Span(begin, time.monotonic_ns())))
+        operation = Operation(what.kind is Kind.PURGE, queue, concerned, Span(begin, time.monotonic_ns()))
+        (self.tried if code else self.done).append(operation)

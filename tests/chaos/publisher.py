@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from producers import JobHandle, JobProducer, ProducersError, ProducerSettings
-from tests.chaos.account import Published
+from tests.chaos.account import Published, Span
 from tests.chaos.plan import Plan, Planned
 from tests.chaos.records import at, identity
+from tests.ledger import SECOND
 from tests.models.ordered import Step
 from tests.topics import Record
 
@@ -43,6 +44,8 @@ class Publisher:
         self._handles: dict[str, JobHandle] = {}
         self._removals: list[Removal] = []
         self.jobs: dict[str, Published] = {}
+        #: When what was published may have been on its way together with a job whose delivery failed.
+        self.failures: list[Span] = []
 
     def publish(self, job: Planned) -> str:
         """Publish a job; returns its id, or nothing if its queue is held: then it is published afterwards."""
@@ -136,7 +139,8 @@ class Publisher:
             failures.append(str(failed))
         for job, handle in self._handles.items():
             if handle.offset is None or handle.partition is None:
-                del self.jobs[job]
+                at = self.jobs.pop(job).at
+                self.failures.append(Span(at - DELIVERY * SECOND, at + DELIVERY * SECOND))
             else:
                 self.jobs[job] = replace(self.jobs[job], partition=handle.partition, offset=handle.offset)
         self._handles.clear()

@@ -39,7 +39,7 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
     done = any(run.done for run in runs)
     as_planned = not any(map(account.derailed, runs))
     if not done and letters is None:
-        if account.given_up(job):
+        if account.given_up(job) or _taken_away(account, job):
             return
         yield f"{_name(job)} is lost: neither done nor a dead letter; {_told(runs)}"
     elif letters is None:
@@ -67,6 +67,12 @@ def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -
         return unseen
     cut = sum(_disturbed(account, run) for run in runs)
     return cut >= 2 or (cut == 1 and unseen and Letter.CRASH_ONCE.value in job.plan.letters)
+
+
+def _taken_away(account: Account, job: Published) -> bool:
+    """Whether a job's record was taken away before the dead letter of its last run could be had."""
+    final = account.final(job.id)
+    return job.id in account.gone and final is not None and _disturbed(account, final)
 
 
 def order(account: Account) -> list[str]:
@@ -124,7 +130,7 @@ def repetitions(account: Account) -> list[str]:
     """A job runs again only where it has failed, or a crash explains it."""
     found = []
     for job, runs in account.by_job.items():
-        if job not in account.jobs:
+        if job not in account.jobs or account.may_lie_twice(account.jobs[job]):
             continue
         strange = [pair for pair in pairwise(runs) if _is_repetition(account, *pair) and not _explained(account, *pair)]
         # An owner that was cut off may have a record on its way which the next one does not see, but the one after it.
@@ -243,7 +249,9 @@ def _firsts(runs: Sequence[Run]) -> Iterator[Run]:
 
 def _turn(account: Account, job: Published, run: Run) -> int | None:
     if run.attempt == 0:
-        before = account.final(account.before[job.id]) if job.id in account.before else None
+        # Of its key, and not only of what is known to lie before it: some were written that the publisher had given
+        # up, and one that was sent back lies behind all that were published.
+        before = account.last_before(run) if job.ordered else None
         return job.at if before is None else max(job.at, account.failed_at(before))
     failed = [each for each in account.by_job[job.id] if each.attempt == run.attempt - 1 and account.has_failed(each)]
     if not failed:
@@ -283,9 +291,15 @@ def _purged(account: Account, purge: Operation) -> Iterator[str]:
 
 def _sent_back(account: Account, redrive: Operation) -> Iterator[str]:
     purged = {job for each in account.commands if each.purge for job in each.letters}
-    if any(at > redrive.span.begin for at in account.removals.get(redrive.queue, ())):
-        return  # Whatever it has sent may have been taken away since.
-    for letter in redrive.letters - purged:
+    # Whatever was sent, by this one or by one before it, may have been taken away since.
+    vanished = {
+        job
+        for each in (*account.commands, *account.tries)
+        if each.queue == redrive.queue and any(at > each.span.begin for at in account.removals.get(each.queue, ()))
+        for job in each.letters
+        if each.span.begin <= redrive.span.begin
+    }
+    for letter in redrive.letters - purged - vanished:
         again = _next(letter)
         if again not in account.sent and again not in account.by_job and not again.endswith(f"+{MAX_REDRIVES + 1}"):
             yield f"the dead letter of {letter} was not sent back by the redrive at {redrive.span.begin / SECOND:.2f}"

@@ -20,10 +20,11 @@ from tests.chaos.operator_troubles import OperatorTroubles
 from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
 from tests.chaos.pressure import watched
 from tests.chaos.publisher import Publisher
-from tests.chaos.records import DeadLetters, redrives
+from tests.chaos.records import DeadLetters, identity, redrives
 from tests.chaos.rules import RECOVERY
 from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_DISKS, OF_NETWORKS, Disturbance, Kind
 from tests.chaos.topic_troubles import TopicTroubles
+from tests.ledger import SECOND
 from tests.limits import Limit, can_limit, limit
 from tests.publishing import load
 from tests.topics import read_all
@@ -43,6 +44,8 @@ STOP_TIMEOUT = 3.0
 #: Seconds until all is done, once nothing is disturbed any more.
 SETTLE = 180.0
 _TICK = 0.05
+#: Seconds that a worker may take to end of what it lacked.
+_AFTER_LIMIT = 10
 
 SETTINGS: dict[str, object] = {
     "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": HANDOVER, "processes": 1,
@@ -184,12 +187,17 @@ class Crew:
             self.uncommitted[worker.pid] = Span(asked, time.monotonic_ns())
         elif code == CRASH_CODE:
             self._say(f"worker {worker.pid} died of a job")
-        elif worker.pid in self._limited:
+        elif self._lacked(worker.pid):
             self._say(f"worker {worker.pid} ended with {code} for what it lacked")
         else:
             self.faults.append(f"worker {worker.pid} ended with {code}; its log:\n{worker.tail()}")
         if asked is None:
             self.launch()
+
+    def _lacked(self, process: int) -> bool:
+        """Whether a worker is limited, or was a moment before: it takes that to end."""
+        since = time.monotonic_ns() - _AFTER_LIMIT * SECOND
+        return process in self._limited or any(each.end > since for each in self.limits.get(process, ()))
 
     def calm(self) -> None:
         """Let all who are frozen go on, do at once what was to be done later, and have enough workers."""
@@ -357,20 +365,22 @@ class Chaos:
             self._crew.faults.append(str(error))
         self._crew.dismiss(60 * self._patience)
 
-    def _sent_back(self) -> list[Published]:
-        """The jobs that lie in their queues as sent back by operators."""
+    def _in_queues(self) -> tuple[list[Published], Set[str]]:
+        """The jobs that lie in their queues as sent back by operators, and those that lie there more than once."""
         found = []
+        times: Counter[str] = Counter()
         for queue in QUEUES:
             for record in read_all(self._broker.bootstrap, f"{self._namespace}.{queue}"):
+                times[identity(record)] += 1
                 job = self._publisher.redriven(queue, record) if redrives(record) else None
                 if job is not None:
                     found.append(job)
-        return found
+        return found, {job for job, count in times.items() if count > 1}
 
     def _account(self) -> Account:
         crew, brokers, network = self._crew, self._brokers, self._network
         outages = [*brokers.outages, *(network.outages if network else ())]
-        sent = self._sent_back()
+        sent, twice = self._in_queues()
         times = Counter(job.id for job in sent)
         # What a redrive that did not come to its end has sent twice is no longer told apart.
         jobs = {**self._publisher.jobs, **{job.id: job for job in sent if times[job.id] == 1}}
@@ -380,5 +390,6 @@ class Chaos:
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
             launches=crew.launches, cuts=network.cuts if network else {}, busy=() if self._fault else self._busy,
             changes=self._topics.changes, gone=self._publisher.gone(jobs), removals=self._publisher.removals,
-            commands=self._operators.done, sent=times.keys(), limits=crew.limits,
+            commands=self._operators.done, tries=self._operators.tried, sent=times.keys(), limits=crew.limits,
+            twice=twice, failures=self._publisher.failures,
         )  # fmt: skip

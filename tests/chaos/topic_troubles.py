@@ -22,7 +22,7 @@ from tests.waiting import until
 #: A topic is not grown beyond so many partitions.
 MOST = 9
 #: Seconds for a change, which may have to wait until brokers are back.
-_WITHIN = 120.0
+_WITHIN = 300.0
 
 
 class TopicTroubles:

@@ -266,3 +266,39 @@ def test_a_stop_without_its_last_commit_needs_brokers_that_were_away() -> None:
     assert stops(account([], [], uncommitted=uncommitted, cuts={B: [Span(0, 22 * SECOND)]})), "another was cut off"
     for away in ({"outages": [Span(0, 22 * SECOND)]}, {"cuts": {A: [Span(0, 22 * SECOND)]}}):
         assert stops(account([], [], uncommitted=uncommitted, **away)) == []
+
+
+def test_a_dead_letter_is_not_owed_where_the_record_was_taken_away_before_it_could_be_had() -> None:
+    failed = [run(0, 0, 10, how="failed")]
+    assert outcomes(account([job(0, "p")], failed, gone={"k0": 500 * MS}))
+    refused = [Span(0, 400 * MS)]
+    assert outcomes(account([job(0, "p")], failed, refusals=refused))
+    assert outcomes(account([job(0, "p")], failed, refusals=refused, gone={"k0": 500 * MS})) == []
+
+
+def test_what_lies_twice_in_its_queue_runs_twice() -> None:
+    runs = [run(0, 0, 10), run(0, 20, 30)]
+    assert repetitions(account([job(0)], runs))
+    assert repetitions(account([job(0)], runs, twice={"k0"})) == []
+    failures = [Span(0, SECOND)]
+    assert repetitions(account([job(0)], runs, failures=failures)), "what still lies there lies there once"
+    assert repetitions(account([job(0)], runs, failures=failures, gone={"k0": 0})) == []
+
+
+def test_a_key_that_is_being_worked_through_has_no_stall() -> None:
+    """What was sent back lies behind all that was published."""
+    late = int(STALL * 1000) + 1000
+    again = replace(job(0), id="k0+1", redriven=True, at=20 * MS)
+    runs = [run(0, 0, 10), run(1, late - 10, late), replace(run(0, late + 10, late + 20), job="k0+1")]
+    found = stalls(account([job(0), replace(job(1), at=(late - 20) * MS), again], runs))
+    assert found == []
+    assert stalls(account([job(0), again], [runs[0], runs[2]]))
+
+
+def test_a_letter_whose_job_was_sent_back_and_taken_away_is_not_owed_by_the_next_redrive() -> None:
+    earlier = Operation(purge=False, queue="chaos", letters=frozenset({"k0"}), span=Span(0, SECOND))
+    later = replace(earlier, span=Span(5 * SECOND, 6 * SECOND))
+    assert commands(account([job(0)], [], commands=[later]))
+    removals = {"chaos": [2 * SECOND]}
+    assert commands(account([job(0)], [], commands=[later], removals=removals))
+    assert commands(account([job(0)], [], commands=[later], tries=[earlier], removals=removals)) == []
