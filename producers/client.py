@@ -31,7 +31,9 @@ class Client:
 
     Any thread may call any method. Reports reach their handles within poll(), so also within offer(), wait(), flush().
     An idempotent client that has met a fatal error never sends again: it is replaced when every job on its way through
-    it has its outcome, so that no later job overtakes one of them.
+    it has its outcome, so that no later job overtakes one of them. So is one that has not got a job through in time
+    although the brokers are there: it may have lost sight of a partition's leader for good (librdkafka's issues 4898,
+    where a topic was made anew, and 5430).
     """
 
     _all: ClassVar["weakref.WeakSet[Client]"] = weakref.WeakSet()
@@ -190,6 +192,12 @@ class Client:
         if self.errors.fatal is None or error.code() != KafkaError._FATAL:  # Which says nothing of the cause.
             self.errors.fatal = error
         return True
+
+    def undelivered(self, error: KafkaError) -> None:
+        """Take in why a job was not delivered."""
+        lost_sight = error.code() == KafkaError._MSG_TIMED_OUT and self.errors.reason() is None
+        if lost_sight:
+            self.errors.fatal = error
 
     def _replace(self) -> None:
         """Let a failed client go, once all of its jobs have their outcome; called again and again until then."""

@@ -78,6 +78,7 @@ class Handle:
         else:
             self._error = failure_of(self.id, self.topic, error, self._client.errors.reason())
             self._client.failures.add(self, self._error)
+            self._client.undelivered(error)
 
     def _lose(self) -> None:
         """Settle a job whose report will never come: Ctrl-C has struck while it came, or another process has it."""

@@ -42,12 +42,14 @@ class Client:
 
     Owned by the event loop on which it is made: no method may be called from another thread, and none blocks. Once
     an idempotent producer has met a fatal error it never sends again; then `failed` is set, every record on its way is
-    answered within some seconds, and the caller makes another client.
+    answered within some seconds, and the caller makes another client. So it is where a record has not got through in
+    time: a producer may have lost sight of a partition's leader for good (librdkafka's issues 4898, where a topic was
+    made anew, and 5430).
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._loop = asyncio.get_running_loop()
-        #: The fatal error that has ended it.
+        #: The error that has ended it.
         self.failed: KafkaError | None = None
         self._on_way: dict[Answered, None] = {}
         #: Answers that the poller has brought, and whether the loop was told that there are any.
@@ -87,6 +89,8 @@ class Client:
 
         def report(error: KafkaError | None, message: Message) -> None:
             self._bring(answered, error, None if error else self._offsets.of(message))
+            if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:
+                self._tell(lambda: self._fail(error))
 
         try:
             self._working().produce(

@@ -43,6 +43,9 @@ _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TO
 #: Bytes of a batch, at the most: librdkafka's own default.
 _BATCH_BYTES = 1_000_000
 
+#: How long a client tries to write a record; then another takes its place. Milliseconds.
+_IN_TIME_MS = 120_000
+
 #: What a header costs beside its name and its value: their lengths. Bytes.
 _HEADER_ROOM = 10
 
@@ -66,8 +69,8 @@ class Sender:
 
     - a record that the broker has refused (or its whole batch, as larger than the topic takes), or for which the
       client's queue was full;
-    - one that the broker has not acknowledged within five minutes (librdkafka's message.timeout.ms), or that was on its
-      way when the client failed. The broker may have it all the same, or get it late: it may lie there twice, and the
+    - one that the broker has not acknowledged within two minutes, or that was on its way when the client failed, as it
+      is held to have then. The broker may have it all the same, or get it late: it may lie there twice, and the
       first copy even behind the second.
     """
 
@@ -90,6 +93,7 @@ class Sender:
         self._retry_after = retry_after
         self._config: dict[str, Any] = {
             **PROMISES,
+            "message.timeout.ms": _IN_TIME_MS,
             **cluster.client_config(),
             "client.id": "streams-sender",
             "compression.type": "lz4",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
 
 import pytest
@@ -14,6 +15,7 @@ from producers import AsyncJobProducer, DeliveriesFailed, DeliveryFailed, JobPro
 from producers.handle import Handle
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.producers.brokers import WITHIN, email, mocked, settings
+from tests.waiting import until
 
 FATAL = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
 
@@ -121,3 +123,35 @@ def test_an_answer_that_never_comes_is_given_up(broker: MockCluster, monkeypatch
         with pytest.raises(DeliveryFailed, match="its report is lost") as failed:
             forgotten.result(WITHIN)
         assert failed.value.may_be_written
+
+
+def test_a_client_that_gets_a_job_through_in_no_time_is_replaced(
+    broker: MockCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have lost sight of the leader for good, as where a topic was made anew; the brokers are there."""
+    with JobProducer(settings(broker, delivery_timeout_ms=1_000)) as producer:
+        producer.publish(email()).result(WITHIN)
+        before = producer._client._producer
+        broker.delay(3)
+        with pytest.raises(DeliveryFailed, match="_MSG_TIMED_OUT"):
+            producer.publish(email()).result(WITHIN)
+        broker.delay(0)
+        until(lambda: producer.publish(email()) and producer._client._producer is not before, within=WITHIN,
+              what="another client takes its place")  # fmt: skip
+        assert producer.publish(email()).result(WITHIN).offset
+        with suppress(DeliveryFailed, DeliveriesFailed):
+            producer.flush(WITHIN)
+    assert "another takes its place" in caplog.text
+
+
+def test_a_client_that_reaches_no_broker_is_kept(broker: MockCluster) -> None:
+    """What is in its buffer is delivered when one is back, and no other could do better."""
+    with JobProducer(settings(broker, delivery_timeout_ms=2_000)) as producer:
+        producer.publish(email()).result(WITHIN)
+        before = producer._client._producer
+        broker.hang_up()
+        with pytest.raises(DeliveryFailed, match="_MSG_TIMED_OUT"):
+            producer.publish(email()).result(WITHIN)
+        broker.answer()
+        assert producer.publish(email()).result(WITHIN).offset
+        assert producer._client._producer is before

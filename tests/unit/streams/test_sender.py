@@ -100,6 +100,18 @@ async def test_a_client_that_fails_for_good_is_replaced_and_what_was_on_its_way_
     assert len(lines(caplog, "has failed for good")) == 1
 
 
+async def test_a_client_that_gets_a_record_through_in_no_time_is_replaced(
+    broker: MockCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have lost sight of a partition's leader for good, as where a topic was made anew."""
+    async with sender(broker, **{"message.timeout.ms": 1_000}) as sending:
+        broker.delay(3)
+        (writing,) = appends(sending, 1)
+        await until(lambda: lines(caplog, "another takes its place"))
+        broker.delay(0)
+        assert (await asyncio.wait_for(writing, WITHIN)) is not None
+
+
 async def test_what_is_sent_while_a_client_fails_is_written_too(broker: MockCluster) -> None:
     async with sender(broker) as sending:
         broker.fail(PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
