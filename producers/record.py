@@ -69,7 +69,7 @@ def compose(
     job_type, topic = route(type(payload), namespace, queue)  # type: ignore[arg-type] # a class is hashable
     value = codec.encode(payload, topic)
     job_id = str(uuid7()) if id is None else _text("id", id)
-    built = [*_lasting(job_type, source), (CE_ID, job_id.encode()), (CE_TIME, rfc3339(now_ms))]
+    built = [*_lasting(job_type, source), (CE_ID, str.encode(job_id)), (CE_TIME, rfc3339(now_ms))]
     if expires_in is not None:
         built.append((EXPIRES_AT, b"%d" % (now_ms + _milliseconds("expires_in", expires_in))))
     if timeout is not None:
@@ -77,7 +77,7 @@ def compose(
     if max_attempts is not None:
         built.append((MAX_ATTEMPTS, b"%d" % _attempts(max_attempts)))
     if parent is not None:
-        built.append((PARENT, _text("parent", parent).encode()))
+        built.append((PARENT, str.encode(_text("parent", parent))))
     if headers is not None:
         built.extend(_user_headers(headers))
     key_bytes = b"" if key is None else _key(key)
@@ -119,8 +119,8 @@ def _attempts(count: int) -> int:
 def _key(key: str) -> bytes:
     # Asked in this order since every job comes by here.
     try:
-        encoded = key.encode()
-    except (AttributeError, UnicodeEncodeError):
+        encoded = str.encode(key)  # Whatever a subclass makes of it.
+    except (TypeError, UnicodeEncodeError):
         encoded = b""
     if not encoded:
         raise OptionInvalid("key", "text that is not empty; leave it out for a job that no other waits for", key)
@@ -135,7 +135,7 @@ def _text(option: str, text: str) -> str:
 
 def _utf8(option: str, text: str) -> bytes:
     try:
-        return text.encode()
+        return str.encode(text)
     except UnicodeEncodeError:
         raise OptionInvalid(option, "text that UTF-8 can encode", text) from None
 
@@ -155,7 +155,7 @@ def _user_headers(headers: UserHeaders) -> list[tuple[str, bytes]]:
 
 
 def _header_name(name: str) -> str:
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not (name := str.__str__(name)) or "\0" in name:
         raise OptionInvalid("headers", "names that are not empty, without NUL", name)
     if is_reserved(name):
         raise OptionInvalid(

@@ -16,7 +16,7 @@ def main() -> None:
     """Run a command of the application."""
     remove_foreign(os.environ)
     # Faust looks for the application in what was typed.
-    sys.argv = ["streams", "-A", "streams", *sys.argv[1:]]
+    sys.argv = [sys.argv[0], "-A", "streams", *sys.argv[1:]]
     from faust.cli.faust import cli  # noqa: PLC0415 - it reads the environment
 
     cli()

@@ -1,5 +1,5 @@
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
@@ -75,6 +75,25 @@ def test_an_id_is_a_uuid_of_version_7_by_default() -> None:
 def test_a_key_is_utf8_and_none_means_none() -> None:
     assert record(key="Zoë").key == "Zoë".encode()
     assert record().key is None
+
+
+class Odd(str):
+    """Text that does as it likes."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> NoReturn:
+        raise RuntimeError("no encoding")
+
+    def startswith(self, *_: object) -> NoReturn:
+        raise RuntimeError("no start")
+
+
+def test_text_is_text_whatever_its_class_does() -> None:
+    odd = record(key=Odd("k"), id=Odd("one"), headers={Odd("tenant"): Odd("7")})
+    assert odd.key == b"k"
+    assert dict(odd.headers)["ce_id"] == b"one"
+    assert dict(odd.headers)["tenant"] == b"7"
 
 
 def test_headers_of_one_job_do_not_leak_into_the_next() -> None:
