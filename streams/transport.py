@@ -274,7 +274,8 @@ class Consumer(driver.Consumer):
             await self._thread.ask(self._thread.seek_all(positions, self.intake.ids()))
             if epoch == self.intake.epoch:
                 for tp in positions:
-                    self._reopen(tp)
+                    if not self.intake.is_closed(tp):
+                        self._reopen(tp)
 
     async def wait_empty(self) -> None:
         """Wait for running jobs within bounds and commit. Called on a revocation, and when the worker stops."""

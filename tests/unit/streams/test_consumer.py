@@ -169,6 +169,31 @@ async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
         await until(lambda: on.consumer.crashed)
 
 
+async def test_a_log_that_is_replaced_while_partitions_are_opened_is_opened_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its partition is let go between two steps of the opening, which goes on with the others."""
+    handler = Handler()
+    async with stage(handler) as on:
+        seek = on.group.seek_all
+
+        async def restart_within(positions: Any, logs: Any) -> None:
+            await seek(positions, logs)
+            if P0 in on.rig.intake.positions() and not replaced:
+                replaced.append(P0)
+                on.rig.intake._restart(P0, {P0: None})
+
+        replaced: list[TopicPartition] = []
+        monkeypatch.setattr(on.group, "seek_all", restart_within)
+        await on.assign(P0, P1)
+        assert replaced
+        assert P1 in on.consumer._open
+        await until(lambda: P0 in on.consumer._open)
+        on.rig.take(records(0, 3))
+        await on.rig.idle()
+        assert handler.ran == ["0", "1", "2"]
+
+
 # -- commits ----------------------------------------------------------------------------------------------------------
 
 
