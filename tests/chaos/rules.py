@@ -59,12 +59,11 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
 def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -> bool:
     """Whether two runs of a job were cut off, or could not be committed: then nobody can tell it from one that kills.
 
-    Somebody else's death has put it under suspicion before. A job is named before it starts, which it does when the
-    broker has said that it knows the name, and one of the pool when a process has it: so it may have had no run at
-    either death; and likewise one that does end its worker, once, at the first of the two.
+    Somebody else's death has put it under suspicion before. A job of the pool is named before a process has it, so it
+    may have had no run at either death; and likewise one that does end its worker, once, at the first of the two.
     """
     unseen = len(account.deaths) + len(account.absences) + len(account.outages) >= 2
-    if job.plan.in_pool or not runs:
+    if job.plan.in_pool:
         return unseen
     cut = sum(_disturbed(account, run) for run in runs)
     return cut >= 2 or (cut == 1 and unseen and Letter.CRASH_ONCE.value in job.plan.letters)
