@@ -181,6 +181,7 @@ class AsyncJobProducer(Publishing):
             await self.flush(timeout)
         finally:
             self._client.close()
+            # Its loop has handed out reports so far, and may end now.
             if not self._client.visited:
                 have_visits(self._client)
 

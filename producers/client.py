@@ -194,9 +194,8 @@ class Client:
         return True
 
     def undelivered(self, error: KafkaError) -> None:
-        """Take in why a job was not delivered."""
-        lost_sight = error.code() == KafkaError._MSG_TIMED_OUT and self.errors.reason() is None
-        if lost_sight:
+        """Take in why a job was not delivered; one that timed out although the brokers are there ends this client."""
+        if error.code() == KafkaError._MSG_TIMED_OUT and self.errors.reason() is None:
             self.errors.fatal = error
 
     def _replace(self) -> None:

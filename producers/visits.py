@@ -21,8 +21,10 @@ def have_visits(client: Client) -> None:
 
 
 def _visit(reference: "weakref.ref[Client]") -> None:
-    """A busy client is left alone: its publisher polls, and another thread would only fight over the interpreter's
-    lock. What a closed client holds is seen to until there is nothing left."""
+    """Visit a client until it is closed and holds nothing more.
+
+    A busy one is left alone: its publisher polls, and another thread would only fight over the interpreter's lock.
+    """
     pause = threading.Event()
     offered = -1
     while not pause.wait(_SECONDS_BETWEEN_VISITS):

@@ -256,7 +256,7 @@ class Intake:
         return {tp: partition.offsets.log for tp, partition in self._partitions.items()}
 
     def is_closed(self, tp: TopicPartition) -> bool:
-        """Whether nothing of a partition should be fetched for now; so it is until it is opened."""
+        """Whether nothing of a partition should be fetched for now, because it is full, or not open."""
         partition = self._partitions.get(tp)
         return partition is None or partition in self._closed or tp in self._waiting[self._executors[tp.topic]]
 

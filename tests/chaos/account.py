@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 
 from tests.chaos.plan import BACKOFF, FACTOR, PROCESS_TIMEOUT, TIMEOUT, Letter, Plan
 from tests.ledger import SECOND, Run
@@ -111,10 +110,7 @@ class Account:
     @cached_property
     def by_job(self) -> dict[str, list[Run]]:
         """The runs of every job, by start."""
-        found: dict[str, list[Run]] = defaultdict(list)
-        for run in sorted(self.runs, key=lambda run: run.start):
-            found[run.job].append(run)
-        return found
+        return self._runs_by(lambda run: run.job)
 
     @cached_property
     def by_key(self) -> list[list[Published]]:
@@ -126,15 +122,13 @@ class Account:
         return [sorted(of_key, key=lambda job: job.seq) for of_key in found.values()]
 
     @cached_property
-    def before(self) -> dict[str, str]:
-        """The job that lies before each in its key, if there is one."""
-        return {later.id: earlier.id for of_key in self.by_key for earlier, later in pairwise(of_key)}
-
-    @cached_property
     def _of_keys(self) -> dict[str, list[Run]]:
+        return self._runs_by(lambda run: run.key)
+
+    def _runs_by(self, name: Callable[[Run], str]) -> dict[str, list[Run]]:
         found: dict[str, list[Run]] = defaultdict(list)
         for run in sorted(self.runs, key=lambda run: run.start):
-            found[run.key].append(run)
+            found[name(run)].append(run)
         return found
 
     def last_before(self, run: Run) -> Run | None:
