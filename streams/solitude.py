@@ -6,11 +6,16 @@ broker then holds what the last commit said:
     NOBODY     nobody is to run alone
     RESERVED   its queue starts no other job, until a runner is free for it
     CLEARED    no queue starts a job, until those that run are done, or so old that they would have killed by now
+    ASKED      a commit is under way that names nobody: only a broker that answers now is told a name
     NAMED      the next commit names it
     SUBMITTED  a runner takes it as soon as the executors may start jobs at all
     ALONE      it runs
     CLOSED     it is done, or has run for a while, and the next commit says so: others start when the broker knows
     BESIDE     it still runs, and others beside it; but for the others that should run alone
+
+A name that the broker has and whose answer never comes would count against a job that has not begun, if its worker
+dies of something else meanwhile: with a broker that stands still, that may be minutes. Behind an answer that has just
+come, it is the time of one request.
 
 What kills its worker mostly does so at once. So a job is alone for two seconds; for ten, if one like it has killed when
 others ran again; and for a minute at the most, since everything else stands still.
@@ -38,6 +43,7 @@ class _Phase(Enum):
     NOBODY = auto()
     RESERVED = auto()
     CLEARED = auto()
+    ASKED = auto()
     NAMED = auto()
     SUBMITTED = auto()
     ALONE = auto()
@@ -46,7 +52,7 @@ class _Phase(Enum):
 
 
 #: The trial has not begun, and may be put off.
-_BEFORE = {_Phase.RESERVED, _Phase.CLEARED, _Phase.NAMED, _Phase.SUBMITTED}
+_BEFORE = {_Phase.RESERVED, _Phase.CLEARED, _Phase.ASKED, _Phase.NAMED, _Phase.SUBMITTED}
 
 
 class Solitude:
@@ -80,6 +86,7 @@ class Solitude:
         self._steps: dict[_Phase, Callable[[Trial], _Phase]] = {
             _Phase.RESERVED: self._reserved,
             _Phase.CLEARED: self._cleared,
+            _Phase.ASKED: self._asked,
             _Phase.NAMED: self._named,
             _Phase.CLOSED: self._closed,
             _Phase.BESIDE: self._beside,
@@ -130,6 +137,13 @@ class Solitude:
     def _cleared(self, trial: Trial) -> _Phase:
         if any(starter.active for starter in self._starters) and monotonic() < self._since + _window(trial):
             return _Phase.CLEARED
+        trial.ask()
+        self._tell()
+        return _Phase.ASKED
+
+    def _asked(self, trial: Trial) -> _Phase:
+        if not trial.told:
+            return _Phase.ASKED
         trial.name(alone=True)
         self._tell()
         return _Phase.NAMED

@@ -58,6 +58,10 @@ class Trial:
         """How many deaths it has to its account."""
         return self.log.custody.deaths(self._offset)
 
+    def ask(self) -> None:
+        """Have a commit due that says nothing new of it: `told` then says whether the broker answers."""
+        self._change = self.log.touch()
+
     def name(self, *, alone: bool = False) -> None:
         """Have the next commit say that it runs."""
         self.log.custody.start(self._offset, alone=alone)

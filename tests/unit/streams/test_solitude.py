@@ -71,6 +71,25 @@ async def test_who_is_to_run_alone_waits_for_those_that_have_just_begun() -> Non
         await it.idle()
 
 
+async def test_who_is_to_run_alone_is_named_only_when_the_broker_has_just_answered() -> None:
+    """A broker that stands still has the name when it goes on, and if the worker has died meanwhile of something else,
+    a job that never began would be taken for its killer."""
+    gate = Gate()
+    async with after_a_death(gate, "~1,0!0", commits=False) as it:
+        it.take([record(0)])
+        await until(it.intake.due)
+        await turns()
+        assert noted(it).removesuffix("@") == "~1,0.1", "the broker has not answered"
+        commit(it)
+        assert noted(it).removesuffix("@") == "~1,0*1"
+        await turns()
+        assert not gate.started
+        commit(it)
+        await until(lambda: gate.started == ["0"])
+        gate.go.set()
+        await it.idle()
+
+
 async def test_it_does_not_wait_for_those_that_run_for_long(windows: Windows) -> None:
     windows(0.2)
     gate = Gate()
@@ -140,6 +159,7 @@ async def test_others_start_only_when_the_broker_knows_that_it_is_not_alone(wind
         it.take(records(0, 1))
         await until(it.intake.due)
         commit(it)
+        commit(it)
         await until(lambda: gate.started == ["0"])
         it.take([record(200, event="free")])
         if how == "it is done":
@@ -180,7 +200,9 @@ async def test_what_is_submitted_in_company_is_taken_back_for_one_that_runs_alon
         it.take(records(3, 1))
         commit(it)
         gate.free.add("free-0")
-        await until(lambda: "*" in noted(it))
+        while "*" not in noted(it):
+            commit(it)
+            await turns(1)
         assert noted(it).removesuffix("@") == "~1,3*1"
         it.trials.on_named = partial(commit_soon, it)
         commit(it)

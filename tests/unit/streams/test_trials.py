@@ -130,6 +130,8 @@ CUTS = ["set aside", "named", "submitted"]
 async def rebalance_at(it: Rig, cut: str) -> None:
     """Suspend the intake while the jobs that were taken have come so far and have not started."""
     await until(lambda: it.intake.due() or cut == "set aside")
+    if cut != "set aside" and "!" not in noted(it):
+        commit(it)
     if cut == "submitted":
         commit(it)
     it.intake.suspend()
