@@ -49,8 +49,9 @@ def render(schemas: Path, models: Path) -> dict[Path, str]:
     """The text of every model file, by path, tried out; raises SchemaInvalid."""
     queues: dict[str, list[JobSchema]] = {}
     for path in _files(schemas):
+        check_module_name(path.parent.name)
         queues.setdefault(path.parent.name, []).append(read_schema(path))
-    _check_owners(queues)
+    _check_queues(queues)
     return {
         models / f"{queue}.py": _module(queue, _highest(versions), _relative(schemas / queue, models))
         for queue, versions in queues.items()
@@ -123,13 +124,16 @@ def _files(schemas: Path) -> list[Path]:
     return files
 
 
-def _check_owners(queues: dict[str, list[JobSchema]]) -> None:
-    owners: dict[str, str] = {}
-    for queue, versions in queues.items():
-        check_module_name(queue)
+def _check_queues(queues: dict[str, list[JobSchema]]) -> None:
+    """Raises SchemaInvalid where a folder is not called as the queue to which its jobs go."""
+    for folder, versions in queues.items():
         for schema in versions:
-            if owners.setdefault(schema.name, queue) != queue:
-                raise SchemaInvalid(f"{schema.name} is in the folders of two queues, {owners[schema.name]} and {queue}")
+            queue = schema.name.split(".")[-2]
+            if queue != folder:
+                raise SchemaInvalid(
+                    f"{schema.name} is in the folder {folder!r}, and its namespace ends with {queue!r}: its jobs would"
+                    f" go to the queue {queue!r}; give both one name"
+                )
 
 
 def _relative(folder: Path, models: Path) -> str:
