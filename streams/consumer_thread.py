@@ -313,6 +313,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             with suppress(Exception):
                 await asyncio.wait_for(self._consumer._client.close(), 1.0)
 
+    def _stopped_set(self) -> None:
+        # Where the thread has crashed its loop is closed, and an error about that would hide why.
+        with suppress(RuntimeError):
+            super()._stopped_set()
+
     def close(self) -> None:
         """Nothing: `on_thread_stop` closes the consumer, after the last commit. Faust's closes it in the wrong loop."""
 

@@ -323,8 +323,8 @@ class Intake:
         for tp, mine in self._partitions.items():
             if mine is partition:
                 logger.error(
-                    "%s-%d has given an offset twice: the topic was made anew, with %d jobs that were parked in the old"
-                    " one. Reading the new one from its start.", *tp.retry, partition.parked,
+                    "%s-%d has given an offset twice: the topic was made anew, or the broker has lost what it had"
+                    " acknowledged. Reading it from its start; %d jobs were parked there.", *tp.retry, partition.parked,
                 )  # fmt: skip
                 self._restart(tp, {tp.retry: None})
                 return

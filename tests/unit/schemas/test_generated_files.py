@@ -233,4 +233,7 @@ def test_a_byte_order_mark_is_no_matter(root: Path) -> None:
 def test_a_folder_that_is_not_called_as_its_queue_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add(root / "shop/schemas/stock/PlaceOrder.v1.avsc")
     assert generated() == 2
-    assert "shop.orders.PlaceOrder is in the folder 'stock', and its namespace ends with 'orders'" in capsys.readouterr().err
+    assert (
+        "shop.orders.PlaceOrder is in the folder 'stock', and its namespace ends with 'orders'"
+        in capsys.readouterr().err
+    )

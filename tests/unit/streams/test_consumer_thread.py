@@ -152,3 +152,12 @@ async def test_a_partition_that_is_not_told_of_is_not_one_without_commits() -> N
     error, _ = await places(answered(("jobs.email", [(0, 7, "", 0), (1, 3, "", 0)])))
     assert isinstance(error, Unsettled)
     assert "jobs.email.retry-0" in str(error)
+
+
+def test_a_thread_that_has_crashed_is_stopped_without_another_error() -> None:
+    """It would be the last thing in the log, and hide the first."""
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.thread_loop = asyncio.new_event_loop()
+    thread.thread_loop.close()
+    vars(thread)["_stopped"] = asyncio.Event()
+    thread._stopped_set()
