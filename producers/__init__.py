@@ -3,8 +3,9 @@
 from producers import neighbours as _neighbours  # noqa: F401 - raises where the imports below would find somebody else's packages
 
 # isort: split
-from producers.aio import AsyncJobHandle, AsyncJobProducer
+from producers.async_producer import AsyncJobHandle, AsyncJobProducer
 from producers.cluster import Cluster
+from producers.delivery.handle import JobHandle, Position
 from producers.errors import (
     DeliveriesFailed,
     DeliveryFailed,
@@ -16,7 +17,6 @@ from producers.errors import (
     ProducerClosed,
     ProducersError,
 )
-from producers.handle import JobHandle, Position
 from producers.producer import JobProducer
 from producers.record import JobRecord, compose
 from producers.settings import ProducerSettings

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from producers.client import Client
-from producers.pump import Pump
-from producers.turnstile import Turnstile
+from producers.delivery.fifo_lock import Turnstile
+from producers.delivery.kafka_client import Client
+from producers.delivery.report_poller import Pump
 
 
 class OnLoop:

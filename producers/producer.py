@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from producers.base_producer import Publishing
+from producers.delivery.handle import JobHandle
+from producers.delivery.visits import have_visits
 from producers.errors import ProducersError
-from producers.handle import JobHandle
-from producers.publishing import Publishing
 from producers.record import JobRecord, Seconds, UserHeaders
-from producers.visits import have_visits
 
 _LOGGER = logging.getLogger("producers")
 

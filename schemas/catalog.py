@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from schemas.binding import Binding
+from schemas.avro.binding import Binding
+from schemas.avro.resolution import resolve
 from schemas.errors import ModelInvalid, SchemaInvalid, UnknownJobType
 from schemas.job_schema import JobSchema, read_schema, schema_files
-from schemas.resolution import resolve
 
 SHIPPED_SCHEMAS = Path(__file__).parent / "jobs"
 SHIPPED_MODELS = "schemas.models"

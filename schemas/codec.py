@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from schemas.avro.reader import Read, compile_reader
+from schemas.avro.writer import Write, compile_writer
 from schemas.catalog import Catalog
 from schemas.errors import (
     MissingPayload,
@@ -25,9 +27,7 @@ from schemas.errors import (
 )
 from schemas.job_schema import fingerprint_of, parse_writer_schema
 from schemas.limits import DEFAULT_LIMITS, Limits
-from schemas.reader import Read, compile_reader
 from schemas.registry import Registry
-from schemas.writer import Write, compile_writer
 
 SINGLE_OBJECT = b"\xc3\x01"
 CONFLUENT = b"\x00"
@@ -152,13 +152,13 @@ class Codec:
 
     def from_text(self, job_type: str, text: str) -> Any:
         """As from_json, from text: with every digit that was typed; raises ValueError for what is not JSON, too."""
-        from schemas.jsonform import parse  # noqa: PLC0415
+        from schemas.avro.json_form import parse  # noqa: PLC0415
 
         return self.from_json(job_type, parse(job_type, text))
 
     def from_json(self, job_type: str, fields: Any) -> Any:
         """A model instance from the JSON form of a payload; raises PayloadInvalid or UnknownJobType. See `jsonform`."""
-        from schemas.jsonform import from_json  # noqa: PLC0415
+        from schemas.avro.json_form import from_json  # noqa: PLC0415
 
         return from_json(self.catalog.binding(job_type), fields)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from schemas.avro.resolution import resolve
 from schemas.catalog import SHIPPED_SCHEMAS
 from schemas.job_schema import JobSchema, read_schema, schema_files
-from schemas.resolution import resolve
 
 
 def incompatibilities(schemas: Path = SHIPPED_SCHEMAS) -> list[str]:

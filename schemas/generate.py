@@ -26,17 +26,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas import model_files
+from schemas.avro.schema_nodes import named_types
 from schemas.catalog import SHIPPED_SCHEMAS
 from schemas.compatibility import incompatibilities
 from schemas.errors import SchemaInvalid
-from schemas.guard import named_types
+from schemas.generator import files as model_files
+from schemas.generator.files import Changes
+from schemas.generator.names import check_module_name, check_names
+from schemas.generator.output import show_anything
+from schemas.generator.source import module_source
+from schemas.generator.tryout import try_out
 from schemas.job_schema import JobSchema, read_schema, schema_files
-from schemas.model_check import try_out
-from schemas.model_files import Changes
-from schemas.model_names import check_module_name, check_names
-from schemas.model_source import module_source
-from schemas.output import show_anything
 
 _SHIPPED_MODELS_DIR = Path(__file__).parent / "models"
 _NAMED = ("record", "enum", "fixed")

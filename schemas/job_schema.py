@@ -15,8 +15,8 @@ import avro.schema
 import fastavro
 from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canonical_form
 
+from schemas.avro.hostile_bytes import hazard
 from schemas.errors import SchemaInvalid
-from schemas.guard import hazard
 from schemas.limits import DEFAULT_LIMITS, Limits
 
 #: Characters of a schema's text for each type that it may have.

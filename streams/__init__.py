@@ -9,9 +9,10 @@ from streams import neighbours as _neighbours  # noqa: F401 - raises where the i
 # isort: split
 from pydantic import ValidationError
 
-from streams.context import JobContext, JobLogger
-from streams.core.backoff import Exponential, Fixed
-from streams.core.retry import DEFAULT_RETRY, NO_RETRY, RetryPolicy
+from streams.api.context import JobContext, JobLogger
+from streams.api.queue import Queue
+from streams.core.retry.backoff import Exponential, Fixed
+from streams.core.retry.policy import DEFAULT_RETRY, NO_RETRY, RetryPolicy
 from streams.errors import (
     DefinitionError,
     FollowUpRefused,
@@ -28,10 +29,9 @@ from streams.errors import (
     Snooze,
     StreamsError,
 )
-from streams.queues import Queue
 
 if TYPE_CHECKING:
-    from streams.application import JobsApp
+    from streams.application.faust_app import JobsApp
 
     app: JobsApp
 
@@ -71,8 +71,8 @@ def __getattr__(name: str) -> Any:
     and must neither read the environment nor load Faust."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from streams import commands  # noqa: F401, PLC0415 - importing them adds them to the command line
-    from streams.application import build_app  # noqa: PLC0415 - see above
+    from streams.application import cli  # noqa: F401, PLC0415 - importing them adds them to the command line
+    from streams.application.faust_app import build_app  # noqa: PLC0415 - see above
 
     if _making:
         raise DefinitionError(

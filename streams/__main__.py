@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from streams.foreign import remove_foreign
+from streams.settings.faust_variables import remove_foreign
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ StreamsError
 
 from __future__ import annotations
 
-from streams.core.outcome import ComesBack
+from streams.core.retry.failure import ComesBack
 
 
 class StreamsError(Exception):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.appending import Append
-from streams.outgoing import Outgoing
-from streams.sender import Sender
+from streams.kafka.producer.sender import Sender
+from streams.ports.records import Outgoing
+from streams.worker.outcomes.pending_writes import Append
 
 
 async def append(sender: Sender, record: Outgoing) -> int | None:

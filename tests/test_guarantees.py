@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from streams.core import partition, room
+from streams.core.partition import capacity, partition
 from tests.workers import ROOT
 
 TEXT = (ROOT / "GUARANTEES.md").read_text("utf-8")
@@ -83,5 +83,5 @@ def test_every_invariant_of_the_core_is_listed() -> None:
 
 
 def test_the_bounds_of_what_is_parked() -> None:
-    megabytes = room.LIMIT_PARKED_BYTES // (1024 * 1024)
-    assert f"At most {room.LIMIT_PARKED:,} parked jobs, or {megabytes} MB of them" in TEXT
+    megabytes = capacity.LIMIT_PARKED_BYTES // (1024 * 1024)
+    assert f"At most {capacity.LIMIT_PARKED:,} parked jobs, or {megabytes} MB of them" in TEXT

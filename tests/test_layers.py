@@ -16,17 +16,17 @@ PACKAGES = ("schemas", "producers", "streams")
 #: The only modules that may know Faust and aiokafka: a change there must not reach the rest.
 EDGES = {
     "streams.__main__",
-    "streams.application",
-    "streams.commands",
-    "streams.consumer_thread",
-    "streams.fetching",
-    "streams.open_transactions",
-    "streams.topic_ids",
-    "streams.fetched",
-    "streams.health",
-    "streams.open_batch",
-    "streams.dead.committed",
-    "streams.transport",
+    "streams.application.faust_app",
+    "streams.application.cli",
+    "streams.kafka.consumer.thread",
+    "streams.kafka.fetch.requests",
+    "streams.kafka.admin.open_transactions",
+    "streams.kafka.admin.topic_ids",
+    "streams.kafka.fetch.decoding",
+    "streams.application.health",
+    "streams.kafka.fetch.batch_reader",
+    "streams.dead.handled.group_offsets",
+    "streams.kafka.consumer.faust_consumer",
 }
 FAUST = {"faust", "mode", "aiokafka"}
 
@@ -115,7 +115,7 @@ def test_faust_is_known_at_the_edges_only() -> None:
 
 def test_core_and_handlers_do_not_import_the_edges() -> None:
     """What a job module imports must load neither Faust nor the consumer."""
-    edges = {*EDGES, "streams.engine"}
+    edges = {*EDGES, "streams.application.assembly"}
     lower = ["streams.core", "streams.jobs"]
     assert [line for package in lower for line in found(package, edges)] == []
 
@@ -127,7 +127,7 @@ def test_core_and_handlers_do_not_import_the_edges() -> None:
         ("import schemas.codec, schemas.headers", {"streams", "producers", *FAUST}),
         ("import producers", {"streams", *FAUST}),
         ("from producers import JobProducer, AsyncJobProducer", {"streams", *FAUST}),
-        ("import streams.core.partition", FAUST),
+        ("import streams.core.partition.partition", FAUST),
         ("import streams", FAUST),
         ("from streams import Queue, JobContext", FAUST),
         ("import streams.jobs.email, streams.jobs.webhook", FAUST),
@@ -216,7 +216,7 @@ def test_the_check_finds_imports_wherever_they_stand(source: str, name: str) -> 
 
 
 def test_the_worker_leaves_the_executor_of_the_loop_to_handlers() -> None:
-    """They may fill it for minutes; what blocks goes through `streams.blocking`."""
+    """They may fill it for minutes; what blocks goes through `streams.aio.blocking_calls`."""
     users = [
         name_of(path)
         for path in modules("streams")

@@ -22,17 +22,17 @@ from producers.settings import ProducerSettings
 from schemas import headers
 from schemas.registry import RegistrySettings
 from streams import DEFAULT_RETRY, NO_RETRY, JobContext, RetryPolicy
-from streams.core.outcome import Failed
-from streams.core.retry import Bury, decide, timetable
-from streams.core.room import LIMIT_PARKED, LIMIT_PARKED_BYTES
+from streams.api.discovery import load_queues
+from streams.api.hooks import around_plain
+from streams.core.partition.capacity import LIMIT_PARKED, LIMIT_PARKED_BYTES
+from streams.core.retry.failure import Failed
+from streams.core.retry.policy import Bury, decide, timetable
 from streams.errors import JobTimeout
-from streams.hooks import around_plain
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
 from streams.jobs.webhook import WebhookSettings
-from streams.modules import load_queues
-from streams.process_pool.processors import usable_processors
 from streams.settings import Settings
+from streams.settings.processors import usable_processors
 from tests.readme import BLOCKS, COMMANDS, FILES, PROSE, TEXT, command, tables
 from tests.workers import ROOT
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from producers.cluster import Cluster
-from streams.core.offsets import OffsetTracker
-from streams.dead.committed import read_committed
+from streams.core.offsets.tracker import OffsetTracker
+from streams.dead.handled.group_offsets import read_committed
 from tests.topics import partitions, read_all
 
 

@@ -10,6 +10,7 @@ the chunk that it was at: its jobs run twice, under the same ids. Two at once ar
 the metadata: the one that finds other notes than it has last seen stops before it publishes more.
 """
 
+from streams.dead.dead_letters import DeadLetters
 from streams.dead.errors import (
     BrokerSilent,
     DeadError,
@@ -22,11 +23,10 @@ from streams.dead.errors import (
 )
 from streams.dead.filters import Filters, parse_time
 from streams.dead.letter import Letter
-from streams.dead.letters import DeadLetters
 from streams.dead.payload import Payload
-from streams.dead.plan import Part, Plan, Skipped
-from streams.dead.purge import Purged
-from streams.dead.redrive import Progress
+from streams.dead.redrive.plan import Part, Plan, Skipped
+from streams.dead.redrive.purge import Purged
+from streams.dead.redrive.redrive import Progress
 
 __all__ = [
     "BrokerSilent",

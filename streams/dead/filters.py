@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from streams.dead.errors import FilterInvalid
 from streams.dead.letter import Letter, shown_bytes
-from streams.showing import plain
+from streams.logs.safe_text import plain
 
 _RELATIVE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d|w)")
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}

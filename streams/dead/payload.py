@@ -15,7 +15,7 @@ from uuid import UUID
 from schemas import headers as names
 from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable, SchemasError
-from schemas.model_names import field_of
+from schemas.generator.names import field_of
 
 #: Bytes that are shown of a value that cannot be decoded.
 _HEAD = 64
@@ -75,7 +75,7 @@ class Payloads:
 
 
 def as_json(value: Any) -> Any:
-    """A model instance, or what one holds, in the JSON form that `schemas.jsonform` reads."""
+    """A model instance, or what one holds, in the JSON form that `schemas.avro.json_form` reads."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field_of(each.name): as_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Enum):

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from producers import ProducersError
-from schemas.output import show_anything
+from schemas.generator.output import show_anything
 from streams.demo.errors import DemoFailed, Interrupted
 from streams.demo.screen import Screen
 from streams.demo.show import show

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from streams.demo.endpoint import Endpoint
 from streams.demo.errors import DemoFailed
 from streams.demo.examples import FAILING_KEY, FAILURES, ORDERED_KEY, PICTURE, SMALL_PICTURE
-from streams.demo.mailbox import Mailbox
 from streams.demo.outcomes import Outcomes
 from streams.demo.publishing import Published
+from streams.demo.stage.servers import Endpoint, Mailbox
 
 
 def order_kept(ordered: list[Published], everybody: list[Published], endpoint: Endpoint, outcomes: Outcomes) -> str:

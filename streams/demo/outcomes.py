@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: As streams.reporting writes it.
+#: As streams.logs.job_lines writes it.
 _LINE = re.compile(
     r"\b(?P<state>done |dead |retry|later) (?P<queue>\S+) (?P<id>\S+) key=(?P<key>.*?) (?P<ms>\d+) ms"
     r"(?:: (?P<reason>.*))?\Z"

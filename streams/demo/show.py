@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 from streams.demo import examples, facts
 from streams.demo.errors import DemoFailed, Interrupted
 from streams.demo.letters import read_letter
-from streams.demo.next_steps import next_steps
 from streams.demo.publishing import Published, Publisher
 from streams.demo.screen import Screen
-from streams.demo.stage import Stage, stage
+from streams.demo.stage.stage import Stage, stage
 
 T = TypeVar("T")
 
@@ -129,3 +128,28 @@ async def _while_alive(running: Stage, work: Coroutine[Any, Any, T]) -> T:
     finally:
         task.cancel()
         died.cancel()
+
+
+_TEXT = """
+  Publish from Python, in a second terminal (while this one runs):
+
+    export KAFKA_BOOTSTRAP_SERVERS={bootstrap} STREAMS_NAMESPACE={namespace}
+    .venv/bin/python - <<'END'
+    from producers import JobProducer
+    from schemas.models.email import SendEmail
+
+    with JobProducer() as producer:
+        mail = SendEmail(to=["bob@example.com"], subject="Hello", text="It works.")
+        print(producer.publish(mail, key="bob").id)
+    END
+
+  or from the shell:
+
+    .venv/bin/faust -A streams enqueue email jobs.email.SendEmail \\
+        '{{"to": ["bob@example.com"], "subject": "Hello", "text": "It works."}}' --key bob
+"""
+
+
+def next_steps(bootstrap: str, namespace: str) -> str:
+    """Commands that publish a job to the running worker."""
+    return _TEXT.format(bootstrap=bootstrap, namespace=namespace).rstrip()

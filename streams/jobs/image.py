@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.models.image import Format, ResizeImage
 from streams import JobContext, Queue
 from streams.jobs.support.errors import NotConfigured, Refused
-from streams.jobs.support.files import open_below, path_parts, replace_below
 from streams.jobs.support.pictures import LONGEST_SIDE, encoded, fitted, read
+from streams.jobs.support.rooted_files import open_below, path_parts, replace_below
 
 images = Queue("image", partitions=12)
 

@@ -12,8 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.models.webhook import DeliverWebhook
 from streams import JobContext, Queue
 from streams.jobs.support.errors import NotConfigured, Refused
-from streams.jobs.support.identity import plain_id
-from streams.jobs.support.post import checked_url, post
+from streams.jobs.support.http_post import checked_url, post
+from streams.jobs.support.plain_ids import plain_id
 from streams.jobs.support.signature import secret_key, sign
 
 webhooks = Queue("webhook", partitions=12)

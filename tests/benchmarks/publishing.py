@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from fastavro import schemaless_writer
 
 from producers import AsyncJobProducer, JobProducer, ProducerSettings
-from producers.options import client_config
+from producers.delivery.client_config import client_config
 from schemas.catalog import shipped
 from schemas.codec import SINGLE_OBJECT
 from schemas.models.email import SendEmail

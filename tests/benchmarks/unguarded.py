@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.core.custody import Custody, Finished
-from streams.core.partition import Partition
+from streams.core.offsets.crash_record import Custody, Finished
+from streams.core.partition.partition import Partition
 from tests.benchmarks.names import NO_CUSTODY
 
 __all__ = ["NO_CUSTODY", "without_custody"]

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-from streams.core import offset_map
-from streams.core.entry import NOT_WRITTEN, Entry
-from streams.core.offsets import OffsetTracker
-from streams.core.outcome import Failed
-from streams.core.parking import Parking
-from streams.core.partition import Partition
-from streams.executor import Executor
-from streams.lease import Lease
-from streams.retrying import Retries
-from streams.runner import Cut, Runner
-from streams.work import Record, WorkPartition
+from streams.core.offsets import finished_map
+from streams.core.offsets.tracker import OffsetTracker
+from streams.core.partition.parked import Parking
+from streams.core.partition.parked_job import NOT_WRITTEN, Entry
+from streams.core.partition.partition import Partition
+from streams.core.retry.failure import Failed
+from streams.ports.records import Record, WorkPartition
+from streams.worker.admission.lease import Lease
+from streams.worker.executor import Executor
+from streams.worker.outcomes.retry_writer import Retries
+from streams.worker.runner import Cut, Runner
 from tests.jobs.chaotic import in_order, loose, processes, threads
 
 __all__ = ["in_order", "loose", "processes", "threads"]
@@ -94,7 +94,7 @@ def no_map() -> None:
         del runs
         return ""
 
-    offset_map.encode = empty
+    finished_map.encode = empty
 
 
 FAULTS: dict[str, Callable[[], None]] = {

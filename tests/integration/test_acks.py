@@ -24,13 +24,13 @@ from tests.workers import Worker, Workers
 Faulty = Callable[..., Workers]
 
 COMMITS_WITHOUT_METADATA = """
-from streams.consumer_thread import ConsumerThread
+from streams.kafka.consumer.thread import ConsumerThread
 commit_due = ConsumerThread.commit_due
 ConsumerThread.commit_due = lambda self, due, generation, **_: commit_due(self, due, generation, with_map=False)
 """
 
 COMMITS_PAST_RUNNING_JOBS = """
-from streams.core.offsets import Commit, OffsetTracker
+from streams.core.offsets.tracker import Commit, OffsetTracker
 commit = OffsetTracker.commit
 def past(self):
     true = commit(self)
@@ -39,7 +39,7 @@ OffsetTracker.commit = past
 """
 
 REVOCATION_THROWS_ACKS_AWAY = """
-from streams.intake import Intake
+from streams.worker.assignment import Intake
 suspend = Intake.suspend
 def forget(self):
     suspend(self)
@@ -48,7 +48,7 @@ Intake.suspend = forget
 """
 
 WAITS_WITHOUT_A_BOUND = """
-from streams.intake import Intake
+from streams.worker.assignment import Intake
 async def wait(self, timeout):
     await self._all_quiet()
     return True

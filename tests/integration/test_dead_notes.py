@@ -11,11 +11,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas import Origin
-from streams.core.offset_map import MAP_LIMIT
+from streams.core.offsets.finished_map import MAP_LIMIT
 from streams.dead import Filters, MapFull, NotesUnreadable, SomebodyElse
-from streams.dead.dealt import Dealt
-from streams.dead.notes import Notes
-from streams.dead.pace import Pace
+from streams.dead.handled.notes import Notes
+from streams.dead.handled.offsets import Dealt
+from streams.dead.redrive.pace import Pace
 from tests.brokers import Broker
 from tests.deads import CODEC, Morgue, buried, deal_with, letter_headers
 from tests.models.trouble import Trouble

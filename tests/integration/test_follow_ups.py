@@ -10,8 +10,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from producers import JobProducer, ProducerSettings
 from streams.errors import FollowUpRefused
-from streams.outgoing import Outgoing
-from streams.sender import Sender
+from streams.kafka.producer.sender import Sender
+from streams.ports.records import Outgoing
 from tests.integration.conftest import Fleet
 from tests.models.trouble import Trouble
 from tests.topics import count, read_all

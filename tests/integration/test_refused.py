@@ -12,8 +12,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from producers.cluster import Cluster
 from schemas import Codec, shipped
-from streams.outgoing import Outgoing
-from streams.sender import Sender
+from streams.kafka.producer.sender import Sender
+from streams.ports.records import Outgoing
 from tests import unfinished as commits
 from tests.appending import append
 from tests.integration.conftest import Fleet

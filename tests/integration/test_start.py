@@ -198,8 +198,8 @@ def test_no_broker() -> None:
     nobody = f"127.0.0.1:{free_port()}"
     # The real worker waits a minute for a broker that is just starting.
     program = (
-        "import streams.topics; from faust.cli.faust import cli\n"
-        "streams.topics._WAIT_FOR_BROKER = 1.0; streams.topics._REQUEST_TIMEOUT = 1.0; cli()"
+        "import streams.kafka.admin.topics; from faust.cli.faust import cli\n"
+        "streams.kafka.admin.topics._WAIT_FOR_BROKER = 1.0; streams.kafka.admin.topics._REQUEST_TIMEOUT = 1.0; cli()"
     )
     environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": nobody, "PYTHONPATH": str(ROOT), "STREAMS_NAMESPACE": "none"}
     command = [sys.executable, "-c", program, "-A", "streams", "worker", "-l", "info"]

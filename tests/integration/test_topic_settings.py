@@ -13,9 +13,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from producers import ProducerSettings
 from streams import Queue
+from streams.kafka.admin.topic_settings import warn_of_settings
+from streams.kafka.admin.topics import ensure_topics
 from streams.settings import Settings
-from streams.topic_settings import warn_of_settings
-from streams.topics import ensure_topics
 from tests.topics import set_config
 
 YEAR_MS = 365 * 24 * 3_600_000
@@ -47,7 +47,7 @@ def settings(kafka: str, namespace: str) -> Settings:
 def complaints(settings: Settings, queue: Queue, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What a start tells about the settings of a queue's topics."""
     caplog.clear()
-    with caplog.at_level(logging.WARNING, "streams.topics"):
+    with caplog.at_level(logging.WARNING, "streams.kafka.admin.topics"):
         warn_of_settings(settings, [queue])
     return caplog.messages
 

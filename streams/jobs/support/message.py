@@ -9,10 +9,9 @@ from email.policy import SMTP
 from email.utils import format_datetime
 
 from schemas.models.email import SendEmail
-from streams.jobs.support.addresses import parse_address, parse_addresses
 from streams.jobs.support.errors import NotConfigured
-from streams.jobs.support.identity import plain_id
-from streams.jobs.support.text import body_text, one_line
+from streams.jobs.support.mail_text import body_text, one_line, parse_address, parse_addresses
+from streams.jobs.support.plain_ids import plain_id
 
 #: What a line of a mail may hold (RFC 5322, 2.1.1). Characters.
 _LONGEST_SUBJECT = 998

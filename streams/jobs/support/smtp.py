@@ -12,8 +12,8 @@ import aiosmtplib
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from streams.jobs.support.addresses import parse_address
 from streams.jobs.support.errors import MailRefused, RecipientsRefused
+from streams.jobs.support.mail_text import parse_address
 
 #: Replies from here on are for good (RFC 5321, 4.2.1).
 _PERMANENT = 500

@@ -10,9 +10,9 @@ from typing import Protocol
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streams.core.lanes import Lane, Lanes
-from streams.core.log_id import UNKNOWN, sign
-from streams.core.offsets import Commit, OffsetTracker
+from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.tracker import Commit, OffsetTracker
+from streams.core.partition.lanes import Lane, Lanes
 from tests.unit.core.records import Job, Jobs
 
 WorkLane = Lane[Job, Jobs]

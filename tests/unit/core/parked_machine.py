@@ -7,11 +7,11 @@ import sys
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streams.core.entry import Entry
-from streams.core.lanes import Lane
-from streams.core.loading import Written
-from streams.core.offsets import Commit, OffsetTracker
-from streams.core.room import Room
+from streams.core.offsets.tracker import Commit, OffsetTracker
+from streams.core.partition.capacity import Room
+from streams.core.partition.lanes import Lane
+from streams.core.partition.parked_job import Entry
+from streams.core.partition.restore import Written
 from tests.unit.core.parked_world import Copy, Held, Truth, World, Write
 from tests.unit.core.records import Job, Jobs
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from streams.core.entry import Entry
-from streams.core.offsets import Commit, OffsetTracker
-from streams.core.sizes import LARGE_HEADER
+from streams.core.offsets.tracker import Commit, OffsetTracker
+from streams.core.partition.capacity import LARGE_HEADER
+from streams.core.partition.parked_job import Entry
 from tests.unit.core.records import Job
 
 #: Some jobs have them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from streams.core.partition import Partition
+from streams.core.partition.partition import Partition
 
 
 @dataclass(frozen=True)

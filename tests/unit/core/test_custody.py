@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.custody import COMPANY, CUSTODY_LIMIT, MARK, Custody, Way
-from streams.core.log_id import UNKNOWN, sign
-from streams.core.offsets import OffsetTracker
+from streams.core.offsets.crash_record import COMPANY, CUSTODY_LIMIT, MARK, Custody, Way
+from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.tracker import OffsetTracker
 
 
 def opened(tracker: OffsetTracker) -> OffsetTracker:

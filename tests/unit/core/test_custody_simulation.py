@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from streams.core.custody import Custody, Way
-from streams.core.offset_map import METADATA_LIMIT
-from streams.core.offsets import OffsetTracker
+from streams.core.offsets.crash_record import Custody, Way
+from streams.core.offsets.finished_map import METADATA_LIMIT
+from streams.core.offsets.tracker import OffsetTracker
 
 
 class End(Enum):

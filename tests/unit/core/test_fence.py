@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.custody import MARK
-from streams.core.entry import Entry
-from streams.core.fence import FENCE_LIMIT, Fence
-from streams.core.loading import Written
-from streams.core.log_id import UNKNOWN, sign
-from streams.core.offsets import Commit, OffsetTracker
+from streams.core.offsets.crash_record import MARK
+from streams.core.offsets.fence import FENCE_LIMIT, Fence
+from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.tracker import Commit, OffsetTracker
+from streams.core.partition.parked_job import Entry
+from streams.core.partition.restore import Written
 from tests.unit.core.records import Job, Jobs
 
 

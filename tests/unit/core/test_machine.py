@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from streams.core import offset_map
-from streams.core.lanes import Lane, Lanes
-from streams.core.offsets import Commit, OffsetTracker
+from streams.core.offsets import finished_map
+from streams.core.offsets.tracker import Commit, OffsetTracker
+from streams.core.partition.lanes import Lane, Lanes
 from tests.unit.core.machine import PartitionMachine
 from tests.unit.core.records import Job, Jobs
 
@@ -72,10 +72,10 @@ class RestoresOneTooMany(OffsetTracker):
     """An error by one in the map."""
 
     def _restore(self, metadata: str) -> None:
-        runs = offset_map.decode(metadata)
+        runs = finished_map.decode(metadata)
         if runs:
             runs[0] = max(0, runs[0] - 1)
-            super()._restore(offset_map.encode(runs))
+            super()._restore(finished_map.encode(runs))
 
 
 class GoesBack(OffsetTracker):

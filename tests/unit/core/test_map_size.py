@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core import offset_map
-from streams.core.lanes import Lane
-from streams.core.offset_map import COST_BITS, MAP_LIMIT, decode
-from streams.core.offsets import OffsetTracker
+from streams.core.offsets import finished_map
+from streams.core.offsets.finished_map import COST_BITS, MAP_LIMIT, decode
+from streams.core.offsets.tracker import OffsetTracker
+from streams.core.partition.lanes import Lane
 from tests.unit.core.records import Job, Jobs, runs_of
 
 #: What a fetch brings at the most: a partition is looked at again only after the whole batch.
@@ -24,7 +24,7 @@ def token_bytes(pending: Sequence[int], high: int) -> int:
     unfinished = set(pending)
     first = pending[0] if pending else high + 1
     runs = runs_of(offset not in unfinished for offset in range(first, high + 1))
-    return len(offset_map._tokens(runs))
+    return len(finished_map._tokens(runs))
 
 
 edges = st.sampled_from([1, 2, 3, 7, 8, 9, 31, 32, 56, 57, 62, 63, 64, 65, 70, 71, 128])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.core import offset_map
-from streams.core.offset_map import MAP_LIMIT, TOKEN_LIMIT, MapInvalid, decode, encode
+from streams.core.offsets import finished_map
+from streams.core.offsets.finished_map import MAP_LIMIT, TOKEN_LIMIT, MapInvalid, decode, encode
 from tests.unit.core.records import runs_of
 
 #: Around the borders of literals, of bytes, and of the lengths of a token's number.
@@ -100,7 +100,7 @@ def assert_map_or_invalid(text: str) -> None:
     assert len(runs) % 2 == 0
     assert all(length > 0 for length in runs[1:])
     assert not runs or runs[0] >= 0
-    assert sum(runs[::2]) <= offset_map._MOST_UNFINISHED
+    assert sum(runs[::2]) <= finished_map._MOST_UNFINISHED
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.log_id import UNKNOWN, sign
-from streams.core.offsets import Commit, LogReplaced, OffsetTracker
+from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.tracker import Commit, LogReplaced, OffsetTracker
 
 
 def restored(*finished: int, start: int, end: int) -> OffsetTracker:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from streams.core.outcome import Failed
+from streams.core.retry.failure import Failed
 
 
 def catch(error: BaseException) -> BaseException:

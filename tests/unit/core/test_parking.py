@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.entry import Entry
-from streams.core.lanes import Lane
-from streams.core.loading import Written
-from streams.core.log_id import sign
-from streams.core.offsets import OffsetTracker
-from streams.core.parking import Line
-from streams.core.room import Room
-from streams.core.sizes import size_of
+from streams.core.offsets.log_id import sign
+from streams.core.offsets.tracker import OffsetTracker
+from streams.core.partition.capacity import Room, size_of
+from streams.core.partition.lanes import Lane
+from streams.core.partition.parked import Line
+from streams.core.partition.parked_job import Entry
+from streams.core.partition.restore import Written
 from tests.unit.core.records import Job, Jobs
 
 

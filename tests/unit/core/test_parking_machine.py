@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from streams.core.entry import NOT_WRITTEN, Entry
-from streams.core.lanes import Lane
-from streams.core.loading import Loading, Written
-from streams.core.offsets import OffsetTracker
-from streams.core.parking import Line, Parking
+from streams.core.offsets.tracker import OffsetTracker
+from streams.core.partition.lanes import Lane
+from streams.core.partition.parked import Line, Parking
+from streams.core.partition.parked_job import NOT_WRITTEN, Entry
+from streams.core.partition.restore import Loading, Written
 from tests.unit.core.parked_machine import ParkingMachine
 from tests.unit.core.records import Job, Jobs
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.offsets import OffsetTracker
-from streams.core.sizes import HEADER_SIZE
+from streams.core.offsets.tracker import OffsetTracker
+from streams.core.partition.capacity import HEADER_SIZE
 from tests.unit.core.records import Job, Jobs
 
 BATCH = 1000

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.errors
-from streams.core.backoff import LONGEST, Exponential, Fixed, PolicyInvalid
-from streams.core.outcome import Failed, name_of
-from streams.core.retry import (
+from streams.core.retry.backoff import LONGEST, Exponential, Fixed, PolicyInvalid
+from streams.core.retry.failure import Failed, name_of
+from streams.core.retry.policy import (
     _PERMANENT,
     DEFAULT_RETRY,
     NO_RETRY,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.retry import Again, Bury
-from streams.core.unknown_jobs import MAY_BE_KNOWN_LATER, wait_or_bury
+from streams.core.retry.policy import Again, Bury
+from streams.core.retry.unknown_jobs import MAY_BE_KNOWN_LATER, wait_or_bury
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000

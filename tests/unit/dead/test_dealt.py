@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.offset_map import MAP_LIMIT, MapInvalid
-from streams.core.offsets import OffsetTracker
-from streams.dead.dealt import CLAIM_ROOM, Dealt, join, split
+from streams.core.offsets.finished_map import MAP_LIMIT, MapInvalid
+from streams.core.offsets.tracker import OffsetTracker
+from streams.dead.handled.offsets import CLAIM_ROOM, Dealt, join, split
 
 OFFSETS = st.sets(st.integers(0, 300))
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from schemas.headers import Headers, Origin
 from streams.dead import Letter
-from streams.dead.log import as_letter
+from streams.dead.cli.text import as_line, as_object, lines, whole
 from streams.dead.payload import Payload, Payloads, as_json
-from streams.dead.screen import as_line, as_object, lines, whole
-from streams.showing import plain
+from streams.dead.topic.reader import as_letter
+from streams.logs.safe_text import plain
 from tests.unit.dead.letters import NOW, letter
 from tests.unit.schemas.demo.models.demo import Everything
 from tests.unit.schemas.samples import demo_codec, everything

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.headers import Origin
-from streams.dead.order import Candidate, in_publication_order
+from streams.dead.redrive.order import Candidate, in_publication_order
 
 ORIGINS = st.one_of(st.none(), st.builds(Origin, st.just("jobs.q"), st.integers(0, 1), st.integers(0, 30)))
 LETTERS = st.lists(st.tuples(st.sampled_from([None, b"", b"a", b"b"]), ORIGINS), max_size=30)

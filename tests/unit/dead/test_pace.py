@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from streams.dead.pace import Pace
+from streams.dead.redrive.pace import Pace
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.headers import Origin, build, parse, with_failure
-from streams.dead.returning import headers_for_return
+from streams.dead.redrive.headers import headers_for_return
 from tests.unit.dead.letters import NOW, letter
 
 ORIGIN = Origin("jobs.q", 1, 42)

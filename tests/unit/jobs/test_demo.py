@@ -7,10 +7,10 @@ import logging
 
 import pytest
 
-from streams.core.outcome import Failed
+from streams.core.retry.failure import Failed
 from streams.demo.outcomes import Outcome, Outcomes
 from streams.demo.screen import Screen
-from streams.reporting import FailureReports, report_done
+from streams.logs.job_lines import FailureReports, report_done
 
 
 def reported(caplog: pytest.LogCaptureFixture, failed: Failed | None, key: bytes | None) -> Outcome | None:

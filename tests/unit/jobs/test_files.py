@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams import PermanentError
 from streams.jobs.support.errors import Refused
-from streams.jobs.support.files import open_below, path_parts, replace_below
+from streams.jobs.support.rooted_files import open_below, path_parts, replace_below
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from streams.jobs.support.guard import is_public
+from streams.jobs.support.public_addresses import is_public
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.jobs.support.identity import plain_id
+from streams.jobs.support.plain_ids import plain_id
 
 ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.models.email import SendEmail
-from streams.jobs.support.addresses import parse_address
 from streams.jobs.support.errors import NotConfigured, Refused
+from streams.jobs.support.mail_text import parse_address
 from streams.jobs.support.message import build_message
 
 NOW = datetime(2026, 1, 31, 8, 15, 30, tzinfo=UTC)

@@ -7,7 +7,7 @@ import logging
 import pytest
 from confluent_kafka import KafkaError
 
-from producers.client_errors import ClientErrors
+from producers.delivery.client_errors import ClientErrors
 
 FAIL = "FAIL [vm#producer-1] [thrd:a:9092/bootstrap]: a:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: refused"
 

@@ -152,7 +152,7 @@ def test_a_log_that_fails_takes_no_report_with_it(broker: MockCluster, monkeypat
     def fail(*_: object) -> None:
         raise OSError("no space left on the device of the log")
 
-    monkeypatch.setattr("producers.failures._LOGGER.error", fail)
+    monkeypatch.setattr("producers.delivery.unobserved_failures._LOGGER.error", fail)
     producer = JobProducer(settings(broker), client_options={"allow.auto.create.topics": False})
     handles = producer.publish_many([email()] * 3, queue="nowhere")
     until(lambda: all(handle.done() for handle in handles), within=WITHIN, what="every job has its outcome")

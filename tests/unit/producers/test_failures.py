@@ -3,9 +3,9 @@ import logging
 import pytest
 
 from producers import DeliveriesFailed, DeliveryFailed, JobHandle, ProducerSettings
-from producers.client import Client
-from producers.failures import Failures
-from producers.options import client_config
+from producers.delivery.client_config import client_config
+from producers.delivery.kafka_client import Client
+from producers.delivery.unobserved_failures import Failures
 
 CLIENT = Client(client_config(ProducerSettings(), {}))
 

@@ -1,7 +1,7 @@
 import pytest
 
 from producers import JobProducer, OptionInvalid, ProducerSettings
-from producers.options import client_config
+from producers.delivery.client_config import client_config
 from schemas.models.email import SendEmail
 
 

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from producers import AsyncJobProducer, DeliveriesFailed, DeliveryFailed, JobProducer, Position
-from producers.handle import Handle
+from producers.delivery.handle import Handle
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.producers.brokers import WITHIN, email, mocked, settings
 from tests.waiting import until

@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas import Codec, Undecodable, shipped
-from schemas.binding import Binding
+from schemas.avro.binding import Binding
+from schemas.avro.compiled.fast_decoder import Decode, compile_decoder
+from schemas.avro.reader import Read, _reader
 from schemas.codec import SINGLE_OBJECT
-from schemas.decode import Decode, compile_decoder
 from schemas.models.email import SendEmail
 from schemas.models.image import ResizeImage
 from schemas.models.webhook import DeliverWebhook
-from schemas.reader import Read, _reader
 from tests.unit.schemas.demo.models.demo import Everything
 from tests.unit.schemas.samples import EMAILS, IMAGES, WEBHOOKS, demo_codec, varint
 

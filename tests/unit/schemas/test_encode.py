@@ -10,10 +10,10 @@ import fastavro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.binding import Binding
+from schemas.avro.binding import Binding
+from schemas.avro.compiled.fast_encoder import _varint, compile_encoder
+from schemas.avro.compiled.to_datum import DumperCompiler
 from schemas.catalog import shipped
-from schemas.dump import DumperCompiler
-from schemas.encode import _varint, compile_encoder
 from tests.unit.schemas.demo.models.demo import Everything
 from tests.unit.schemas.samples import EMAILS, IMAGES, WEBHOOKS, demo_codec
 

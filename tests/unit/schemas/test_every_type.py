@@ -15,9 +15,9 @@ from uuid import UUID
 import pytest
 
 from schemas import Catalog, Codec, generate
+from schemas.avro.reader import _reader
 from schemas.codec import CONFLUENT
 from schemas.job_schema import fingerprint_of, parse_writer_schema
-from schemas.reader import _reader
 from streams.dead.payload import as_json
 
 MOMENT = datetime(2026, 1, 31, 8, 15, 30, 123000, UTC)

@@ -12,9 +12,9 @@ import fastavro
 import pytest
 
 from schemas import Codec, CorruptPayload, SchemaMismatch, UnknownSchema
+from schemas.avro.reader import compile_reader
 from schemas.codec import SINGLE_OBJECT
 from schemas.job_schema import fingerprint_of, parse_schema, parse_writer_schema
-from schemas.reader import compile_reader
 from tests.unit.schemas.demo.models.demo import Everything, Growing, Kind
 from tests.unit.schemas.samples import demo_codec, everything
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas import generate, model_files
+from schemas import generate
 from schemas.errors import SchemaInvalid
+from schemas.generator import files as model_files
 
 FIELDS = [{"name": "sku", "type": "string"}]
 ORDER = {"type": "record", "name": "PlaceOrder", "namespace": "shop.orders", "fields": FIELDS}

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import Catalog, Codec, SchemaInvalid, generate
-from schemas.model_check import _Sample
-from schemas.model_values import quoted
+from schemas.generator.tryout import _Sample
+from schemas.generator.values import quoted
 
 Field = dict[str, Any]
 

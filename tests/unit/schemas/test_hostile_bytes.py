@@ -23,10 +23,10 @@ from schemas import (
     UnknownSchema,
     shipped,
 )
+from schemas.avro.hostile_bytes import hazard
 from schemas.catalog import Catalog
 from schemas.codec import SINGLE_OBJECT
 from schemas.errors import AboveBounds
-from schemas.guard import hazard
 from schemas.job_schema import parse_writer_schema
 from schemas.limits import Limits
 from schemas.models.email import SendEmail

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAM = "from schemas.output import show_anything; show_anything(); print('\u0192 \u20ac \U0001f600')"
+PROGRAM = "from schemas.generator.output import show_anything; show_anything(); print('\u0192 \u20ac \U0001f600')"
 
 
 def run(program: str, **variables: str) -> bytes:

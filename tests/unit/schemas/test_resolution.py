@@ -20,10 +20,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas import Catalog, SchemaInvalid
+from schemas.avro.resolution import Refused, resolve, wire_schema
+from schemas.avro.schema_nodes import walk
 from schemas.compatibility import incompatibilities
-from schemas.guard import walk
 from schemas.job_schema import parse_writer_schema
-from schemas.resolution import Refused, resolve, wire_schema
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT = datetime(2026, 1, 31, 8, 15, 30, 123000, UTC)

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from schemas.models.webhook import DeliverWebhook
-from streams.context import JobContext
-from streams.intake import Committed, TopicPartition
+from streams.api.context import JobContext
+from streams.ports.records import Committed, TopicPartition
 from tests.unit.streams.rig import P0, Rig, rig, until
 
 

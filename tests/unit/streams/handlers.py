@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from schemas.models.webhook import DeliverWebhook
-from streams.context import JobContext
+from streams.api.context import JobContext
 
 
 class Odd(Exception):

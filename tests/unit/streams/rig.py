@@ -14,21 +14,21 @@ from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
-from streams.appending import Appends
-from streams.client import Answered
-from streams.core.retry import NO_RETRY, RetryPolicy
-from streams.executor import Executor
-from streams.handling import Handling
-from streams.intake import Anew, Batch, Committed, Intake, TopicPartition
-from streams.lease import Lease
-from streams.outcomes import Outcomes
-from streams.outgoing import Outgoing
-from streams.processes import Processes
-from streams.queues import Queue
-from streams.sender import Sender
+from streams.api.queue import Queue
+from streams.core.retry.policy import NO_RETRY, RetryPolicy
+from streams.kafka.producer.client import Answered
+from streams.kafka.producer.sender import Sender
+from streams.ports.records import Anew, Batch, Committed, Outgoing, TopicPartition
 from streams.settings import Settings
-from streams.threads import Threads
-from streams.trials import Trials
+from streams.worker.admission.lease import Lease
+from streams.worker.admission.quarantine import Trials
+from streams.worker.assignment import Intake
+from streams.worker.executor import Executor
+from streams.worker.handlers.calls import Handling
+from streams.worker.handlers.processes import Processes
+from streams.worker.handlers.threads import Threads
+from streams.worker.outcomes.follow_ups import Outcomes
+from streams.worker.outcomes.pending_writes import Appends
 
 TOPIC = "jobs.webhook"
 P0, P1, P2 = (TopicPartition(TOPIC, number) for number in range(3))

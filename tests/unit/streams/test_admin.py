@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from producers.cluster import Cluster
-from streams.admin import Admin, abandonable
+from streams.aio.abandonable import abandonable
 from streams.errors import SetupError
+from streams.kafka.admin.client import Admin
 from tests.unit.streams.rig import until
 
 

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from schemas.models.email import SendEmail
-from streams.context import FollowUp
-from streams.core.outcome import Failed
-from streams.process_pool.answers import Unreadable, read_answer
-from streams.process_pool.work import Ended
+from streams.api.context import FollowUp
+from streams.core.retry.failure import Failed
+from streams.worker.process_pool.answers import Unreadable, read_answer
+from streams.worker.process_pool.child_runs import Ended
 
 MAIL = SendEmail(to=["a@example.org"], subject="s", text="t")
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from streams.context import JobContext
-from streams.core.backoff import Fixed
-from streams.core.retry import NO_RETRY, RetryPolicy
+from streams.api.context import JobContext
+from streams.core.retry.backoff import Fixed
+from streams.core.retry.policy import NO_RETRY, RetryPolicy
 from tests.unit.streams.rig import P0, Rig, record, records, rig, until
 
 TENANT = contextvars.ContextVar("TENANT", default="nobody")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from streams.blocking import BlockingCalls
+from streams.aio.blocking_calls import BlockingCalls
 from tests.unit.streams.rig import turns, until
 
 

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from producers.chatter import is_worth_reading
-from producers.client_errors import _LIBRDKAFKA
-from streams.chatter import NowAndThen, tells_something
+from producers.delivery.client_errors import _LIBRDKAFKA
+from producers.delivery.log_filter import is_worth_reading
+from streams.logs.library_filters import NowAndThen, tells_something
 
 GROUP = "aiokafka.consumer.group_coordinator"
 
@@ -24,7 +24,7 @@ def record(name: str, level: int, line: str, *arguments: object) -> logging.LogR
         ("faust.worker", "[^Worker]: Signal received: 15 (15)"),
         (GROUP, "Joined group 'g' (generation 1) with member_id m"),
         (GROUP, "Setting newly assigned partitions %s"),
-        ("streams.topics", "created topic jobs.email"),
+        ("streams.kafka.admin.topics", "created topic jobs.email"),
         ("streams.job", "[email job-1] Discovered coordinator"),
         ("shop.jobs", "anything"),
     ],
@@ -37,13 +37,13 @@ def test_what_helps_is_shown(name: str, line: str) -> None:
     ("name", "line"),
     [
         ("faust.sensors.monitor", "[^--Monitor]: Starting..."),
-        ("streams.transport", "[^--Consumer]: Starting..."),
+        ("streams.kafka.consumer.faust_consumer", "[^--Consumer]: Starting..."),
         ("faust.worker", "[^Worker]: Gathering all futures..."),
         ("faust.worker", "[^Worker]: Closing event loop"),
         (GROUP, "Discovered coordinator %s for group %s"),
         ("aiokafka.consumer.consumer", "Subscribed to topic(s): %s"),
-        ("streams.sender", "GETPID [rdkafka#producer-1] [thrd:main]: Acquired PID{Id:1,Epoch:0}"),
-        ("streams.sender", "INIT [streams-sender#producer-1] [thrd:app]: librdkafka started"),
+        ("streams.kafka.producer.sender", "GETPID [rdkafka#producer-1] [thrd:main]: Acquired PID{Id:1,Epoch:0}"),
+        ("streams.kafka.producer.sender", "INIT [streams-sender#producer-1] [thrd:app]: librdkafka started"),
     ],
 )
 def test_steps_of_the_libraries_are_not(name: str, line: str) -> None:
@@ -71,8 +71,8 @@ def test_what_libraries_repeat_is_shown_now_and_then() -> None:
     lines = [
         ("aiokafka", "Unable connect to node with id %s: %s"),
         (GROUP, "Heartbeat failed for group %s: coordinator"),
-        ("streams.sender", "FAIL [streams-sender#producer-1] [thrd:a]: connection refused"),
-        ("streams.sender", "Kafka client: %s"),
+        ("streams.kafka.producer.sender", "FAIL [streams-sender#producer-1] [thrd:a]: connection refused"),
+        ("streams.kafka.producer.sender", "Kafka client: %s"),
     ]
     for name, line in lines:
         for after, is_shown in ((0.0, True), (4.9, False), (0.2, True)):

@@ -11,11 +11,11 @@ import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import CommitFailedError, RequestTimedOutError
 
-from streams.consumer_thread import ConsumerThread
-from streams.core.offsets import Commit, OffsetTracker
-from streams.core.partition import Partition
-from streams.intake import Due, TopicPartition
-from streams.transport import _requests
+from streams.core.offsets.tracker import Commit, OffsetTracker
+from streams.core.partition.partition import Partition
+from streams.kafka.consumer.faust_consumer import _requests
+from streams.kafka.consumer.thread import ConsumerThread
+from streams.ports.records import Due, TopicPartition
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]

@@ -16,18 +16,18 @@ from aiokafka.errors import CommitFailedError, KafkaError, OffsetMetadataTooLarg
 from faust.types.tuples import TP
 
 from schemas.models.webhook import DeliverWebhook
-from streams import transport
-from streams.application import JobsApp
-from streams.context import JobContext
-from streams.core.log_id import UNKNOWN, sign
-from streams.core.offset_map import decode
-from streams.core.offsets import OffsetTracker
-from streams.engine import Engine
-from streams.intake import Due, TopicPartition
-from streams.opening import Held
-from streams.retry_log import Bounds, RetryLogs
+from streams.api.context import JobContext
+from streams.application.assembly import Engine
+from streams.application.faust_app import JobsApp
+from streams.core.offsets.finished_map import decode
+from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.tracker import OffsetTracker
+from streams.kafka.consumer import faust_consumer
+from streams.kafka.consumer.faust_consumer import Consumer, Transport, Wiring
+from streams.kafka.retry_topic.reader import RetryLogs
+from streams.ports.group import Bounds, Held
+from streams.ports.records import Due, TopicPartition
 from streams.settings import Settings
-from streams.transport import Consumer, Transport, Wiring
 from tests.unit.streams.rig import CODEC, P0, P1, Rig, record, records, rig, turns, until
 
 T = TypeVar("T")
@@ -365,7 +365,7 @@ async def test_nothing_is_committed_between_a_hand_over_and_the_next_assignment(
 
 
 async def test_a_hand_over_does_not_wait_for_a_broker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_LAST_COMMIT_TIMEOUT", 0.05)
+    monkeypatch.setattr(faust_consumer, "_LAST_COMMIT_TIMEOUT", 0.05)
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.rig.take(records(0, 2))
@@ -408,7 +408,7 @@ async def test_a_partition_that_stays_is_neither_restored_nor_run_again() -> Non
 
 
 async def test_offsets_that_cannot_be_read_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_RETRY_AFTER", 0.01)
+    monkeypatch.setattr(faust_consumer, "_RETRY_AFTER", 0.01)
     async with stage(Handler()) as on:
         on.group.held[P0] = (7, "")
         on.group.refusals = [RequestTimedOutError(), KafkaError("no")]
@@ -418,7 +418,7 @@ async def test_offsets_that_cannot_be_read_are_asked_for_again(monkeypatch: pyte
 
 
 async def test_a_rebalance_that_overtakes_the_reading_of_offsets_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_RETRY_AFTER", 0.01)
+    monkeypatch.setattr(faust_consumer, "_RETRY_AFTER", 0.01)
     async with stage(Handler()) as on:
         on.group.refusals = [RequestTimedOutError() for _ in range(1000)]
         assigning = asyncio.create_task(on.assign(P0))

@@ -11,11 +11,11 @@ from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupErro
 from aiokafka.protocol.commit import OffsetFetchResponse_v1, OffsetFetchResponse_v3
 from aiokafka.structs import TopicPartition
 
-from streams import consumer_thread
-from streams.consumer_thread import ConsumerThread
-from streams.intake import Span
-from streams.intake import TopicPartition as Place
-from streams.opening import Held, Unsettled
+from streams.kafka.consumer import thread as consumer_thread
+from streams.kafka.consumer.thread import ConsumerThread
+from streams.ports.group import Held, Unsettled
+from streams.ports.records import Span
+from streams.ports.records import TopicPartition as Place
 from tests.unit.streams.rig import until
 
 BROKEN = TopicPartition("jobs.email", 0)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from streams.intake import Committed
-from streams.processes import Processes
+from streams.ports.records import Committed
+from streams.worker.handlers.processes import Processes
 from tests.unit.streams.handlers import noting, work
 from tests.unit.streams.rig import CODEC, P0, TOPIC, Fetched, job, rig, turns, until
 

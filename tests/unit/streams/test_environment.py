@@ -13,9 +13,9 @@ import streams.jobs.image
 import streams.jobs.webhook  # noqa: F401 - their settings are known from here on, as in a worker that serves them
 from producers import ProducerSettings
 from schemas.registry import RegistrySettings
-from streams.environment import check_shipped_jobs, read_settings, warn_of_unknown
 from streams.errors import SetupError
 from streams.settings import Settings
+from streams.settings.environment import check_shipped_jobs, read_settings, warn_of_unknown
 
 
 @pytest.fixture(autouse=True)

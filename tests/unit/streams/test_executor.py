@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from schemas.models.webhook import DeliverWebhook
-from streams import executor as executor_module
-from streams.context import JobContext
-from streams.core.backoff import Fixed
-from streams.core.retry import RetryPolicy
+from streams.api.context import JobContext
+from streams.core.retry.backoff import Fixed
+from streams.core.retry.policy import RetryPolicy
 from streams.errors import PermanentError, Snooze
-from streams.executor import Executor
-from streams.holds import Hold
-from streams.runner import Runner
-from streams.work import WorkLane, WorkPartition
+from streams.ports.records import WorkLane, WorkPartition
+from streams.worker import executor as executor_module
+from streams.worker.admission.start_block import Hold
+from streams.worker.executor import Executor
+from streams.worker.runner import Runner
 from tests.unit.streams.rig import P0, P1, TOPIC, Fetched, job, record, records, rig, turns, until
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from schemas.headers import REFUSED
 from schemas.limits import Limits
-from streams.fetched import Batches, Demand, Fetched, FetchedRecords, Reading
-from streams.unpacking import GZIP, LZ4, SNAPPY, ZSTD, Unpacker
+from streams.kafka.fetch.decoding import Batches, Demand, Fetched, FetchedRecords, Reading
+from streams.kafka.fetch.unpacking import GZIP, LZ4, SNAPPY, ZSTD, Unpacker
 from tests.hostile_batches import batch as batch_of
 from tests.hostile_batches import headers, record, sealed, varint
 from tests.raw_batches import batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiokafka.errors import OffsetOutOfRangeError
 
-from streams.fetching import Fetches
+from streams.kafka.fetch.requests import Fetches
 
 TP = ("jobs.email", 3)
 

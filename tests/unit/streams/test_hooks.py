@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from schemas.models.webhook import DeliverWebhook
-from streams.context import JobContext
-from streams.core.backoff import Fixed
-from streams.core.retry import NO_RETRY, RetryPolicy
+from streams.api.context import JobContext
+from streams.api.hooks import Around
+from streams.api.queue import Queue
+from streams.core.retry.backoff import Fixed
+from streams.core.retry.policy import NO_RETRY, RetryPolicy
 from streams.errors import DefinitionError
-from streams.hooks import Around
-from streams.queues import Queue
 from tests.unit.streams.rig import P0, TOPIC, Rig, record, rig, until
 
 SPAN = contextvars.ContextVar("SPAN", default="none")

@@ -9,13 +9,13 @@ from collections import Counter
 import pytest
 
 from schemas.models.webhook import DeliverWebhook
-from streams import executor as executor_module
-from streams.context import JobContext
-from streams.core.custody import Way
-from streams.core.log_id import UNKNOWN, read, sign
-from streams.core.offset_map import encode
-from streams.intake import Batch, Committed, Due, Intake, TopicPartition
-from streams.work import WorkPartition
+from streams.api.context import JobContext
+from streams.core.offsets.crash_record import Way
+from streams.core.offsets.finished_map import encode
+from streams.core.offsets.log_id import UNKNOWN, read, sign
+from streams.ports.records import Batch, Committed, Due, TopicPartition, WorkPartition
+from streams.worker import executor as executor_module
+from streams.worker.assignment import Intake
 from tests.unit.streams.rig import P0, P1, P2, TOPIC, Rig, record, records, rig, turns, until
 
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 from faust.types.tuples import TP
 
-from streams.lease import Lease
+from streams.worker.admission.lease import Lease
 from tests.unit.streams.rig import P0, record, records, rig, until
 from tests.unit.streams.test_consumer import Handler, stage
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from streams.context import JobContext
-from streams.core.backoff import Fixed
-from streams.core.retry import RetryPolicy
+from streams.api.context import JobContext
+from streams.core.retry.backoff import Fixed
+from streams.core.retry.policy import RetryPolicy
 from tests.unit.streams.rig import P0, P1, Rig, record, rig, turns, until
 
 SOON = 5.0

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from streams import loop_watch
-from streams.context import JobContext
-from streams.loop_watch import LoopWatch
+from streams.api.context import JobContext
+from streams.worker import loop_watch
+from streams.worker.loop_watch import LoopWatch
 from tests.unit.streams.rig import P0, Rig, record, rig, until
 
 TELL_AFTER = 0.3

@@ -9,9 +9,9 @@ from time import monotonic
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.core.placement import is_misplaced, partition_of
-from streams.intake import Batch, TopicPartition
-from streams.misplaced_keys import MisplacedKeys
+from streams.core.partition.key_placement import is_misplaced, partition_of
+from streams.ports.records import Batch, TopicPartition
+from streams.worker.misplaced_keys import MisplacedKeys
 from tests.unit.streams.rig import Fetched
 
 TOPIC = "jobs.webhook"
@@ -90,7 +90,7 @@ async def test_what_many_keys_cost_is_bounded(monkeypatch: pytest.MonkeyPatch) -
         looked += 1
         return is_misplaced(key, partition, partitions)
 
-    monkeypatch.setattr("streams.misplaced_keys.is_misplaced", counted)
+    monkeypatch.setattr("streams.worker.misplaced_keys.is_misplaced", counted)
     misplaced = MisplacedKeys({TOPIC: 1}, Cluster(1))
     began = monotonic()
     for _ in range(1_000):

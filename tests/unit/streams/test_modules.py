@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.api.discovery import load_queues
 from streams.errors import SetupError
-from streams.modules import load_queues
 
 Write = Callable[[str, str], None]
 

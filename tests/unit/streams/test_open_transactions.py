@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.open_transactions import OpenFor
+from streams.kafka.admin.open_transactions import OpenFor
 from tests.unit.streams.rig import P0, P1
 
 

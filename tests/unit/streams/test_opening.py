@@ -10,10 +10,11 @@ import pytest
 from schemas.errors import RegistryUnavailable
 from schemas.headers import Origin, RetryState, with_retry
 from schemas.models.webhook import DeliverWebhook
-from streams import awaiting_schema
-from streams.intake import TopicPartition
-from streams.opening import Held, Opening, Unsettled
-from streams.retry_log import Bounds, Overtaken, Piece, RetryLogs, Stored
+from streams.kafka.retry_topic.open_partitions import Opening
+from streams.kafka.retry_topic.reader import Piece, RetryLogs, Stored
+from streams.ports.group import Bounds, Held, Overtaken, Unsettled
+from streams.ports.records import TopicPartition
+from streams.worker.handlers import writer_schemas
 from tests.unit.streams.rig import P0, TOPIC, job, make_codec, record, records, rig
 
 
@@ -108,7 +109,7 @@ class Registry:
 
 async def test_parked_jobs_of_a_registry_wait_for_their_schemas(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that has just started knows none."""
-    monkeypatch.setattr(awaiting_schema, "_RETRY_AFTER", 0.01)
+    monkeypatch.setattr(writer_schemas, "_RETRY_AFTER", 0.01)
     registry = Registry()
     stored = parked(0, 1)._replace(value=make_codec(registry).encode(job("parked"), TOPIC))
     ran = []

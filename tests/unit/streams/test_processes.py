@@ -22,10 +22,10 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from streams.context import JobContext
+from streams.api.context import JobContext
 from streams.errors import HandlerCrashed, JobTimeout
-from streams.process_pool.work import HandlerAddress, _perform
-from streams.processes import Processes, RemoteFailure
+from streams.worker.handlers.processes import Processes, RemoteFailure
+from streams.worker.process_pool.child_runs import HandlerAddress, _perform
 from tests.unit.streams.handlers import work
 from tests.unit.streams.rig import job, until
 

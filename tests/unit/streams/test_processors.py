@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.process_pool import processors
-from streams.process_pool.processors import usable_processors
+from streams.settings import processors
+from streams.settings.processors import usable_processors
 
 
 @pytest.fixture(autouse=True)

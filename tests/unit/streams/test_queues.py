@@ -13,7 +13,7 @@ from schemas.errors import ModelInvalid
 from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
 from streams import DEFAULT_RETRY, NO_RETRY, DefinitionError, JobContext, Queue, RetryPolicy
-from streams.queues import DEFAULT_TIMEOUT, Kind
+from streams.api.queue import DEFAULT_TIMEOUT, Kind
 
 
 async def asynchronous(job: SendEmail, ctx: JobContext) -> None: ...

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.context import JobContext
-from streams.core.outcome import Failed
-from streams.reporting import LINES, FailureReports, report_done
-from streams.showing import shown
+from streams.api.context import JobContext
+from streams.core.retry.failure import Failed
+from streams.logs.job_lines import LINES, FailureReports, report_done
+from streams.logs.safe_text import shown
 
 HOSTILE = "a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
 ESCAPED = r"a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"

@@ -12,8 +12,9 @@ import pytest
 from confluent_kafka import KafkaError
 
 from producers.cluster import Cluster
-from streams.intake import TopicPartition
-from streams.retry_log import Bounds, RetryLogs
+from streams.kafka.retry_topic.reader import RetryLogs
+from streams.ports.group import Bounds
+from streams.ports.records import TopicPartition
 from tests.mock_cluster import LIST_OFFSETS, MockCluster
 
 HERE = TopicPartition("jobs.email.retry", 0)

@@ -14,12 +14,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pydantic import Field
 
 from producers.cluster import ClientConfig, Cluster
-from streams.client import Client
 from streams.errors import FollowUpRefused
-from streams.offsets_told import OffsetsTold
-from streams.outgoing import Outgoing
-from streams.resent import ResentReports
-from streams.sender import Sender
+from streams.kafka.producer.client import Client
+from streams.kafka.producer.reported_offsets import OffsetsTold
+from streams.kafka.producer.sender import Sender
+from streams.logs.resend_lines import ResentReports
+from streams.ports.records import Outgoing
 from tests.appending import append
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.streams.rig import until
@@ -175,7 +175,7 @@ async def test_the_poller_outlives_whatever_is_raised_in_it(
 
 
 async def _client(broker: MockCluster, monkeypatch: pytest.MonkeyPatch, kind: type[Producer]) -> Client:
-    monkeypatch.setattr("streams.client.Producer", kind)
+    monkeypatch.setattr("streams.kafka.producer.client.Producer", kind)
     return Client({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True})
 
 

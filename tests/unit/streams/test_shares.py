@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from streams.core.lanes import Lane
-from streams.process_pool.member import Member
-from streams.process_pool.shares import Share, Shares
+from streams.core.partition.lanes import Lane
+from streams.worker.process_pool.member import Member
+from streams.worker.process_pool.shares import Share, Shares
 
 
 class Queue:

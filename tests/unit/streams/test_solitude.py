@@ -8,10 +8,9 @@ from functools import partial
 
 import pytest
 
-from streams import solitude
-from streams.holds import Hold
-from streams.intake import Committed
-from streams.work import WorkLane
+from streams.ports.records import Committed, WorkLane
+from streams.worker.admission import isolation
+from streams.worker.admission.start_block import Hold
 from tests.unit.streams.gate import Gate, after_a_death, commit, commit_soon, noted
 from tests.unit.streams.rig import P0, P1, record, records, turns, until
 
@@ -22,7 +21,7 @@ Windows = Callable[..., None]
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> Windows:
     """Sets how long jobs run alone."""
-    return lambda *seconds: monkeypatch.setattr(solitude, "WINDOWS", seconds)
+    return lambda *seconds: monkeypatch.setattr(isolation, "WINDOWS", seconds)
 
 
 async def test_nothing_else_starts_beside_the_one_that_runs_alone_for_a_while() -> None:

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from streams.aio.contained_tasks import contain_exits
 from streams.errors import HandlerExited
-from streams.tasks import contain_exits
 
 
 async def leave(error: BaseException) -> None:

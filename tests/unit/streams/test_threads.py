@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from streams import threads as threads_module
-from streams.context import JobContext
+from streams.api.context import JobContext
 from streams.errors import DefinitionError, OutOfThreads
-from streams.threads import Threads
+from streams.worker.handlers import threads as threads_module
+from streams.worker.handlers.threads import Threads
 from tests.unit.streams.rig import P0, job, records, rig, until
 
 CONTEXT = contextvars.ContextVar("CONTEXT", default="none")
@@ -92,7 +92,7 @@ async def test_one_that_is_cancelled_is_left_behind_until_it_ends(
     (warning,) = caplog.messages
     assert warning.startswith("job id-1 of queue webhook: its run is over, and its thread goes on")
     assert "left behind by now: 1." in warning
-    with caplog.at_level("INFO", "streams.threads"):
+    with caplog.at_level("INFO", "streams.worker.handlers.threads"):
         go.set()
         await until(lambda: threads.left_behind == 0)
     assert caplog.messages[1:] == ["the thread that job id-1 of queue webhook left behind has ended; 0 still run"]

@@ -9,12 +9,12 @@ from functools import partial
 import pytest
 
 from schemas.models.webhook import DeliverWebhook
-from streams.context import JobContext
-from streams.core.backoff import Fixed
-from streams.core.custody import COMPANY
-from streams.core.retry import RetryPolicy
-from streams.intake import Committed
-from streams.trial import Trial
+from streams.api.context import JobContext
+from streams.core.offsets.crash_record import COMPANY
+from streams.core.retry.backoff import Fixed
+from streams.core.retry.policy import RetryPolicy
+from streams.ports.records import Committed
+from streams.worker.admission.suspect import Trial
 from tests.unit.streams.gate import Gate, after_a_death, commit, commit_soon, noted
 from tests.unit.streams.rig import P0, P1, Rig, record, records, rig, turns, until
 

@@ -9,9 +9,9 @@ import pytest
 from schemas.headers import Headers, Origin, RetryState, with_retry
 from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
-from streams.core.retry import RetryPolicy
-from streams.opening import Opening
-from streams.retry_log import Stored
+from streams.core.retry.policy import RetryPolicy
+from streams.kafka.retry_topic.open_partitions import Opening
+from streams.kafka.retry_topic.reader import Stored
 from tests.unit.streams.rig import CODEC, P0, TOPIC, Fetched, Rig, record, rig, until
 from tests.unit.streams.test_opening import Group, Logs
 

@@ -8,8 +8,8 @@ import inspect
 import pytest
 
 from schemas.models.webhook import DeliverWebhook
-from streams import executor as executor_module
-from streams.context import JobContext
+from streams.api.context import JobContext
+from streams.worker import executor as executor_module
 from tests.unit.core.test_outcome import OfNoClass, doubled
 from tests.unit.streams.rig import P0, record, rig, turns, until
 

@@ -1,0 +1,77 @@
+"""Looks for delivery reports on an event loop."""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from producers.delivery.kafka_client import Client
+
+_LOGGER = logging.getLogger("producers")
+_SHORTEST = 0.001  # seconds between two looks
+_LONGEST = 0.02
+
+
+class Awaited(Protocol):
+    """A job whose outcome somebody waits for."""
+
+    def settle_lost(self) -> None:
+        """Settle it: its report will never come."""
+
+
+class Pump:
+    """Hands out reports while jobs are under way, and rests when none is. Belongs to one event loop.
+
+    A look costs microseconds, where a thread that polls would fight over the interpreter's lock for every report.
+    """
+
+    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+        self._client = client
+        self._loop = loop
+        self._running = False
+        self._pause = _SHORTEST
+        self._looking: list[asyncio.Future[None]] = []
+        self._expected: dict[asyncio.Future[None], Awaited] = {}
+
+    def start(self) -> None:
+        """Look for reports until no job is under way; called after each job, so it is cheap when already running."""
+        if not self._running:
+            self._running = True
+            self._pause = _SHORTEST
+            self._loop.call_later(self._pause, self._look)
+
+    async def look(self) -> None:
+        """Wait until the next look for reports is over."""
+        future = self._loop.create_future()
+        self._looking.append(future)
+        self.start()
+        await future
+
+    def expect(self, job: Awaited) -> "asyncio.Future[None]":
+        """Return a future for whoever brings the job's report, which is settled as lost where nobody ever will."""
+        future = self._loop.create_future()
+        self._expected[future] = job
+        future.add_done_callback(self._expected.pop)
+        self.start()
+        return future
+
+    def _look(self) -> None:
+        try:
+            # The pause grows while nothing happens, so that an absent broker costs nothing.
+            self._pause = _SHORTEST if self._client.poll(0) else min(self._pause * 1.5, _LONGEST)
+        except Exception:
+            _LOGGER.exception("handing out the reports of published jobs has failed, and goes on")
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        looking, self._looking = self._looking, []
+        for future in looking:
+            if not future.done():
+                future.set_result(None)
+        under_way = self._client.pending()
+        if not under_way:
+            for job in list(self._expected.values()):
+                job.settle_lost()  # Nothing is under way, so nothing comes: does nothing to those that are settled.
+        self._running = bool(looking or under_way)
+        if self._running:
+            self._loop.call_later(self._pause, self._look)

@@ -1,0 +1,1 @@
+"""Avro schemas and values: checked, compared, compiled, and bound to models."""

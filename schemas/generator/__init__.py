@@ -1,0 +1,1 @@
+"""What `python -m schemas.generate` is made of: models from schemas."""

@@ -1,0 +1,47 @@
+"""The names of the headers that carry a job's metadata, and the bounds on what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+CE_SPECVERSION = "ce_specversion"
+CE_ID = "ce_id"
+CE_TYPE = "ce_type"
+CE_SOURCE = "ce_source"
+CE_TIME = "ce_time"
+CONTENT_TYPE = "content-type"
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+ATTEMPT = "job-attempt"
+NOT_BEFORE = "job-not-before"
+EXPIRES_AT = "job-expires-at"
+TIMEOUT_MS = "job-timeout-ms"
+MAX_ATTEMPTS = "job-max-attempts"
+DEDUP_KEY = "job-dedup-key"
+DEDUP_TTL_MS = "job-dedup-ttl-ms"
+PARENT = "job-parent"
+ORIGIN = "job-origin"
+PARKED = "job-parked"
+POSITION = "job-position"
+OWNER = "job-owner"
+LOG = "job-log"
+REDRIVES = "job-redrives"
+REFUSED = "job-refused"
+ERROR_TYPE = "job-error-type"
+ERROR_MESSAGE = "job-error-message"
+ERROR_STACK = "job-error-stack"
+FIRST_FAILED_AT = "job-first-failed-at"
+LAST_FAILED_AT = "job-last-failed-at"
+RESERVED_PREFIXES = ("ce_", "job-")
+RESERVED_NAMES = frozenset({CONTENT_TYPE})
+AVRO_CONTENT_TYPE = b"application/avro"
+TEXT_LIMIT = 1024
+MESSAGE_LIMIT = 2 * 1024
+STACK_LIMIT = 16 * 1024
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a header name belongs to the system, so that an application may not set it itself."""
+    lowered = name.lower()
+    return lowered.startswith(RESERVED_PREFIXES) or lowered in RESERVED_NAMES

@@ -1,0 +1,1 @@
+"""Helpers for asyncio and threads that know no jobs."""

@@ -1,0 +1,1 @@
+"""What a partition has read and finished, and all that its commits say."""

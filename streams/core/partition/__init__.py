@@ -1,0 +1,1 @@
+"""One partition's jobs: lanes by key, parked keys, and how much fits in."""

@@ -1,0 +1,119 @@
+"""What records take in memory, in bytes, and how much the partitions of a queue may park together, in one worker.
+
+A parked record is looked into once, and counts exactly. To look into every header of the queue would cost half as much
+as all else that is done to admit it, so there headers count by their number, and the large ones by their length once
+a sample of what was read has shown some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+#: How many jobs, and bytes of them, may be parked of a queue in a worker before it reads no further.
+#: A hundred thousand behind one key that fails leave room for the failures of others.
+LIMIT_PARKED = 120_000
+LIMIT_PARKED_BYTES = 256 * 1024 * 1024
+
+
+class Parks(Protocol):
+    """What a partition holds parked."""
+
+    @property
+    def parked(self) -> int: ...
+    @property
+    def parked_bytes(self) -> int: ...
+
+
+class Room:
+    """The room for parked jobs that some partitions share.
+
+    A partition may use what the others leave, and always its equal share. So one hot key may park nearly as much as all
+    together, and nobody is crowded out by it; together they hold less than twice the limit.
+    """
+
+    __slots__ = ("limit_bytes", "limit_jobs", "partitions")
+
+    def __init__(self, limit_jobs: int = LIMIT_PARKED, limit_bytes: int = LIMIT_PARKED_BYTES) -> None:
+        self.limit_jobs = limit_jobs
+        self.limit_bytes = limit_bytes
+        self.partitions: list[Parks] = []
+
+    def share(self, partitions: Iterable[Parks]) -> None:
+        """Have these partitions share it, and no others any more."""
+        self.partitions = list(partitions)
+
+    def crowded(self, partition: Parks) -> bool:
+        """Whether a partition has parked as much as it may."""
+        jobs = sum(each.parked for each in self.partitions)
+        size = sum(each.parked_bytes for each in self.partitions)
+        return self._over(partition.parked, jobs, self.limit_jobs) or self._over(
+            partition.parked_bytes, size, self.limit_bytes
+        )
+
+    def _over(self, own: int, together: int, limit: int) -> bool:
+        return together >= limit and own * len(self.partitions) >= limit
+
+
+#: What a header is taken to hold, unless its content is large. Bytes.
+HEADER_SIZE = 64
+
+
+#: The content of a header that is large: counted by its length. Bytes.
+LARGE_HEADER = 1024
+
+
+#: One record in so many is looked at for large headers until some are found.
+_SAMPLE = 16
+
+
+class Record(Protocol):
+    """What the core needs to know of a record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+def small_size(record: Record) -> int:
+    """What a record takes, as if none of its headers were large."""
+    return len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(record.headers)
+
+
+def size_of(record: Record) -> int:
+    """What a record takes with its large headers."""
+    return small_size(record) + _large(record)
+
+
+class LargeHeaders:
+    """What the large headers of a queue's records take, as far as they are known: `held`, by offset."""
+
+    __slots__ = ("_seen", "held")
+
+    def __init__(self) -> None:
+        self._seen = False
+        self.held: dict[int, int] = {}
+
+    def add(self, records: Sequence[Record]) -> int:
+        """Look for large headers in these records, once a sample has shown some; what they take."""
+        if not self._seen:
+            self._seen = any(map(_large, records[::_SAMPLE]))
+            if not self._seen:
+                return 0
+        found = {record.offset: size for record in records if (size := _large(record))}
+        self.held.update(found)
+        return sum(found.values())
+
+
+def _large(record: Record) -> int:
+    """The bytes of the contents that are large."""
+    size = 0
+    for _, content in record.headers:
+        if content is not None and len(content) >= LARGE_HEADER:
+            size += len(content)
+    return size

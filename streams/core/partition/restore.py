@@ -1,0 +1,91 @@
+"""Puts together what the unfinished part of a retry partition says of its parked jobs, on assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple
+
+from streams.core.offsets.fence import Fence
+from streams.core.offsets.log_id import UNKNOWN, differ
+from streams.core.partition.parked_job import Entry, R
+
+
+class Written(NamedTuple):
+    """What a record of a retry log says of its writing."""
+
+    #: Of the group, in which its writer got the partition; None if it is not known.
+    generation: int | None = None
+    #: The queue's log, in which the job has its position.
+    log: str = UNKNOWN
+
+
+#: For writers of whom nothing is known.
+_UNSIGNED = Written()
+
+
+class Loading(Generic[R]):
+    """The jobs that were found in a retry log so far, one entry each.
+
+    log  the queue's log; a job whose record names another one stands for no job of it
+
+    Invariant: of two records that stand for one job, the one with the higher (attempt, offset) is kept.
+    """
+
+    __slots__ = ("_entries", "_fences", "_gone", "_log", "end")
+
+    def __init__(self, end: int, fences: Sequence[Fence] = (), log: str = UNKNOWN) -> None:
+        #: Where the log ended at assignment.
+        self.end = end
+        self._fences = fences
+        self._log = log
+        self._entries: dict[tuple[int, bytes | None], Entry[R]] = {}
+        #: Those of other logs of the queue, by the log: in the order in which the first of each was found.
+        self._gone: dict[str, dict[tuple[int, bytes | None], Entry[R]]] = {}
+
+    def add(self, key: bytes | None, entry: Entry[R], written: Written = _UNSIGNED) -> int | None:
+        """Take an entry in; the offset of the record that is thereby superseded, if one is. One that was written too
+        late is itself."""
+        if not all(fence.passes(entry.offset, written.generation) for fence in self._fences):
+            return entry.offset
+        entries = self._entries
+        if entry.position >= 0 and differ(written.log, self._log):
+            entries = self._gone.setdefault(written.log, {})
+        name = entry.position, key
+        other = entries.setdefault(name, entry)
+        if other is entry:
+            return None
+        if (other.attempt, other.offset) > (entry.attempt, entry.offset):
+            return entry.offset
+        entries[name] = entry
+        return other.offset
+
+    def settle(self, queue_end: int) -> tuple[list[Entry[R]], list[Entry[R]]]:
+        """All entries in the order of their positions, the oldest log's first; and those whose position has changed.
+
+        A position that the queue's log does not reach is of a log that is gone, since the topic was made anew, and so
+        is one whose record says so. It is moved below 0, in its order, lest it be taken for that of a job of the new
+        log.
+        """
+        entries = sorted(self._entries.values(), key=_position)
+        logs = [sorted(entries.values(), key=_position) for entries in self._gone.values()]
+        logs.append([entry for entry in entries if entry.position >= queue_end])
+        lowest = min(0, entries[0].position) if entries else 0
+        # The newest log comes last, and so is moved first.
+        for gone in reversed([log for log in logs if log]):
+            _move_below(gone, lowest)
+            lowest = gone[0].position
+        moved = [entry for log in logs for entry in log]
+        entries += [entry for log in logs[:-1] for entry in log]
+        entries.sort(key=_position)
+        return entries, moved
+
+
+def _position(entry: Entry[R]) -> int:
+    return entry.position
+
+
+def _move_below(entries: Iterable[Entry[R]], lowest: int) -> None:
+    ascending = list(entries)
+    shift = ascending[-1].position + 1 - lowest
+    for entry in ascending:
+        entry.position -= shift

@@ -1,0 +1,1 @@
+"""Whether a failed job is tried again, and when."""

@@ -1,0 +1,44 @@
+"""How long a job waits whose schema, type or handler no worker knows yet: a pure decision.
+
+Producers may be deployed before workers. A worker cannot tell such a job from one that nobody will ever know, so the
+job waits in its retry topic for a while, and its key with it. Whoever takes its partition over tries it at once.
+"""
+
+from __future__ import annotations
+
+from streams.core.retry.backoff import jittered
+from streams.core.retry.policy import Again, Bury
+
+#: What a worker of a later version may know. Exactly these: their subclasses say that no worker ever will.
+MAY_BE_KNOWN_LATER = frozenset({
+    "schemas.errors.UnknownSchema",
+    "schemas.errors.UnknownJobType",
+    "schemas.errors.UnknownVersion",
+    "streams.errors.NoHandler",
+})  # fmt: skip
+
+#: A job waits for as long as it has waited already, within these bounds. Milliseconds.
+_SHORTEST, _LONGEST = 1_000, 300_000
+
+
+def wait_or_bury(
+    *, attempt: int, now_ms: int, since_ms: int, patience_ms: int, luck: float, expires_ms: int | None = None
+) -> Again | Bury:
+    """Decide about a job that this worker does not know.
+
+    attempt      attempts made so far; waiting is none
+    since_ms     epoch milliseconds when a worker first met it
+    patience_ms  how long it may wait from then on; it is tried once more at the end
+    luck         chance, from 0 up to 1
+    expires_ms   epoch milliseconds from which on it must not start any more
+    """
+    end_ms = since_ms + patience_ms
+    if now_ms >= end_ms:
+        return Bury(
+            f"(no worker knew it within {patience_ms / 1000:g} s, see STREAMS_SCHEMA_WAIT)" if patience_ms else ""
+        )
+    wait = min(_LONGEST, max(_SHORTEST, now_ms - since_ms))
+    due_ms = min(end_ms, now_ms + round(jittered(wait, "equal", luck)))
+    if expires_ms is not None and due_ms >= expires_ms:
+        return Bury("(it expires before a worker may know it)")
+    return Again(due_ms, attempt)

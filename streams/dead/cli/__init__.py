@@ -1,0 +1,1 @@
+"""The commands `faust -A streams dead ...`, and their output."""

@@ -1,0 +1,1 @@
+"""Reads a dead-letter topic, and what the cluster says of it."""

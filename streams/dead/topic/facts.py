@@ -1,0 +1,77 @@
+"""What the cluster says of a queue's topics, and how long it remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+
+from producers.errors import OptionInvalid
+from streams.dead.errors import BrokerSilent, UnknownQueue
+from streams.dead.topic.reader import REQUEST_TIMEOUT
+from streams.kafka.admin.client import Admin
+from streams.settings import Settings
+
+_MILLISECONDS_A_DAY = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of a queue."""
+
+    queue: str
+    queue_partitions: int
+    dead: str
+    dead_partitions: tuple[int, ...]
+
+
+def find_topics(admin: Admin, settings: Settings, queue: str, patience: float) -> Topics:
+    """The topics of a queue.
+
+    Raises UnknownQueue, BrokerSilent when no broker answers within `patience` seconds, and SetupError when brokers
+    refuse the login.
+    """
+    try:
+        topic, dead = settings.topic(queue), settings.topic(queue, "dead")
+    except OptionInvalid as error:
+        raise UnknownQueue(str(error)) from error
+    try:
+        topics = admin.ask(patience).topics
+    except KafkaException as error:
+        raise BrokerSilent(admin.nobody(error)) from error
+    if topic not in topics or dead not in topics:
+        raise UnknownQueue(
+            f"there is no queue {queue!r} with dead letters in namespace {settings.namespace!r}; its queues:"
+            f" {_queues(topics, settings)}. A worker that serves a queue creates its topics"
+        )
+    return Topics(topic, len(topics[topic].partitions), dead, tuple(sorted(topics[dead].partitions)))
+
+
+def _queues(topics: dict[str, Any], settings: Settings) -> str:
+    prefix, suffix = f"{settings.namespace}.", ".dead"
+    names = (name[len(prefix) : -len(suffix)] for name in topics if name.startswith(prefix) and name.endswith(suffix))
+    return ", ".join(sorted(name for name in names if name and "." not in name)) or "none"
+
+
+def forgets_after(admin: AdminClient, dead: str) -> tuple[float, float] | None:
+    """Days after which a broker forgets notes, and those that letters are kept, if the first is the shorter time.
+
+    Kafka drops the commits of a group without members, `offsets.retention.minutes` after the last. None also when
+    brokers do not tell.
+    """
+    try:
+        broker = next(iter(admin.list_topics(timeout=REQUEST_TIMEOUT).brokers))
+        wanted = [
+            ConfigResource(ConfigResource.Type.BROKER, str(broker)),
+            ConfigResource(ConfigResource.Type.TOPIC, dead),
+        ]
+        asked = admin.describe_configs(wanted, request_timeout=REQUEST_TIMEOUT)
+        configs = [asked[each].result() for each in wanted]
+        notes = int(configs[0]["offsets.retention.minutes"].value) / (24 * 60)
+        kept = int(configs[1]["retention.ms"].value) / _MILLISECONDS_A_DAY
+    except (KafkaException, KeyError, StopIteration, ValueError, TypeError):
+        return None
+    return (notes, kept) if kept < 0 or notes < kept else None

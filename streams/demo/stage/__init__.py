@@ -1,0 +1,1 @@
+"""Everything the demonstration runs on: broker, servers, worker, producer."""

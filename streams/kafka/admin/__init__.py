@@ -1,0 +1,1 @@
+"""Questions to the cluster, and its topics: that they are there, and fit."""

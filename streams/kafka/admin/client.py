@@ -1,0 +1,73 @@
+"""A client for questions to the cluster, and what to say when it does not answer them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from producers.cluster import Cluster
+from streams.errors import SetupError
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin._metadata import ClusterMetadata
+
+logger = logging.getLogger(__name__)
+
+
+class Admin:
+    """A cluster's administration. `client` is confluent-kafka's; its calls block.
+
+    Raises SetupError when the client refuses its settings, as for a certificate that is not there.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._errors: list[KafkaError] = []
+        config: dict[str, Any] = {
+            **cluster.client_config(),
+            "error_cb": self._errors.append,
+            # It logs every one of its many tries to connect; the last reason is told when they have failed.
+            "log_level": 2,
+        }
+        try:
+            self.client = AdminClient(config, logger=logger)
+        except KafkaException as error:
+            raise SetupError(f"the Kafka client refuses its settings ({reason(error)}): check KAFKA_*") from error
+
+    def ask(self, timeout: float) -> ClusterMetadata:
+        """What the cluster says of itself.
+
+        Raises KafkaException when no broker answers within so many seconds, SetupError when brokers refuse the login:
+        to wait for them does not help.
+        """
+        try:
+            return self.client.list_topics(timeout=timeout)
+        except KafkaException:
+            self.client.poll(0)
+            for error in self._errors:
+                if error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL}:
+                    raise SetupError(
+                        f"the brokers at {self.cluster.bootstrap_servers} do not let this worker in ({error.str()}):"
+                        " check KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*"
+                    ) from None
+            raise
+
+    def why(self, error: KafkaException) -> str:
+        """Why no broker has answered, as far as the client knows."""
+        known = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]
+        return known[-1].str() if known else reason(error)
+
+    def nobody(self, error: KafkaException) -> str:
+        """What to tell people when no broker answers."""
+        return (
+            f"no Kafka broker answers at {self.cluster.bootstrap_servers} ({self.why(error)}): check"
+            " KAFKA_BOOTSTRAP_SERVERS and the KAFKA_* login settings, or start a broker with `make broker`"
+        )
+
+
+def reason(error: KafkaException) -> str:
+    """The client's own words for an error."""
+    return error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)

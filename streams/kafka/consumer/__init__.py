@@ -1,0 +1,1 @@
+"""Faust's consumer with this project's fetches, commits and rebalances."""

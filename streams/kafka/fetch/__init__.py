@@ -1,0 +1,1 @@
+"""From a fetch request to records: within bounds, and whatever their bytes are."""

@@ -1,0 +1,214 @@
+"""One batch of a fetch that is read in pieces: by aiokafka's compiled decoder, or record by record where it is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
+from struct import unpack_from
+from typing import Any
+
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from schemas.headers import REFUSED
+from schemas.limits import Limits
+from streams.kafka.fetch.raw_records import (
+    BATCH_HEAD,
+    BatchHead,
+    BrokenRecord,
+    RawRecord,
+    RecordReader,
+    crowded,
+    largest,
+)
+from streams.kafka.fetch.unpacking import CannotUnpack, Unpacker
+
+#: Records below this size are made with all their headers before these are counted: it takes a millisecond.
+_SMALL = 16 * 1024
+
+#: Headers that the worker itself may have added to a job.
+_OWN_HEADERS = 20
+
+_CODEC, _LOG_APPEND_TIME = 0x07, 0x08
+
+#: Where a batch says how it is packed, of two bytes the last; and how many records it has.
+_ATTRIBUTES_AT, _COUNT_AT = 22, 57
+
+#: In the formats before the second: where they say how they are packed, and where the key begins.
+_OLD_ATTRIBUTES_AT, _OLD_KEY_AT = 17, {0: 18, 1: 26}
+
+
+class OpenBatch:
+    """A batch whose records come out one after the other, each once, whatever they are.
+
+    What is above a bound, or follows no format, comes out as a record without what cannot be had of it, and is marked
+    as refused. Raises CorruptRecordException where not even their number can be relied on.
+    """
+
+    def __init__(self, start: int, end: int, limits: Limits) -> None:
+        """The records from offset `start` to before `end` are wanted."""
+        #: The offset behind its last record.
+        self.end = end
+        #: What it has unpacked to, in bytes; 0 if it was not packed.
+        self.unpacked = 0
+        self.ended = False
+        self._start = start
+        #: The last offset that was read quickly.
+        self._last = -1
+        #: Whether it says that it has a record of every offset.
+        self._dense = False
+        self._limits = limits
+        #: What may be decoded quickly, and is looked at again where that fails; None where it is read carefully.
+        self._quick: Iterator[Any] | None = None
+        self._careful: Iterator[RawRecord] = iter(())
+
+    def take(self, most: int) -> list[Any]:
+        """Up to so many of the next records."""
+        if self._quick is not None:
+            try:
+                return self._take_quickly(self._quick, most)
+            except Exception:  # It is said again by whom knows which record it is.
+                self._quick, self._careful = None, self._read_carefully()
+        records = list(islice(self._careful, most))
+        self.ended = len(records) < most
+        return records
+
+    def _take_quickly(self, quick: Iterator[Any], most: int) -> list[Any]:
+        records = list(islice(quick, most))
+        self.ended = len(records) < most
+        if records:
+            self._check(records)
+            last = records[-1].offset
+            if records[0].offset < self._start:
+                records = [record for record in records if record.offset >= self._start]
+            self._start = max(self._start, last + 1)
+            self._last = last
+        return records
+
+    def _check(self, records: list[Any]) -> None:
+        """Raises BrokenRecord where these must be looked at one by one."""
+        first, last = records[0].offset, records[-1].offset
+        if not self._last < first <= last < self.end:
+            raise BrokenRecord("a record out of its batch")
+        offsets = [record.offset for record in records]
+        # Compaction leaves gaps; without any, this is a third of the time of a look at each pair.
+        if offsets != [*range(first, last + 1)] and any(one >= other for one, other in pairwise(offsets)):
+            raise BrokenRecord("records in no order")
+        if self._dense and (first != self._last + 1 or last - first >= len(records)):
+            raise BrokenRecord("records are missing")
+
+    def _read_carefully(self) -> Iterator[RawRecord]:
+        raise NotImplementedError
+
+    def _refused(self, start: int, reason: str) -> Iterator[RawRecord]:
+        """Stand for the records from an offset on, of which nothing can be had."""
+        mark = [(REFUSED, f"{reason}; it lies in its topic as it was published, as long as that keeps it".encode())]
+        for offset in range(max(start, self._start), self.end):
+            yield RawRecord(offset, None, None, mark, -1)
+
+
+class Batch2(OpenBatch):
+    """A batch of Kafka's format 2."""
+
+    def __init__(
+        self,
+        batch: Any,
+        raw: bytes,
+        start: int,
+        limits: Limits,
+        unpacker: Unpacker,
+        *,
+        on_name: Callable[[bytes], None],
+    ) -> None:
+        super().__init__(start, batch.next_offset, limits)
+        append_time = batch.max_timestamp if batch.attributes & _LOG_APPEND_TIME else None
+        self._head = BatchHead(batch.base_offset, batch.first_timestamp, append_time)
+        self._count: int = unpack_from(">i", raw, _COUNT_AT)[0]
+        self._last = batch.base_offset - 1
+        self._dense = self._count == self.end - batch.base_offset
+        self._most_headers = limits.headers + _OWN_HEADERS
+        self._may_be_crowded = False
+        self._on_name = on_name
+        self._body = b""
+        try:
+            self._unpack(batch, raw, unpacker)
+        except CannotUnpack as error:
+            self._check_count()
+            self.unpacked = limits.batch_bytes
+            self._careful = self._refused(start, f"the batch of the record was refused: {error}")
+
+    def _unpack(self, batch: Any, raw: bytes, unpacker: Unpacker) -> None:
+        codec = batch.attributes & _CODEC
+        if codec:
+            head = raw[:_ATTRIBUTES_AT] + bytes([raw[_ATTRIBUTES_AT] & ~_CODEC]) + raw[_ATTRIBUTES_AT + 1 : BATCH_HEAD]
+            self._body = unpacker.unpack(codec, memoryview(raw)[BATCH_HEAD:], head)
+            self.unpacked = len(self._body)
+            batch = DefaultRecordBatch(self._body)
+        else:
+            self._body = raw
+        if self._is_plain():
+            # aiokafka's own iterator may be asked for once only.
+            self._quick = islice(batch, None)
+        else:
+            self._careful = self._read_carefully()
+
+    def _is_plain(self) -> bool:
+        """Whether no record has so many headers that they should not be made."""
+        body, end = self._body, len(self._body)
+        try:
+            size = largest(body, BATCH_HEAD, end)
+            self._may_be_crowded = size > 2 * self._most_headers
+            return size < _SMALL or not crowded(body, BATCH_HEAD, end, self._most_headers)
+        except (BrokenRecord, IndexError):
+            return False
+
+    def _check(self, records: list[Any]) -> None:
+        super()._check(records)
+        if self._may_be_crowded and any(len(record.headers) > self._most_headers for record in records):
+            raise BrokenRecord("a record with too many headers")
+
+    def _read_carefully(self) -> Iterator[RawRecord]:
+        reader = RecordReader(self._head, self._limits.headers, self._most_headers, self._on_name)
+        last, read, reason = self._head.base_offset - 1, 0, "its batch ends before it"
+        try:
+            for record in reader.read(self._body, BATCH_HEAD, len(self._body)):
+                self._check_offset(record.offset, last)
+                last, read = record.offset, read + 1
+                if record.offset >= self._start:
+                    yield record
+        except BrokenRecord as error:
+            reason = f"its bytes are no record of Kafka's: {error}"
+        if read < self._count:
+            self._check_count()
+            yield from self._refused(last + 1, reason)
+
+    def _check_offset(self, offset: int, last: int) -> None:
+        if not last < offset < self.end or (self._dense and offset != last + 1):
+            raise BrokenRecord(f"an offset of {offset} between {last} and {self.end}")
+
+    def _check_count(self) -> None:
+        if not self._dense:
+            raise CorruptRecordException(f"a batch of {self._count} records that ends before offset {self.end}")
+
+
+class OldBatch(OpenBatch):
+    """A batch of one of the formats before the second, which have no headers. It is unpacked twice, if it is packed."""
+
+    def __init__(self, batch: Any, raw: bytes, start: int, limits: Limits, unpacker: Unpacker) -> None:
+        super().__init__(start, batch.next_offset, limits)
+        try:
+            self._measure(raw, unpacker)
+            self._quick = iter(batch)
+        except CannotUnpack as error:
+            self.unpacked = limits.batch_bytes
+            self._careful = self._refused(start, f"the batch of the record was refused: {error}")
+
+    def _measure(self, raw: bytes, unpacker: Unpacker) -> None:
+        codec = raw[_OLD_ATTRIBUTES_AT] & _CODEC
+        if codec:
+            key_at = _OLD_KEY_AT[raw[_OLD_ATTRIBUTES_AT - 1]]
+            (key,) = unpack_from(">i", raw, key_at)
+            self.unpacked = len(unpacker.unpack(codec, memoryview(raw)[key_at + 4 + max(0, key) + 4 :]))
+
+    def _read_carefully(self) -> Iterator[RawRecord]:
+        raise CorruptRecordException(f"a batch of an old format that ends before offset {self.end} cannot be read")

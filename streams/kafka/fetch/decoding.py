@@ -1,0 +1,228 @@
+"""From the bytes of a fetch to records: within bounds, whatever they claim, and no record ends the worker.
+
+It knows the inside of aiokafka's fetcher, which decodes in the thread that sends the heartbeats: what is done here in
+one go must be little. So batches unpack within a bound (see `unpacking`), headers are counted before they are made (see
+`raw_records`), and a fetch hands out no more once it has unpacked a good deal.
+
+- Records are as the decoder makes them: aiokafka copies each into a ConsumerRecord, which costs more than decoding.
+- What can be read in part only, or not at all, although its checksum is right, is as its producer wrote it: each of its
+  records comes out all the same, and is marked as refused. It would stop its partition for good.
+- A checksum that is wrong is the end of a fetch like any other: an error would take the records of other partitions
+  with it, that were taken in the same call and whose positions have moved on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from struct import unpack_from
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.legacy_records import LegacyRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
+
+from schemas.limits import Limits
+from streams.kafka.fetch.batch_reader import Batch2, OldBatch, OpenBatch
+from streams.kafka.fetch.raw_records import BATCH_HEAD
+from streams.kafka.fetch.unpacking import Unpacker
+
+logger = logging.getLogger(__name__)
+
+#: Is called with the partition that cannot be read, where it cannot be read on, and what went wrong.
+OnUnreadable = Callable[[Any, int, Exception], None]
+
+#: Distinct header names of which the log tells that they are escaped; a producer may send one with every job.
+_TOLD = 100
+
+#: Unpacked bytes after which a fetch hands out what it has: to unpack more takes long enough for others to wait.
+_ENOUGH = 8 * 1024 * 1024
+
+#: Records of one partition that are handed out at once. It bounds how far a partition overshoots its limits.
+_TAKEN = 500
+
+#: Where a batch says how long the rest of it is, what came before that, and where it says of what format it is.
+_LENGTH_AT, _PREFIX, _FORMAT_AT = 8, 12, 16
+#: The shortest batch of any format. Bytes.
+_SHORTEST = 26
+
+
+@dataclass(slots=True)
+class Demand:
+    """What is asked for just now: of which partitions, and how much may still be unpacked of all of them, in bytes."""
+
+    partitions: Container[Any] = ()
+    left: int = _ENOUGH
+
+    def renew(self, partitions: Container[Any]) -> None:
+        """Ask for records of these partitions, which may change meanwhile; as much again may be unpacked."""
+        self.partitions = partitions
+        self.left = _ENOUGH
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the records of all partitions are read with."""
+
+    limits: Limits
+    unpacker: Unpacker
+    demand: Demand
+    on_unreadable: OnUnreadable
+    told: set[bytes]
+
+
+def install(on_unreadable: OnUnreadable, limits: Limits) -> Demand:
+    """Have aiokafka's fetchers decode by this module from now on; returns what is to be told of each demand."""
+    reading = Reading(limits, Unpacker(limits.batch_bytes), Demand(), on_unreadable, set())
+
+    def records(*args: Any, **kwargs: Any) -> FetchedRecords:
+        return FetchedRecords(reading, *args, **kwargs)
+
+    fetcher.MemoryRecords = Batches
+    fetcher.PartitionRecords = records
+    fetcher.FetchResult = Fetched
+    return reading.demand
+
+
+class Batches(MemoryRecords):  # type: ignore[misc] # it is final for mypy alone
+    """The batches of a fetch of one partition, which also knows its bytes."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self.raw = raw
+
+
+class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
+    """The fetch of one partition, handed out in pieces."""
+
+    _partition_records: FetchedRecords | None
+
+    def calculate_backoff(self) -> float:
+        """For how many seconds no other partition of its broker is fetched, as these records are about to be taken.
+
+        That way one fetch asks for all. It is none for a partition with a backlog, whose records are not asked for just
+        now, or not all: aiokafka would wait a tenth of a second, time and again, and with it all other queues.
+        """
+        fetched = self._partition_records
+        if fetched is None or fetched.begun or not fetched.wanted:
+            return 0.0
+        backoff: float = super().calculate_backoff()
+        return backoff
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """The next records, in their order; none where this fetch has unpacked enough for now.
+
+        However many are wanted of all partitions together, one with a backlog leaves room for those of others.
+        """
+        fetched = self._partition_records
+        if fetched is None or not self.check_assignment(self._topic_partition):
+            return []
+        records = fetched.take(_TAKEN if max_records is None else min(max_records, _TAKEN))
+        self._update_position()
+        if fetched.exhausted:
+            self._partition_records = None
+        return records
+
+
+class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka is untyped
+    """The records of a fetch of one partition."""
+
+    _records: Batches
+
+    def __init__(self, reading: Reading, *args: Any, **kwargs: Any) -> None:
+        self._reading = reading
+        self._at = 0
+        self._batch: OpenBatch | None = None
+        #: Whether some of its records were taken.
+        self.begun = False
+        self.exhausted = False
+        super().__init__(*args, **kwargs)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether its partition is asked for just now."""
+        return self._tp in self._reading.demand.partitions
+
+    def take(self, most: int) -> list[Any]:
+        """Up to so many of the next records. Once there are no more, or they cannot be read, it is exhausted."""
+        self.begun = True
+        taken: list[Any] = []
+        try:
+            while len(taken) < most and (batch := self._opened()) is not None:
+                taken += self._read(batch, most - len(taken))
+        except Exception as error:
+            self.exhausted = True
+            self._reading.on_unreadable(self._tp, self.next_fetch_offset, error)
+        return taken
+
+    def _read(self, batch: OpenBatch, most: int) -> list[Any]:
+        """The next records of the batch that is open."""
+        records = batch.take(most)
+        if records:
+            self.next_fetch_offset = records[-1].offset + 1
+        if batch.ended:
+            # Compaction may have removed its last record.
+            self.next_fetch_offset = batch.end
+            self._batch = None
+        return records
+
+    def _opened(self) -> OpenBatch | None:
+        """The batch that is open; None at the end of the fetch, and where enough was unpacked for now."""
+        while self._batch is None and self._reading.demand.left > 0:
+            piece = self._next_piece()
+            if piece is None:
+                self.exhausted = True
+                return None
+            self._batch = self._open(piece)
+        return self._batch
+
+    def _next_piece(self) -> bytes | None:
+        """The bytes of the next batch; None after the last that is whole."""
+        raw, at = self._records.raw, self._at
+        if len(raw) - at < _PREFIX:
+            return None
+        (length,) = unpack_from(">i", raw, at + _LENGTH_AT)
+        if _PREFIX + length < _SHORTEST:
+            raise CorruptRecordException(f"a batch of {length} bytes")
+        self._at = at + _PREFIX + length
+        return raw[at : self._at] if self._at <= len(raw) else None
+
+    def _open(self, raw: bytes) -> OpenBatch | None:
+        """Open a batch, unless none of its records is to be seen."""
+        magic, start = raw[_FORMAT_AT], self.next_fetch_offset
+        if magic >= 2 and len(raw) < BATCH_HEAD:
+            raise CorruptRecordException(f"a batch of {len(raw)} bytes")
+        batch: Any = DefaultRecordBatch(raw) if magic >= 2 else LegacyRecordBatch(raw, magic)
+        if not batch.validate_crc():
+            raise CorruptRecordException(f"the checksum (CRC) of the batch at offset {start} is wrong")
+        if self._is_hidden(batch) or batch.next_offset <= start:
+            self.next_fetch_offset = max(start, batch.next_offset)
+            return None
+        how = self._reading.limits, self._reading.unpacker
+        opened = (
+            Batch2(batch, raw, start, *how, on_name=self._tell) if magic >= 2 else OldBatch(batch, raw, start, *how)
+        )
+        self._reading.demand.left -= opened.unpacked
+        return opened
+
+    def _is_hidden(self, batch: Any) -> bool:
+        """Whether a batch is a transaction's mark, or of one that was aborted."""
+        if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id is not None:
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._contains_abort_marker(batch):
+                self._aborted_producers.discard(batch.producer_id)
+            if batch.is_transactional and batch.producer_id in self._aborted_producers:
+                return True
+        return bool(batch.is_control_batch)
+
+    def _tell(self, name: bytes) -> None:
+        told = self._reading.told
+        if name not in told and len(told) < _TOLD:
+            told.add(name)
+            logger.warning(
+                "%s-%d holds a record whose header has a name that is no UTF-8, %r: it is escaped, now and later",
+                *self._tp, name,
+            )  # fmt: skip

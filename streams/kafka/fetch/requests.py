@@ -1,0 +1,264 @@
+"""Fetches by the id of a topic (KIP-516) where it is known, so that a broker refuses them when it is another topic.
+
+A fetch by name, which is all that aiokafka knows, reads on in a topic that was made anew as if it were the old one: its
+offsets are the same. It knows the inside of aiokafka's fetcher.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.errors import OffsetOutOfRangeError, UnknownTopicOrPartitionError
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.types import (
+    CompactArray,
+    CompactBytes,
+    CompactString,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
+)
+
+from streams.kafka.admin.topic_ids import Uuid
+
+logger = logging.getLogger(__name__)
+
+#: What brokers answer that do not have a topic of this id (any more, or yet): UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID.
+_NOT_THIS_LOG = frozenset({100, 103})
+
+#: A fetch in no session, which names no epoch of a leader: all partitions are in each.
+_NO_SESSION, _FINAL_EPOCH, _UNKNOWN = 0, -1, -1
+
+
+@dataclass
+class Fetches:
+    """What the fetches of one consumer are about, and what brokers say of them. Of the consumer's thread."""
+
+    #: Is called with a partition whose log the broker does not have.
+    on_refused: Callable[[tuple[str, int]], None]
+    #: The id of the log of each partition, where it is known.
+    logs: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    #: Where partitions were read on that do not begin before that any more.
+    _beyond: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def read(self, tp: tuple[str, int], log: bytes | None) -> None:
+        """Fetch a partition from this log and no other; from any of its name if it is None."""
+        self._beyond.pop(tp, None)
+        if log is None:
+            self.logs.pop(tp, None)
+        else:
+            self.logs[tp] = log
+
+    def noted(self, topic: str, partition: int, code: int, offset: int) -> int:
+        """Note the answer for a partition that was to be fetched from an offset; the error for aiokafka to see."""
+        tp = topic, partition
+        if code in _NOT_THIS_LOG:
+            self.on_refused(tp)
+            return int(UnknownTopicOrPartitionError.errno)
+        if code == OffsetOutOfRangeError.errno:
+            self._beyond[tp] = offset
+        elif not code and self._beyond:
+            _tell_gap(tp, self._beyond.pop(tp, offset), offset)
+        return code
+
+
+def _tell_gap(tp: tuple[str, int], position: int, start: int) -> None:
+    """Tell of jobs that have left the log. Markers of transactions and what was compacted lie within a log: they are
+    passed over without an error, and so never told of."""
+    if position < start:
+        logger.error(
+            "%s-%d: offsets %d to %d have left the log before they were read: at most %d jobs never run. Either they"
+            " were older than the topic's retention (retention.ms, retention.bytes), or somebody has deleted them"
+            " (kafka-delete-records.sh). Reading on from offset %d",
+            *tp, position, start - 1, start - position, start,
+        )  # fmt: skip
+
+
+def install(fetches: Fetches) -> None:
+    """Have the fetchers of aiokafka that are made from now on ask in this way."""
+
+    def request(*args: Any, rack_id: str) -> Fetch:
+        *limits, topics = args
+        return Fetch(fetches, *limits, topics=topics, rack_id=rack_id)
+
+    fetcher.FetchRequest = request
+
+
+_Topics = list[tuple[str, list[tuple[int, int, int]]]]
+
+
+class FetchedById(Response):  # type: ignore[misc] # aiokafka is untyped
+    """What a broker has of some logs."""
+
+    API_KEY = 1
+    API_VERSION = 13
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        ("session_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", Uuid),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("error_code", Int16),
+                        ("highwater", Int64),
+                        ("last_stable_offset", Int64),
+                        ("log_start_offset", Int64),
+                        (
+                            "aborted_transactions",
+                            CompactArray(("producer_id", Int64), ("first_offset", Int64), ("tags", TaggedFields)),
+                        ),
+                        ("preferred_read_replica", Int32),
+                        ("records", CompactBytes),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+    error_code: int
+    topics: Any
+
+
+class ByIdRequest(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
+    """A question for the next records of some logs."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 1
+    API_VERSION = 13
+    RESPONSE_TYPE: Any = FetchedById
+    SCHEMA = Schema(
+        ("replica_id", Int32),
+        ("max_wait_ms", Int32),
+        ("min_bytes", Int32),
+        ("max_bytes", Int32),
+        ("isolation_level", Int8),
+        ("session_id", Int32),
+        ("session_epoch", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", Uuid),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("current_leader_epoch", Int32),
+                        ("fetch_offset", Int64),
+                        ("last_fetched_epoch", Int32),
+                        ("log_start_offset", Int64),
+                        ("partition_max_bytes", Int32),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        (
+            "forgotten_topics",
+            CompactArray(("topic_id", Uuid), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)),
+        ),
+        ("rack_id", CompactString("utf-8")),
+        ("tags", TaggedFields),
+    )
+
+
+class Fetch(Request[ByIdRequest]):  # type: ignore[misc] # aiokafka is untyped
+    """aiokafka's question for the next records: by the ids of their topics, if all are known and the broker takes them,
+    else by their names."""
+
+    API_KEY = 1
+
+    def __init__(self, fetches: Fetches, *limits: int, topics: _Topics, rack_id: str) -> None:
+        self._fetches = fetches
+        # The time to wait, the least and the most bytes, the level of isolation.
+        self._limits = limits
+        self.topics = topics
+        self._rack_id = rack_id
+        self._offsets = {(topic, part[0]): part[1] for topic, partitions in topics for part in partitions}
+
+    def prepare(self, versions: dict[int, tuple[int, int]]) -> Any:
+        """The question in a version that the broker understands."""
+        ids = self._fetches.logs
+        _, newest = versions.get(self.API_KEY, (0, 0))
+        if newest >= ByIdRequest.API_VERSION and all(tp in ids for tp in self._offsets):
+            return self.build(ByIdRequest)
+        request = FetchRequest(*self._limits, self.topics, rack_id=self._rack_id).prepare(versions)
+        by_name: Any = type(request).RESPONSE_TYPE
+        request.RESPONSE_TYPE = _Decoder(by_name, self._by_name)
+        return request
+
+    def build(self, request_struct_class: type[ByIdRequest]) -> ByIdRequest:
+        """The question by ids."""
+        ids = self._fetches.logs
+        by_id: dict[bytes, list[Any]] = defaultdict(list)
+        names: dict[bytes, str] = {}
+        for topic, partitions in self.topics:
+            for partition, offset, size in partitions:
+                log = ids[topic, partition]
+                names[log] = topic
+                by_id[log].append((partition, _UNKNOWN, offset, _UNKNOWN, _UNKNOWN, size, {}))
+        request = request_struct_class(
+            -1, *self._limits, _NO_SESSION, _FINAL_EPOCH, [(log, parts, {}) for log, parts in by_id.items()], [],
+            self._rack_id, {},
+        )  # fmt: skip
+        request.RESPONSE_TYPE = _Decoder(FetchedById, lambda answer: self._by_id(answer, names))
+        return request
+
+    def _by_id(self, answer: FetchedById, names: Mapping[bytes, str]) -> _Answer:
+        if answer.error_code:
+            return _Answer([(topic, [self._failed(topic, part[0], answer.error_code) for part in partitions])
+                            for topic, partitions in self.topics])  # fmt: skip
+        topics = [(names[log], parts) for log, parts, _ in answer.topics if log in names]
+        return _Answer([(topic, [self._read(topic, part) for part in parts]) for topic, parts in topics])
+
+    def _failed(self, topic: str, partition: int, code: int) -> tuple[Any, ...]:
+        code = self._fetches.noted(topic, partition, code, self._offsets[topic, partition])
+        return partition, code, _UNKNOWN, _UNKNOWN, _UNKNOWN, [], _UNKNOWN, b""
+
+    def _read(self, topic: str, part: tuple[Any, ...]) -> tuple[Any, ...]:
+        partition, code, highwater, stable, start, aborted, replica, records, _ = part
+        code = self._fetches.noted(topic, partition, code, self._offsets[topic, partition])
+        pairs = [(producer, first) for producer, first, _ in aborted or ()]
+        return partition, code, highwater, stable, start, pairs, replica, records or b""
+
+    def _by_name(self, answer: Any) -> Any:
+        for topic, partitions in answer.topics:
+            for partition, code, *_ in partitions:
+                self._fetches.noted(topic, partition, code, self._offsets[topic, partition])
+        return answer
+
+
+@dataclass
+class _Answer:
+    """An answer as aiokafka reads it: that of its own newest version."""
+
+    topics: list[Any]
+    API_VERSION: int = 11
+
+
+@dataclass
+class _Decoder:
+    """Decodes an answer, in place of its type."""
+
+    response: Any
+    then: Callable[[Any], Any]
+
+    def decode(self, data: Any) -> Any:
+        """The answer."""
+        return self.then(self.response.decode(data))

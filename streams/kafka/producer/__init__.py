@@ -1,0 +1,1 @@
+"""Writes the worker's own records, each until the broker has it."""

@@ -1,0 +1,1 @@
+"""Reads retry topics on assignment, and opens partitions with what they hold."""

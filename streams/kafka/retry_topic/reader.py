@@ -1,0 +1,193 @@
+"""Reads the retry logs of newly assigned partitions, from what is unfinished there to their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+
+from producers.cluster import Cluster
+from schemas.headers import Headers
+from streams.aio.blocking_calls import KAFKA
+from streams.errors import SetupError
+from streams.kafka.admin.client import Admin, reason
+from streams.ports.group import Bounds, Overtaken
+from streams.ports.records import TopicPartition
+
+logger = logging.getLogger(__name__)
+
+#: Records taken from the client at once, and how long it may wait for the first. Seconds.
+_BATCH = 1000
+_POLL = 0.25
+
+_REQUEST_TIMEOUT = 10.0
+
+#: Seconds before the broker is asked again.
+_RETRY_AFTER = 1.0
+
+
+def _go_on_unless(overtaken: Callable[[], bool]) -> None:
+    if overtaken():
+        raise Overtaken
+
+
+class Stored(NamedTuple):
+    """A record of a retry log."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+
+
+class Piece(NamedTuple):
+    """Some records of one partition, in their order; `read_to` is where it goes on, once its end was reached."""
+
+    tp: TopicPartition
+    records: list[Stored]
+    read_to: int | None
+
+
+class RetryLogs:
+    """The retry topics of a cluster. It joins no group and commits nothing.
+
+    `repair` is called, in a thread, when a topic or a partition of it is missing: it shall create it, or raise.
+    """
+
+    def __init__(self, cluster: Cluster, repair: Callable[[], None]) -> None:
+        self._cluster = cluster
+        self._repair = repair
+
+    async def bounds(
+        self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
+    ) -> dict[TopicPartition, Bounds]:
+        """Where these logs start and end; waits for a broker that is away. Raises Overtaken."""
+        wanted = list(partitions)
+        while wanted:
+            _go_on_unless(overtaken)
+            try:
+                return await KAFKA.run(self._bounds, wanted)
+            except KafkaException as error:
+                logger.warning("cannot read the bounds of the retry topics: %s; trying again", reason(error))
+                await self._mend(wanted)
+            await asyncio.sleep(_RETRY_AFTER)
+        return {}
+
+    async def _mend(self, wanted: Iterable[TopicPartition]) -> None:
+        try:
+            if await KAFKA.run(self._lacks, wanted):
+                await KAFKA.run(self._repair)
+        except KafkaException as error:
+            logger.warning("cannot ask for the retry topics: %s", reason(error))
+        except SetupError as error:
+            logger.error("%s", error)
+
+    def _lacks(self, wanted: Iterable[TopicPartition]) -> bool:
+        """Whether a topic or a partition is missing; the client's own error does not say it."""
+        topics = Admin(self._cluster).ask(_REQUEST_TIMEOUT).topics
+        return any(tp.topic not in topics or tp.partition not in topics[tp.topic].partitions for tp in wanted)
+
+    def _bounds(self, wanted: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        admin = Admin(self._cluster).client
+        ask = partial(admin.list_offsets, request_timeout=_REQUEST_TIMEOUT)
+        starts = ask({KafkaPartition(*tp): OffsetSpec.earliest() for tp in wanted})  # type: ignore[no-untyped-call]
+        ends = ask({KafkaPartition(*tp): OffsetSpec.latest() for tp in wanted})  # type: ignore[no-untyped-call]
+        first, last = _offsets_of(starts), _offsets_of(ends)
+        return {tp: Bounds(first[tp], last[tp]) for tp in wanted}
+
+    async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
+        """All records from these offsets on; each partition's last piece is the one that says where its end was.
+
+        Waits for a broker that is away. Raises Overtaken.
+        """
+        unread = set(starts)
+        async with self._consumer() as consumer:
+            consumer.assign([KafkaPartition(*tp, offset) for tp, offset in starts.items()])
+            while unread:
+                taken = await KAFKA.run(_take, consumer)
+                _go_on_unless(overtaken)
+                for piece in taken:
+                    if piece.read_to is not None:
+                        unread.discard(piece.tp)
+                    yield piece
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[Consumer]:
+        consumer = Consumer(
+            {
+                **self._cluster.client_config(),
+                # Wanted by the client, and never used: nothing is subscribed or committed.
+                "group.id": "streams-retries",
+                "client.id": "streams-retries",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                # What has left the log meanwhile cannot be read; what is left can.
+                "auto.offset.reset": "earliest",
+                # A record that nobody finished must be seen, aborted or not: nobody writes in transactions here.
+                "isolation.level": "read_uncommitted",
+                "fetch.message.max.bytes": 8_000_000,
+                "queued.max.messages.kbytes": 32_768,
+                "error_cb": _log_client_error,
+            },
+            logger=logger,
+        )
+        try:
+            yield consumer
+        finally:
+            await KAFKA.run(consumer.close)
+
+
+def _offsets_of(answers: Mapping[KafkaPartition, Any]) -> dict[TopicPartition, int]:
+    """The offsets of an answer; raises KafkaException.
+
+    librdkafka 2.16 answers with a negative one, and no error, when it has lost the broker meanwhile. Taken for the end
+    of a log, that would be the end of one that was made anew, which is read from its start.
+    """
+    found = {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+    for (topic, partition), offset in found.items():
+        if offset < 0:
+            raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE, f"{topic}-{partition}: no answer"))
+    return found
+
+
+def _take(consumer: Consumer) -> list[Piece]:
+    pieces: list[Piece] = []
+    for message in consumer.consume(_BATCH, _POLL):
+        tp = TopicPartition(message.topic() or "", message.partition() or 0)
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                pieces.append(Piece(tp, [], message.offset()))
+            else:
+                logger.warning("%s-%d cannot be read: %s; trying again", *tp, error.str())
+            continue
+        if not pieces or pieces[-1].tp != tp or pieces[-1].read_to is not None:
+            pieces.append(Piece(tp, [], None))
+        pieces[-1].records.append(_stored(message))
+    return pieces
+
+
+def _stored(message: Any) -> Stored:
+    return Stored(message.offset(), message.key(), message.value(), _headers(message), message.timestamp()[1])
+
+
+def _headers(message: Any) -> Headers:
+    try:
+        return tuple(message.headers() or ())
+    except UnicodeDecodeError:
+        logger.warning("%s-%d: the headers of offset %d have names that are no UTF-8: they are left out",
+                       message.topic(), message.partition(), message.offset())  # fmt: skip
+        return ()
+
+
+def _log_client_error(error: KafkaError) -> None:
+    logger.warning("Kafka client: %s", error)

@@ -1,0 +1,41 @@
+"""What a worker asks of its consumer group and of the logs that it reads, and what can come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from streams.ports.records import TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the group has committed for a partition: an offset, None if it has none, and the map."""
+
+    offset: int | None
+    metadata: str
+
+
+class Unsettled(Exception):
+    """A log is not to be relied on just now: its leader has changed, or it was made anew. Open the partition again."""
+
+
+class Group(Protocol):
+    """What the consumer group and its topics say. Raises KafkaError for what may pass."""
+
+    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Held]: ...
+    async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+    async def ids(self, topics: Collection[str]) -> Mapping[str, str | None]: ...
+
+
+class Overtaken(Exception):
+    """A rebalance has made it pointless to read on."""
+
+
+class Bounds(NamedTuple):
+    """The first offset of a log and the one after its last."""
+
+    start: int
+    end: int

@@ -1,0 +1,5 @@
+"""A worker's settings, and where they are read from."""
+
+from streams.settings.settings import Settings
+
+__all__ = ["Settings"]

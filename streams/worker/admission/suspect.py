@@ -1,0 +1,86 @@
+"""A suspected job on its way: set aside, named in a commit, submitted again, run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from streams.ports.records import WorkLane
+from streams.worker.admission.start_block import Hold
+
+
+class Starter(Protocol):
+    """What starts jobs: the executor of a queue."""
+
+    @property
+    def active(self) -> int:
+        """How many run now."""
+
+    @property
+    def roomy(self) -> bool:
+        """Whether one more may run beside them."""
+
+    def submit(self, lanes: Iterable[WorkLane]) -> None:
+        """Take lanes that have become ready."""
+
+    def submit_alone(self, lane: WorkLane) -> None:
+        """Take a lane whose head runs alone: Hold.TRIAL does not hold it back."""
+
+    def hold(self, reason: Hold) -> None:
+        """Start no more jobs."""
+
+    def release(self, reason: Hold) -> None:
+        """Start jobs again."""
+
+
+class Trial:
+    """The head of a lane that is suspected, until its run is over. The lane is handed out to it and to nobody else."""
+
+    __slots__ = ("_change", "_offset", "_on_end", "lane", "log", "over", "starter")
+
+    def __init__(self, lane: WorkLane, starter: Starter, on_end: Callable[[Trial], None]) -> None:
+        self.lane = lane
+        self.starter = starter
+        self._on_end = on_end
+        #: What names it.
+        self.log, self._offset = lane.owner.log_of(lane)
+        self._change = 0
+        #: Whether its run has ended.
+        self.over = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether its partition has another owner."""
+        return self.lane.owner.lost
+
+    @property
+    def deaths(self) -> int:
+        """How many deaths it has to its account."""
+        return self.log.custody.deaths(self._offset)
+
+    def ask(self) -> None:
+        """Have a commit due that says nothing new of it: `told` then says whether the broker answers."""
+        self._change = self.log.touch()
+
+    def name(self, *, alone: bool = False) -> None:
+        """Have the next commit say that it runs."""
+        self.log.custody.start(self._offset, alone=alone)
+        self._change = self.log.touch()
+
+    def unname(self) -> None:
+        """Have the next commit say that it does not run. It is as suspect as before."""
+        self.log.custody.leave(self._offset)
+        self._change = self.log.touch()
+
+    @property
+    def told(self) -> bool:
+        """Whether the broker holds what was said of it last, or it is no longer ours to say."""
+        return self.lost or self.log.acknowledged >= self._change
+
+    def end(self, *, cleared: bool) -> None:
+        """The run is over; `cleared` if it has come to an outcome."""
+        self.over = True
+        if cleared:
+            self.log.custody.end(self._offset)
+        self.unname()
+        self._on_end(self)

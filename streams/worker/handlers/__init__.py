@@ -1,0 +1,1 @@
+"""Calls handlers: on the loop, in threads and in processes."""

@@ -1,0 +1,146 @@
+"""From a record to a call: decodes the payload, finds the handler, builds the context."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from schemas.codec import Codec
+from schemas.errors import Undecodable
+from schemas.headers import DEDUP_KEY, NOT_BEFORE, Metadata, parse, quick_identity, raise_refusal
+from streams.api.context import JobContext
+from streams.api.hooks import Around, around_async, around_plain
+from streams.api.queue import JobDefinition, Kind, Queue
+from streams.core.retry.policy import RetryPolicy
+from streams.errors import JobExpired, NoHandler
+from streams.ports.records import WorkLane, place_of
+from streams.worker.handlers.processes import Processes
+from streams.worker.handlers.threads import Threads
+from streams.worker.handlers.writer_schemas import await_schema
+from streams.worker.process_pool.child_runs import HandlerAddress
+from streams.worker.process_pool.member import Member
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How the jobs of one type are run."""
+
+    invoke: Callable[..., Awaitable[Any]]
+    #: Seconds after which the worker cancels a run.
+    timeout: float
+    #: Whether the worker watches the clock; a process pool does so itself.
+    watched: bool
+    #: What follows a failure.
+    retry: RetryPolicy
+    #: Waits for what a run needs besides the loop, a thread: the seconds that took, which its timeout does not count.
+    ready: Callable[[], Awaitable[float]] | None = None
+
+
+class Handling:
+    """The handlers of one queue, ready to be called."""
+
+    def __init__(self, queue: Queue, codec: Codec, threads: Threads, processes: Processes) -> None:
+        self.queue = queue
+        self._name = queue.name
+        self._codec = codec
+        self._decode = codec.decode
+        self._in_process = {job.job_type for job in queue if job.kind is Kind.PROCESS}
+        self._unheeded: set[str] = set()
+        self._calls = {job.job_type: _call(job, queue.around, threads, processes) for job in queue}
+
+    def open(self, lane: WorkLane) -> tuple[Call, Any, JobContext, float]:
+        """Make the head of a lane ready to run: the call, the payload, the context, and the timeout in seconds.
+
+        Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter, some of
+        them only after a wait: see core/unknown_jobs.
+        """
+        record, entry = lane.head, lane.entry
+        headers = record.headers
+        try:
+            job_type, payload = self._decode(record.value)
+        except Undecodable:
+            raise_refusal(headers)
+            raise
+        call = self._calls.get(job_type)
+        if call is None:
+            raise_refusal(headers)
+            raise self._no_handler(job_type)
+        job_id = quick_identity(headers)
+        if job_id is None:
+            metadata = parse(headers, *place_of(lane))
+            _check_expiry(metadata)
+            if entry is None:
+                self._tell_unheeded(metadata)
+            timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
+            attempt = metadata.attempt if entry is None else entry.attempt
+            ctx = JobContext(metadata.id, self._name, record.key, headers, attempt, metadata.parent)
+            return call, payload, ctx, timeout
+        attempt = 0 if entry is None else entry.attempt
+        return call, payload, JobContext(job_id, self._name, record.key, headers, attempt), call.timeout
+
+    def in_process(self, lane: WorkLane) -> bool:
+        """Whether the head of a lane runs in the process pool, as far as its schema is known."""
+        return self._codec.job_type_of_value(lane.head.value) in self._in_process
+
+    async def fetch_schema(self, lane: WorkLane) -> None:
+        """Wait for the schema of the head of a lane if it is missing, unless its partition is lost meanwhile."""
+        schema_id = self._codec.missing_schema_id(lane.head.value)
+        if schema_id is not None:
+            who = "job {}-{}-{}".format(*place_of(lane))
+            await await_schema(self._codec, schema_id, who, wanted=lambda: not lane.owner.lost)
+
+    def _tell_unheeded(self, metadata: Metadata) -> None:
+        """Say once which headers of a job have no effect yet: whoever sets one believes that it has."""
+        for name, value in ((NOT_BEFORE, metadata.not_before), (DEDUP_KEY, metadata.dedup_key)):
+            if value is not None and name not in self._unheeded:
+                self._unheeded.add(name)
+                logger.warning("job %s of queue %r has the header %s, which has no effect yet: it runs like any other",
+                               metadata.id, self._name, name)  # fmt: skip
+
+    def _no_handler(self, job_type: str) -> NoHandler:
+        known = ", ".join(sorted(self._calls)) or "nothing"
+        return NoHandler(f"queue {self.queue.name!r} has no handler for {job_type}; it handles {known}")
+
+
+def _check_expiry(metadata: Metadata) -> None:
+    if metadata.expires_at is not None:
+        late = time() - metadata.expires_at / 1000
+        if late >= 0:
+            raise JobExpired(f"the job expired {late:.3f} s before it could run")
+
+
+def _call(job: JobDefinition, hooks: Sequence[Around], threads: Threads, processes: Processes) -> Call:
+    return Call(
+        _invocation(job, hooks, threads, processes),
+        job.timeout,
+        watched=job.kind is not Kind.PROCESS,
+        retry=job.retry,
+        ready=threads.ready if job.kind is Kind.THREAD else None,
+    )
+
+
+def _invocation(
+    job: JobDefinition, hooks: Sequence[Around], threads: Threads, processes: Processes
+) -> Callable[..., Awaitable[Any]]:
+    handler = job.handler
+    if job.kind is Kind.ASYNC:
+        return around_async(hooks, handler)
+    if job.kind is Kind.THREAD:
+        handler = around_plain(hooks, handler)
+
+        async def in_thread(payload: Any, ctx: JobContext) -> None:
+            await threads.run(handler, payload, ctx)
+
+        return in_thread
+
+    address = HandlerAddress.of(handler, hooks)
+
+    async def in_process(payload: Any, ctx: JobContext, timeout: float, process: Member | None) -> None:
+        await processes.run(address, payload, ctx, timeout, process)
+
+    return in_process

@@ -1,0 +1,28 @@
+"""Makes the dead letter of a job that is given up: the same record, with why it is there."""
+
+from __future__ import annotations
+
+import time
+
+from schemas.headers import with_failure
+from streams.core.retry.failure import Failed
+from streams.ports.records import Outgoing, WorkLane, place_of
+
+
+def dead_letter_of(lane: WorkLane, failed: Failed, made: int | None) -> Outgoing:
+    """The dead letter of the head of a lane: the same partition, key and raw value, with why it is there.
+
+    made  attempts that were made; None if the headers say it still
+    """
+    record, partition = lane.head, lane.owner
+    headers = with_failure(
+        record.headers,
+        origin=place_of(lane),
+        error_type=failed.error_type,
+        error_message=failed.message,
+        error_stack=failed.stack,
+        now_ms=int(time.time() * 1000),
+        attempt=made,
+        first_failed_ms=0 if lane.entry is None else lane.entry.failed_ms,
+    )
+    return Outgoing(f"{partition.topic}.dead", record.key, record.value, headers, partition.number, anywhere=True)

@@ -1,0 +1,99 @@
+"""One runner of a queue: the task, the run that it is busy with, and why that was cut short."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+
+from streams.api.context import JobContext
+from streams.core.retry.failure import Failed, is_a, kinds_of, name_of
+from streams.errors import JobTimeout, OutOfThreads
+from streams.ports.records import WorkLane
+from streams.worker.handlers.processes import RemoteFailure
+
+
+class Cut(Enum):
+    """Why the worker cut a run short."""
+
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+class Runner:
+    """One runner: the task, the lane whose head it runs, and when that run must be over."""
+
+    __slots__ = ("ctx", "cut", "deadline", "held_loop", "lane", "task")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[bool] | None = None
+        self.lane: WorkLane | None = None
+        self.deadline: float | None = None
+        self.cut: Cut | None = None
+        #: What the handler of the run was given, or that of an earlier one.
+        self.ctx: JobContext | None = None
+        #: When its task was last seen to hold the event loop for long; by time.monotonic. Another thread sets it.
+        self.held_loop = 0.0
+
+    def cancel(self, cut: Cut) -> None:
+        """Cancel the run for a reason that its outcome will tell: once, and again if its partition is lost then."""
+        if self.task is not None and (self.cut is None or (self.cut is Cut.TIMEOUT and cut is Cut.LOST)):
+            self.cut = cut
+            self.task.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled, by whomever, and may still be told of it."""
+        # It is asked after every run. What is private knows alone of a cancellation on its way: `uncancel` leaves that
+        # be before Python 3.13.
+        task: Any = self.task
+        return self.cut is not None or task._must_cancel or task.cancelling() > 0
+
+    async def absorb(self) -> None:
+        """Take a cancellation that the handler has left behind: it must not hit what comes after."""
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        self.restore()
+
+    def restore(self) -> None:
+        """Make the task usable again after `cancel`."""
+        self.cut = None
+        if self.task is not None:
+            # A handler may have cancelled its own task, too.
+            while self.task.cancelling():
+                self.task.uncancel()
+
+
+def _runs(runner: Runner) -> bool:
+    """Whether the runner's own task runs; else its coroutine is being closed."""
+    try:
+        return asyncio.current_task() is runner.task
+    except RuntimeError:
+        return False
+
+
+def overran(limit: float) -> JobTimeout:
+    """A run took longer than this many seconds, which it was given."""
+    return JobTimeout(f"the handler ran longer than its timeout of {round(limit, 3):g} s")
+
+
+def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
+    """Say why a run failed, but for the stack; re-raises what is no failure of the job.
+
+    limit  seconds that the run was given
+    """
+    if is_a(error, GeneratorExit) and not _runs(runner):
+        raise error
+    if is_a(error, RemoteFailure):
+        return error.failure
+    if is_a(error, OutOfThreads):
+        raise error
+    if is_a(error, asyncio.CancelledError):
+        if runner.cut is Cut.TIMEOUT:
+            runner.restore()
+            return Failed(name_of(JobTimeout), str(overran(limit)), kinds=kinds_of(JobTimeout))
+        if runner.cut is Cut.LOST:
+            raise error
+        runner.restore()  # The handler has cancelled its own task, or something that it waited for.
+    return Failed.of(error)
