@@ -7,9 +7,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from producers.base_producer import Publishing, with_key
+from producers.base_producer import BaseProducer, with_key
 from producers.delivery.handle import Handle, Position
-from producers.delivery.kafka_client import Client
+from producers.delivery.kafka_client import KafkaClient
 from producers.delivery.visits import have_visits
 from producers.errors import ProducersError
 from producers.loops import Loops, OnLoop
@@ -31,7 +31,7 @@ class AsyncJobHandle(Handle):
 
     __slots__ = ("_loops", "_waiting")
 
-    def __init__(self, id: str, topic: str, client: Client, loops: Loops) -> None:  # noqa: A002 - the word for it
+    def __init__(self, id: str, topic: str, client: KafkaClient, loops: Loops) -> None:  # noqa: A002 - the word for it
         super().__init__(id, topic, client)
         self._loops = loops
         self._waiting: list[asyncio.Future[None]] | None = None
@@ -95,7 +95,7 @@ def _settle(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
-class AsyncJobProducer(Publishing):
+class AsyncJobProducer(BaseProducer):
     """Publishes jobs from an event loop; keep it for the life of the program.
 
     Several loops may use one, each in its thread or one after the other, as where each call has a loop of its own.

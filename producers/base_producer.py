@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from producers.delivery.client_config import ClientOptions, client_config
-from producers.delivery.kafka_client import Client
+from producers.delivery.kafka_client import KafkaClient
 from producers.errors import OptionInvalid
 from producers.record import JobRecord, Seconds, UserHeaders, compose
 from producers.settings import ProducerSettings
@@ -14,7 +14,7 @@ from schemas.codec import Codec
 from schemas.registry import Registry
 
 
-class Publishing:
+class BaseProducer:
     """One service's way of publishing jobs. Making it neither blocks nor connects."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Publishing:
         """
         self.settings = ProducerSettings() if settings is None else settings
         self._codec = Codec(shipped(), Registry.from_environment()) if codec is None else codec
-        self._client = Client(client_config(self.settings, client_options or {}))
+        self._client = KafkaClient(client_config(self.settings, client_options or {}))
         self._namespace = self.settings.namespace
         self._source = self.settings.source
         self._max_bytes = self.settings.message_max_bytes

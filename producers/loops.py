@@ -2,9 +2,9 @@
 
 import asyncio
 
-from producers.delivery.fifo_lock import Turnstile
-from producers.delivery.kafka_client import Client
-from producers.delivery.report_poller import Pump
+from producers.delivery.fifo_lock import FifoLock
+from producers.delivery.kafka_client import KafkaClient
+from producers.delivery.report_poller import ReportPoller
 
 
 class OnLoop:
@@ -12,11 +12,11 @@ class OnLoop:
 
     __slots__ = ("buffer", "loop", "pump", "schemas", "since_yield")
 
-    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: KafkaClient, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.pump = Pump(client, loop)
-        self.schemas = Turnstile()  # of those who wait for the schema registry
-        self.buffer = Turnstile()  # of those who wait for room in the buffer
+        self.pump = ReportPoller(client, loop)
+        self.schemas = FifoLock()  # of those who wait for the schema registry
+        self.buffer = FifoLock()  # of those who wait for room in the buffer
         self.since_yield = 0  # jobs
 
 
@@ -26,7 +26,7 @@ class Loops:
     A loop that is closed, or stands still, leaves nothing behind that another would wait for.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: KafkaClient) -> None:
         self._client = client
         self._all: dict[asyncio.AbstractEventLoop, OnLoop] = {}
         self._last: OnLoop | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
-from producers.base_producer import Publishing
+from producers.base_producer import BaseProducer
 from producers.delivery.handle import JobHandle
 from producers.delivery.visits import have_visits
 from producers.errors import ProducersError
@@ -14,7 +14,7 @@ from producers.record import JobRecord, Seconds, UserHeaders
 _LOGGER = logging.getLogger("producers")
 
 
-class JobProducer(Publishing):
+class JobProducer(BaseProducer):
     """Publishes jobs. Any number of threads may share one; keep it for the life of the program.
 
     A delivery that fails is raised by its handle's result(), by flush() or at the end of the with block, whichever

@@ -19,7 +19,7 @@ StreamsError
 
 from __future__ import annotations
 
-from streams.core.retry.failure import ComesBack
+from streams.core.retry.failure import RequeueRequest
 
 
 class StreamsError(Exception):
@@ -42,7 +42,7 @@ class PermanentError(StreamsError):
     """The job can never be done: raise it, or a subclass, in a handler to have it never tried again."""
 
 
-class Retry(StreamsError, ComesBack):
+class Retry(StreamsError, RequeueRequest):
     """Raise it in a handler to have the job tried again in `in_` seconds (or a timedelta), if attempts are left.
 
     The policy's backoff, its cap and its lists of exceptions do not apply; its number of attempts and its deadline do.
@@ -52,7 +52,7 @@ class Retry(StreamsError, ComesBack):
     counted = True
 
 
-class Snooze(StreamsError, ComesBack):
+class Snooze(StreamsError, RequeueRequest):
     """Raise it in a handler to have the job come back in `in_` seconds (or a timedelta) without counting an attempt.
 
     Only the policy's deadline ends it. Raises ValueError for a time that a job cannot wait.

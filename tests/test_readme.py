@@ -25,8 +25,8 @@ from streams import DEFAULT_RETRY, NO_RETRY, JobContext, RetryPolicy
 from streams.api.discovery import load_queues
 from streams.api.hooks import around_plain
 from streams.core.partition.capacity import LIMIT_PARKED, LIMIT_PARKED_BYTES
-from streams.core.retry.failure import Failed
-from streams.core.retry.policy import Bury, decide, timetable
+from streams.core.retry.failure import Failure
+from streams.core.retry.policy import GiveUp, decide, timetable
 from streams.errors import JobTimeout
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
@@ -237,12 +237,12 @@ def test_the_policies_are_what_their_comments_say(policies: dict[str, Any]) -> N
     assert [wait.latest for wait in timetable(patient)[:3]] == [2, 6, 18]
     assert {wait.earliest for wait in timetable(patient)} == {0}
     assert max(wait.latest for wait in timetable(patient)) == 900
-    assert patient.refusal(Failed.of(FileNotFoundError()))
-    assert patient.refusal(Failed.of(ValueError()))
-    assert not patient.refusal(Failed.of(ConnectionResetError()))
-    assert not patient.refusal(Failed.of(JobTimeout("too long")))
-    late = decide(patient, Failed.of(OSError()), attempt=0, now_ms=86_400_000, since_ms=0, luck=1.0)
-    assert isinstance(late, Bury)
+    assert patient.refusal(Failure.of(FileNotFoundError()))
+    assert patient.refusal(Failure.of(ValueError()))
+    assert not patient.refusal(Failure.of(ConnectionResetError()))
+    assert not patient.refusal(Failure.of(JobTimeout("too long")))
+    late = decide(patient, Failure.of(OSError()), attempt=0, now_ms=86_400_000, since_ms=0, luck=1.0)
+    assert isinstance(late, GiveUp)
     assert [wait.latest for wait in timetable(by_hand)] == [60, 120, 180, 240]
     assert [job.retry for job in policies["shop"]] == [policies["shop"].retry, patient, NO_RETRY]
 

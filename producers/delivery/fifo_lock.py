@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Turnstile:
+class FifoLock:
     """A lock that keeps its queue in order: a newcomer that finds it busy must go through it too."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from producers.errors import DeliveryFailed
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
-    from producers.delivery.kafka_client import Client
+    from producers.delivery.kafka_client import KafkaClient
 
 
 class Position(NamedTuple):
@@ -27,7 +27,7 @@ class Handle:
     id: str  # of the job
     topic: str
 
-    def __init__(self, id: str, topic: str, client: "Client") -> None:  # noqa: A002 - the word for it, everywhere
+    def __init__(self, id: str, topic: str, client: "KafkaClient") -> None:  # noqa: A002 - the word for it, everywhere
         self.id = id
         self.topic = topic
         self._client = client

@@ -16,7 +16,7 @@ from producers.cluster import ClientConfig
 from producers.delivery.client_errors import ClientErrors
 from producers.delivery.delivery_errors import is_of_the_topic
 from producers.delivery.handle import Handle
-from producers.delivery.unobserved_failures import Failures
+from producers.delivery.unobserved_failures import UnobservedFailures
 from producers.errors import DeliveryPending, OptionInvalid, PayloadTooLarge, ProducerBroken, ProducerClosed
 from producers.record import JobRecord
 
@@ -26,7 +26,7 @@ _SECONDS_AT_EXIT = 10.0
 _PATIENCE = 1.0  # seconds that a failed client is given for its answers, and again to give up what is left
 
 
-class Client:
+class KafkaClient:
     """A Kafka client that starts with the first job, once more in a forked process, and never when it is made.
 
     Any thread may call any method. Reports reach their handles within poll(), so also within offer(), wait(), flush().
@@ -36,7 +36,7 @@ class Client:
     where a topic was made anew, and 5430).
     """
 
-    _all: ClassVar["weakref.WeakSet[Client]"] = weakref.WeakSet()
+    _all: ClassVar["weakref.WeakSet[KafkaClient]"] = weakref.WeakSet()
 
     def __init__(self, config: ClientConfig) -> None:
         """Take librdkafka's configuration; see options.client_config()."""
@@ -46,7 +46,7 @@ class Client:
         self._all.add(self)
 
     def _set_out(self) -> None:
-        self.failures = Failures()
+        self.failures = UnobservedFailures()
         self.errors = ClientErrors(str(self._config["bootstrap.servers"]))
         self.offered = 0  # jobs, of which some may still be in the buffer
         self.visited = False  # whether a thread hands out reports while nobody else does; see producer
@@ -275,12 +275,12 @@ def _refuse_closed(*_arguments: Any) -> None:
 @atexit.register  # Early, so that what the program itself does at its end comes before.
 def _deliver_all() -> None:
     until = time.monotonic() + _SECONDS_AT_EXIT
-    for client in list(Client._all):
+    for client in list(KafkaClient._all):
         client._deliver_the_rest(until)
 
 
 def _forget_clients() -> None:
-    for client in list(Client._all):
+    for client in list(KafkaClient._all):
         client._forget()
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from producers.delivery.kafka_client import Client
+from producers.delivery.kafka_client import KafkaClient
 
 _LOGGER = logging.getLogger("producers")
 _SHORTEST = 0.001  # seconds between two looks
@@ -18,13 +18,13 @@ class Awaited(Protocol):
         """Settle it: its report will never come."""
 
 
-class Pump:
+class ReportPoller:
     """Hands out reports while jobs are under way, and rests when none is. Belongs to one event loop.
 
     A look costs microseconds, where a thread that polls would fight over the interpreter's lock for every report.
     """
 
-    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: KafkaClient, loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
         self._loop = loop
         self._running = False

@@ -15,7 +15,7 @@ _KEPT = 1_000  # With nobody looking for days, failures may not fill the memory;
 _SECONDS_BETWEEN_LINES = 1.0
 
 
-class Failures:
+class UnobservedFailures:
     """Failed deliveries not yet raised to anyone. Any thread may call this."""
 
     def __init__(self) -> None:

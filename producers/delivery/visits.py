@@ -5,13 +5,13 @@ import threading
 import weakref
 from contextlib import suppress
 
-from producers.delivery.kafka_client import Client
+from producers.delivery.kafka_client import KafkaClient
 
 _LOGGER = logging.getLogger("producers")
 _SECONDS_BETWEEN_VISITS = 0.5
 
 
-def have_visits(client: Client) -> None:
+def have_visits(client: KafkaClient) -> None:
     """Hand out the reports of a client that nobody else polls, and let its connections go once it is closed."""
     client.visited = True
     try:
@@ -20,7 +20,7 @@ def have_visits(client: Client) -> None:
         client.visited = False
 
 
-def _visit(reference: "weakref.ref[Client]") -> None:
+def _visit(reference: "weakref.ref[KafkaClient]") -> None:
     """Visit a client until it is closed and holds nothing more.
 
     A busy one is left alone: its publisher polls, and another thread would only fight over the interpreter's lock.

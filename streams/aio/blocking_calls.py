@@ -15,7 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from streams.aio.thread_shortage import NO_THREAD, RETRY_AFTER, Shortage
+from streams.aio.thread_shortage import NO_THREAD, RETRY_AFTER, ThreadShortage
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class BlockingCalls:
         self._lock = threading.Lock()
         self._threads = 0
         self._unfinished = 0
-        self._shortage = Shortage(f"the worker itself ({name})")
+        self._shortage = ThreadShortage(f"the worker itself ({name})")
 
     async def run(self, call: Callable[..., T], /, *arguments: Any, **options: Any) -> T:
         """Make a call in a thread and return or raise what it does; waits where the system has no thread to give.

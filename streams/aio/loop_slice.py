@@ -11,7 +11,7 @@ import asyncio
 SLICE = 0.005
 
 
-class Turn:
+class LoopSlice:
     """One turn of the event loop, as far as the runners of one executor take part in it."""
 
     __slots__ = ("_end",)

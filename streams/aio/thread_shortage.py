@@ -17,7 +17,7 @@ RETRY_AFTER = 0.2
 _SAY_AGAIN = 30.0
 
 
-class Shortage:
+class ThreadShortage:
     """A time in which no thread can be started: since when, and when it was last told of."""
 
     def __init__(self, who: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Quiet:
+class WaitList:
     """Who waits for it. Owned by the event loop."""
 
     def __init__(self) -> None:

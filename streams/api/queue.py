@@ -31,7 +31,7 @@ _SUFFIXES = frozenset({"high", "low", "retry", "dead"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
-class Kind(Enum):
+class HandlerKind(Enum):
     """Where a handler runs."""
 
     ASYNC = "async"
@@ -46,7 +46,7 @@ class JobDefinition:
     job_type: str
     model: type
     handler: Callable[..., Any]
-    kind: Kind
+    kind: HandlerKind
     #: Seconds a run may take.
     timeout: float
     #: When it is tried again after a failure.
@@ -112,7 +112,7 @@ class Queue:
     @property
     def cpu_bound(self) -> bool:
         """Whether any handler runs in the process pool."""
-        return any(job.kind is Kind.PROCESS for job in self)
+        return any(job.kind is HandlerKind.PROCESS for job in self)
 
     def job(
         self,
@@ -182,7 +182,7 @@ def _check_retry(retry: RetryPolicy) -> RetryPolicy:
     return retry
 
 
-def _kind(handler: Callable[..., Any], *, cpu_bound: bool) -> Kind:
+def _kind(handler: Callable[..., Any], *, cpu_bound: bool) -> HandlerKind:
     if not callable(handler):
         raise DefinitionError(f"a handler is a function, not {handler!r}")
     if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):
@@ -193,10 +193,10 @@ def _kind(handler: Callable[..., Any], *, cpu_bound: bool) -> Kind:
                 f"{_where(handler)} is CPU-bound, so another process must be able to import it: move it to the top"
                 " level of its module"
             )
-        return Kind.PROCESS if cpu_bound else Kind.THREAD
+        return HandlerKind.PROCESS if cpu_bound else HandlerKind.THREAD
     if cpu_bound:
         raise DefinitionError(f"{_where(handler)} is CPU-bound and async: make it a plain `def`, or drop cpu_bound")
-    return Kind.ASYNC
+    return HandlerKind.ASYNC
 
 
 def _is(handler: Callable[..., Any], what: Callable[[object], bool]) -> bool:
@@ -236,14 +236,14 @@ def _check_annotation(handler: Callable[..., Any], model: type) -> None:
         )
 
 
-def _check_hooks_fit(hooks: Sequence[Around], handler: Callable[..., Any], kind: Kind) -> None:
+def _check_hooks_fit(hooks: Sequence[Around], handler: Callable[..., Any], kind: HandlerKind) -> None:
     for hook in hooks:
         name = name_of_hook(hook)
-        if kind is not Kind.ASYNC and only_async(hook):
+        if kind is not HandlerKind.ASYNC and only_async(hook):
             raise DefinitionError(
                 f"{name} is async and {_where(handler)} is not: make the hook a plain context manager, which fits both"
             )
-        if kind is Kind.PROCESS and not _importable(hook):
+        if kind is HandlerKind.PROCESS and not _importable(hook):
             raise DefinitionError(
                 f"{_where(handler)} is CPU-bound, so another process must be able to import {name}, the hook around it:"
                 " move it to the top level of its module"

@@ -10,24 +10,24 @@ from itertools import chain
 from time import monotonic, time
 
 from schemas.codec import Codec
-from streams.api.queue import Kind, Queue
+from streams.api.queue import HandlerKind, Queue
 from streams.kafka.admin.topics import restore_topic
-from streams.kafka.producer.sender import Sender
+from streams.kafka.producer.sender import ReliableSender
 from streams.ports.records import Batch, Record
 from streams.settings import Settings
-from streams.worker.admission.lease import Lease
-from streams.worker.admission.quarantine import Trials
-from streams.worker.assignment import Intake
+from streams.worker.admission.lease import GroupLease
+from streams.worker.admission.quarantine import Quarantine
+from streams.worker.assignment import Assignment
 from streams.worker.executor import Executor
 from streams.worker.garbage_sweep import collect_young
-from streams.worker.handlers.calls import Handling
-from streams.worker.handlers.processes import Processes
-from streams.worker.handlers.threads import Threads
+from streams.worker.handlers.calls import HandlerTable
+from streams.worker.handlers.processes import ProcessRunner
+from streams.worker.handlers.threads import ThreadRunner
 from streams.worker.handlers.writer_schemas import await_schema
 from streams.worker.loop_watch import LoopWatch
 from streams.worker.misplaced_keys import MisplacedKeys
-from streams.worker.outcomes.follow_ups import Outcomes
-from streams.worker.outcomes.pending_writes import Appends
+from streams.worker.outcomes.follow_ups import FollowUpPublisher
+from streams.worker.outcomes.pending_writes import PendingWrites
 from streams.worker.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -49,18 +49,18 @@ class Engine:
         self.settings = settings
         self.queues = list(queues)
         self.codec = codec
-        self.lease = Lease(settings.session_timeout)
+        self.lease = GroupLease(settings.session_timeout)
         self._processes = _processes(settings, self.queues)
-        self._threads = {queue.name: Threads(queue.name) for queue in self.queues}
-        self._sender = Sender(
+        self._threads = {queue.name: ThreadRunner(queue.name) for queue in self.queues}
+        self._sender = ReliableSender(
             settings.cluster,
             batch_bytes=settings.producer.message_max_bytes,
             restore_topic=partial(restore_topic, settings, self.queues),
         )
-        self.trials = Trials()
-        outcomes = Outcomes(self._sender, codec, settings)
+        self.trials = Quarantine()
+        outcomes = FollowUpPublisher(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
-        self.intake = Intake(
+        self.intake = Assignment(
             self._executors, self.trials, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
         )
         self._loop_watch = LoopWatch(self._runners)
@@ -70,13 +70,13 @@ class Engine:
         self._watches: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
 
-    def _executor(self, queue: Queue, outcomes: Outcomes) -> Executor:
-        handling = Handling(queue, self.codec, self._threads[queue.name], self._processes)
+    def _executor(self, queue: Queue, outcomes: FollowUpPublisher) -> Executor:
+        handling = HandlerTable(queue, self.codec, self._threads[queue.name], self._processes)
         concurrency = _concurrency(queue, self.settings)
         return Executor(
             handling,
             outcomes,
-            Appends(self._sender),
+            PendingWrites(self._sender),
             self.trials,
             concurrency=concurrency,
             report_all=self.settings.log_jobs,
@@ -166,11 +166,11 @@ class Engine:
         await self._sender.close()
 
 
-def _processes(settings: Settings, queues: Iterable[Queue]) -> Processes:
-    handlers = (job.handler for queue in queues for job in queue if job.kind is Kind.PROCESS)
+def _processes(settings: Settings, queues: Iterable[Queue]) -> ProcessRunner:
+    handlers = (job.handler for queue in queues for job in queue if job.kind is HandlerKind.PROCESS)
     modules = dict.fromkeys(handler.__module__ for handler in handlers)
     memory = settings.process_max_memory
-    return Processes(settings.processes, modules=modules, jobs=settings.process_max_jobs, memory=memory)
+    return ProcessRunner(settings.processes, modules=modules, jobs=settings.process_max_jobs, memory=memory)
 
 
 def _concurrency(queue: Queue, settings: Settings) -> int:

@@ -32,7 +32,7 @@ from streams.errors import SetupError
 from streams.kafka.admin.topic_settings import warn_of_settings
 from streams.kafka.admin.topics import ensure_topics
 from streams.kafka.consumer.faust_consumer import Transport, Wiring
-from streams.kafka.retry_topic.reader import RetryLogs
+from streams.kafka.retry_topic.reader import RetryTopicReader
 from streams.logs.library_filters import NowAndThen, tells_something
 from streams.settings import Settings
 from streams.settings.environment import check_shipped_jobs, read_settings, warn_of_foreign, warn_of_unknown
@@ -205,7 +205,7 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     served = [queue for queue in queues if queue.pool == settings.pool]
     engine = Engine(settings, served, _codec(queues, settings.limits))
     app = JobsApp(settings, engine, unfit="" if served else _nothing_served(queues, settings.pool))
-    logs = RetryLogs(settings.cluster, partial(ensure_topics, settings, served))
+    logs = RetryTopicReader(settings.cluster, partial(ensure_topics, settings, served))
     wiring = Wiring(settings, engine.intake, logs, engine.trials, engine.lease, engine.cancel_running)
     app.transport = Transport(app.conf.broker_consumer, app, wiring)
     for queue in served:

@@ -12,8 +12,8 @@ from types import TracebackType
 from schemas.codec import Codec
 from streams.dead.errors import FilterInvalid
 from streams.dead.filters import Filters
-from streams.dead.handled.notes import Notes, Place
-from streams.dead.handled.offsets import Dealt, Range
+from streams.dead.handled.notes import GroupCommit, Notes
+from streams.dead.handled.offsets import Handled, Range
 from streams.dead.letter import Letter
 from streams.dead.payload import Payload, Payloads
 from streams.dead.redrive.one_at_a_time import alone
@@ -42,8 +42,8 @@ class _Region:
     """One partition as it was found: its notes, and where its log begins and ends."""
 
     partition: int
-    place: Place
-    dealt: Dealt
+    place: GroupCommit
+    dealt: Handled
     start: int
     end: int
 

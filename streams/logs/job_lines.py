@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from streams.core.retry.failure import Failed
+from streams.core.retry.failure import Failure
 from streams.logs.safe_text import shown, shown_id, shown_key
 
 logger = logging.getLogger("streams.outcome")
@@ -54,7 +54,7 @@ class FailureReports:
         self._dead = _Lines("dead  %s: %d more jobs became dead letters within a second", queue)
 
     def retry(
-        self, key: bytes | None, job_id: str, failed: Failed, seconds: float, *, wait: float, made: int, now: float
+        self, key: bytes | None, job_id: str, failed: Failure, seconds: float, *, wait: float, made: int, now: float
     ) -> None:
         """Log that a job comes back: in `wait` seconds, after so many attempts."""
         if self._retries.allow(now):
@@ -64,7 +64,7 @@ class FailureReports:
                 self._queue, shown_id(job_id), shown_key(key), seconds * 1000, _told(failed), max(0.0, wait), made,
             )  # fmt: skip
 
-    def dead(self, key: bytes | None, job_id: str, failed: Failed, seconds: float, *, now: float) -> None:
+    def dead(self, key: bytes | None, job_id: str, failed: Failure, seconds: float, *, now: float) -> None:
         """Log that a job has become a dead letter, `seconds` after its start."""
         if self._dead.allow(now):
             logger.warning(
@@ -83,6 +83,6 @@ def report_done(queue: str, key: bytes | None, job_id: str, seconds: float) -> N
     logger.info("done  %s %s key=%s %.0f ms", queue, shown_id(job_id), shown_key(key), seconds * 1000)
 
 
-def _told(failed: Failed) -> str:
+def _told(failed: Failure) -> str:
     reason = (failed.message.splitlines() or [""])[0]
     return f"{shown(failed.error_type, _LIMIT)}: {shown(reason, _LIMIT)}"

@@ -10,31 +10,31 @@ from streams.ports.records import TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CommittedOffset:
     """What the group has committed for a partition: an offset, None if it has none, and the map."""
 
     offset: int | None
     metadata: str
 
 
-class Unsettled(Exception):
+class NotSettledYet(Exception):
     """A log is not to be relied on just now: its leader has changed, or it was made anew. Open the partition again."""
 
 
-class Group(Protocol):
+class ConsumerGroup(Protocol):
     """What the consumer group and its topics say. Raises KafkaError for what may pass."""
 
-    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Held]: ...
+    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, CommittedOffset]: ...
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]: ...
     async def ids(self, topics: Collection[str]) -> Mapping[str, str | None]: ...
 
 
-class Overtaken(Exception):
+class RebalancedMeanwhile(Exception):
     """A rebalance has made it pointless to read on."""
 
 
-class Bounds(NamedTuple):
+class LogBounds(NamedTuple):
     """The first offset of a log and the one after its last."""
 
     start: int

@@ -11,7 +11,7 @@ from streams.core.offsets import log_id
 from streams.core.offsets.log_id import UNKNOWN, differ
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.lanes import Lane
-from streams.core.partition.partition import Partition
+from streams.core.partition.partition import QueuePartition
 
 
 class Record(Protocol):
@@ -30,7 +30,7 @@ class Record(Protocol):
         """Epoch milliseconds of the job's publication, in the retry topic too; below 1 if it is not known."""
 
 
-WorkPartition = Partition[Record]
+WorkPartition = QueuePartition[Record]
 WorkLane = Lane[Record, WorkPartition]
 
 
@@ -39,7 +39,7 @@ def retry_topic(topic: str) -> str:
     return f"{topic}.retry"
 
 
-def place(partition: WorkPartition, record: Record, position: int) -> Origin:
+def origin(partition: WorkPartition, record: Record, position: int) -> Origin:
     """Where a job lies, as far as its headers do not say where it came from: in its queue, or at least in the retry
     topic that it was read from."""
     if position < 0:
@@ -47,13 +47,13 @@ def place(partition: WorkPartition, record: Record, position: int) -> Origin:
     return Origin(partition.topic, partition.number, position)
 
 
-def place_of(lane: WorkLane) -> Origin:
+def origin_of(lane: WorkLane) -> Origin:
     """Where the head of a lane lies: see `place`."""
     entry = lane.entry
-    return place(lane.owner, lane.head, lane.head.offset if entry is None else entry.position)
+    return origin(lane.owner, lane.head, lane.head.offset if entry is None else entry.position)
 
 
-class Outgoing(NamedTuple):
+class OutgoingRecord(NamedTuple):
     """A record to write; the partition is Kafka's choice by key where it is None.
 
     timestamp  epoch milliseconds; 0: now
@@ -82,7 +82,7 @@ class TopicPartition(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class PartitionStart:
     """What the broker holds for a partition: an offset, None if nothing was committed yet, and the map."""
 
     offset: int | None
@@ -122,7 +122,7 @@ class Batch:
     passed: Span | None = None
 
 
-class Due(NamedTuple):
+class DueCommit(NamedTuple):
     """A commit that is due, of a partition of a queue or of its retry topic.
 
     It belongs to one assignment: it says nothing of a later one of the same partition.

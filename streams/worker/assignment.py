@@ -12,15 +12,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from streams.core.offsets.crash_record import Custody
+from streams.core.offsets.crash_record import CrashRecord
 from streams.core.offsets.finished_map import MapInvalid
 from streams.core.offsets.log_id import UNKNOWN, differ
 from streams.core.offsets.tracker import OffsetTracker
-from streams.core.partition.capacity import Room
-from streams.core.partition.partition import Partition
-from streams.ports.records import Anew, Batch, Committed, Due, Span, TopicPartition, WorkPartition, retry_topic
-from streams.worker.admission.quarantine import Trials
-from streams.worker.admission.start_block import Hold
+from streams.core.partition.capacity import ParkedBudget
+from streams.core.partition.partition import QueuePartition
+from streams.ports.records import (
+    Anew,
+    Batch,
+    DueCommit,
+    PartitionStart,
+    Span,
+    TopicPartition,
+    WorkPartition,
+    retry_topic,
+)
+from streams.worker.admission.quarantine import Quarantine
+from streams.worker.admission.start_block import StartBlock
 from streams.worker.executor import Executor
 
 logger = logging.getLogger(__name__)
@@ -30,10 +39,10 @@ class _Left(NamedTuple):
     """What this worker knew of a partition when it lost it: the generation in which it had got it, and its jobs."""
 
     generation: int
-    custodies: Sequence[Custody]
+    custodies: Sequence[CrashRecord]
 
 
-class Intake:
+class Assignment:
     """What this worker has been assigned, and how far it has come.
 
     limit_jobs and limit_bytes bound what one queue holds in memory; a queue's partitions share them equally.
@@ -41,7 +50,9 @@ class Intake:
     to commit again.
     """
 
-    def __init__(self, executors: Mapping[str, Executor], trials: Trials, *, limit_jobs: int, limit_bytes: int) -> None:
+    def __init__(
+        self, executors: Mapping[str, Executor], trials: Quarantine, *, limit_jobs: int, limit_bytes: int
+    ) -> None:
         self._executors = executors
         self._trials = trials
         for executor in executors.values():
@@ -50,7 +61,7 @@ class Intake:
             executor.on_replaced = self._retries_replaced
         self._limit_jobs = limit_jobs
         self._limit_bytes = limit_bytes
-        self._rooms = {topic: Room() for topic in executors}
+        self._rooms = {topic: ParkedBudget() for topic in executors}
         self._partitions: dict[TopicPartition, WorkPartition] = {}
         self._left: dict[TopicPartition, _Left] = {}
         self._closed: dict[WorkPartition, TopicPartition] = {}
@@ -87,7 +98,7 @@ class Intake:
         """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
         self.epoch += 1
         for executor in self._executors.values():
-            executor.hold(Hold.REBALANCE)
+            executor.hold(StartBlock.REBALANCE)
         self._trials.pause()
 
     async def quiet(self, timeout: float) -> bool:
@@ -129,9 +140,9 @@ class Intake:
         if tp in waiting:
             waiting.remove(tp)
 
-    def prepare(self, tp: TopicPartition, queue: Committed, retries: Committed) -> WorkPartition:
+    def prepare(self, tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> WorkPartition:
         """A newly assigned partition where the group left it; its retry log is to be loaded before it is added."""
-        partition: WorkPartition = Partition(
+        partition: WorkPartition = QueuePartition(
             _restore(tp, queue),
             topic=tp.topic,
             number=tp.partition,
@@ -147,7 +158,7 @@ class Intake:
         left = self._left.get(tp)
         if left is not None and left.generation == last_owner:
             # What was known of jobs of another log says nothing of those at the same offsets in this one.
-            known = Custody() if queue.anew else left.custodies[0]
+            known = CrashRecord() if queue.anew else left.custodies[0]
             partition.go_on([known, *left.custodies[1:]])
         else:
             partition.doubt(queue.end, retries.end, self._limit_jobs)
@@ -172,7 +183,7 @@ class Intake:
     def resume(self) -> None:
         """Start jobs again."""
         for executor in self._executors.values():
-            executor.release(Hold.REBALANCE)
+            executor.release(StartBlock.REBALANCE)
         self._trials.resume()
 
     def positions(self) -> dict[TopicPartition, int]:
@@ -341,20 +352,20 @@ class Intake:
 
     # -- commits ----------------------------------------------------------------------------------------------------
 
-    def due(self) -> list[Due]:
+    def due(self) -> list[DueCommit]:
         """What there is to commit.
 
         A job that has moved to the retry topic is pending there and finished here, so both go into one request.
         """
         self.commit_wanted = False
         return [
-            Due(place, offsets, offsets.commit(), partition)
+            DueCommit(place, offsets, offsets.commit(), partition)
             for tp, partition in self._partitions.items()
             for place, offsets in _logs(tp, partition)
             if offsets.dirty and place.topic not in self._missing
         ]
 
-    def committed(self, commits: Iterable[Due]) -> None:
+    def committed(self, commits: Iterable[DueCommit]) -> None:
         """The broker holds these commits."""
         for _tp, offsets, commit, partition in commits:
             offsets.acknowledge(commit)
@@ -389,14 +400,14 @@ def _logs(tp: TopicPartition, partition: WorkPartition) -> list[tuple[TopicParti
     return [(tp, partition.offsets)] if retries is None else [(tp, partition.offsets), (tp.retry, retries)]
 
 
-def _restore(tp: TopicPartition, place: Committed) -> OffsetTracker:
+def _restore(tp: TopicPartition, place: PartitionStart) -> OffsetTracker:
     offsets = _restored(tp, place)
     # A broker that gives no id says nothing against the one that is known.
     offsets.log = place.log or offsets.log
     return offsets
 
 
-def _tell_of_moves(tp: TopicPartition, queue: Committed, retries: Committed) -> None:
+def _tell_of_moves(tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> None:
     """Say where somebody else has moved the group, since nobody but the log can tell which jobs ran."""
     by = (
         "was committed by something other than a worker of this version: kafka-consumer-groups.sh --reset-offsets, or a"
@@ -411,7 +422,7 @@ def _tell_of_moves(tp: TopicPartition, queue: Committed, retries: Committed) -> 
         )  # fmt: skip
 
 
-def _restored(tp: TopicPartition, place: Committed) -> OffsetTracker:
+def _restored(tp: TopicPartition, place: PartitionStart) -> OffsetTracker:
     if place.offset is None:
         return OffsetTracker(place.start)
     if place.anew:

@@ -21,29 +21,29 @@ from time import monotonic, time
 from typing import Any
 
 from schemas.headers import CE_ID
-from streams.aio.loop_slice import Turn
-from streams.aio.wait_list import Quiet
+from streams.aio.loop_slice import LoopSlice
+from streams.aio.wait_list import WaitList
 from streams.api.context import JobContext
-from streams.core.retry.failure import Failed, is_a
-from streams.core.retry.policy import Again
+from streams.core.retry.failure import Failure, is_a
+from streams.core.retry.policy import RetryAt
 from streams.errors import OutOfThreads
 from streams.logs.job_lines import FailureReports, report_done
-from streams.ports.records import WorkLane, WorkPartition, place_of
-from streams.worker.admission.lease import Lease
-from streams.worker.admission.quarantine import Trials
-from streams.worker.admission.start_block import Hold
-from streams.worker.admission.suspect import Trial
+from streams.ports.records import WorkLane, WorkPartition, origin_of
+from streams.worker.admission.lease import GroupLease
+from streams.worker.admission.quarantine import Quarantine
+from streams.worker.admission.start_block import StartBlock
+from streams.worker.admission.suspect import SuspectRun
 from streams.worker.garbage_sweep import Sweep
-from streams.worker.handlers.calls import Call, Handling
+from streams.worker.handlers.calls import HandlerCall, HandlerTable
 from streams.worker.handlers.unfinished_work import refuse_unfinished
-from streams.worker.outcomes.after_failure import judge, waiting
+from streams.worker.outcomes.after_failure import decide_after_failure, waiting
 from streams.worker.outcomes.dead_letters import dead_letter_of
-from streams.worker.outcomes.follow_ups import Outcomes
-from streams.worker.outcomes.pending_writes import Appends
-from streams.worker.outcomes.retry_writer import Retries
+from streams.worker.outcomes.follow_ups import FollowUpPublisher
+from streams.worker.outcomes.pending_writes import PendingWrites
+from streams.worker.outcomes.retry_writer import RetryWriter
 from streams.worker.process_pool.shares import Share
 from streams.worker.run_context import RunContext
-from streams.worker.runner import Cut, Runner, explain, overran
+from streams.worker.runner import CancelReason, Runner, failure_of, overran
 
 logger = logging.getLogger(__name__)
 
@@ -77,15 +77,15 @@ class Executor:
 
     def __init__(
         self,
-        handling: Handling,
-        outcomes: Outcomes,
-        appends: Appends,
-        trials: Trials,
+        handling: HandlerTable,
+        outcomes: FollowUpPublisher,
+        appends: PendingWrites,
+        trials: Quarantine,
         *,
         concurrency: int,
         report_all: bool,
         schema_wait: float = 0.0,
-        lease: Lease,
+        lease: GroupLease,
         share: Share | None = None,
     ) -> None:
         self.queue = handling.queue.name
@@ -95,7 +95,7 @@ class Executor:
         self._open = handling.open
         self._outcomes = outcomes
         self._appends = appends
-        self._retries = Retries(appends)
+        self._retries = RetryWriter(appends)
         self._trials = trials
         trials.join(self)
         self._reports = FailureReports(self.queue)
@@ -123,10 +123,10 @@ class Executor:
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
-        self._holds: set[Hold] = set()
+        self._holds: set[StartBlock] = set()
         #: What may be started: all that is ready, unless there is a hold.
         self._startable = self._ready
-        self._turn = Turn()
+        self._turn = LoopSlice()
         self._lease = lease
         self._inherited = RunContext()
         self._sweep = Sweep()
@@ -137,7 +137,7 @@ class Executor:
         self._stopping = False
         #: Jobs that run now.
         self.active = 0
-        self._quiet = Quiet()
+        self._quiet = WaitList()
 
     def submit(self, lanes: Iterable[WorkLane]) -> None:
         """Take lanes that have become ready."""
@@ -166,15 +166,15 @@ class Executor:
         self._tell_hungry = len(self._ready) >= self._enough
         return self._tell_hungry
 
-    def hold(self, reason: Hold) -> None:
+    def hold(self, reason: StartBlock) -> None:
         """Start no more jobs until the `release` of every hold, but for `submit_alone`; those that run go on."""
         self._holds.add(reason)
         self._see_holds()
 
-    def release(self, reason: Hold) -> None:
+    def release(self, reason: StartBlock) -> None:
         """Start jobs again."""
         self._holds.discard(reason)
-        if reason is Hold.TRIAL:
+        if reason is StartBlock.TRIAL:
             # It may have been put off before a runner took it.
             self._ready.extend(self._alone)
             self._alone.clear()
@@ -187,7 +187,7 @@ class Executor:
         if not self._holds:
             self._startable = self._ready
         else:
-            self._startable = self._alone if self._holds == {Hold.TRIAL} else _NOTHING
+            self._startable = self._alone if self._holds == {StartBlock.TRIAL} else _NOTHING
 
     def stir(self, partition: WorkPartition) -> None:
         """Take the lines of a partition whose time has come."""
@@ -226,7 +226,7 @@ class Executor:
             self.on_hungry()
         for runner in self._runners:
             if runner.lane is not None and runner.lane.owner.lost:
-                runner.cancel(Cut.LOST)
+                runner.cancel(CancelReason.LOST)
         self._appends.forget_lost()
 
     @property
@@ -246,7 +246,7 @@ class Executor:
                 self._make_up_for(due, now)
             for runner in self._runners:
                 if runner.deadline is not None and runner.deadline <= now:
-                    runner.cancel(Cut.TIMEOUT)
+                    runner.cancel(CancelReason.TIMEOUT)
 
     def _make_up_for(self, since: float, until: float) -> None:
         """Give runs the time that they have lost while the event loop stood still, but for who has held it."""
@@ -404,8 +404,8 @@ class Executor:
         self, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float
     ) -> float:
         """Run a job; when it was done. 0.0 if it has failed, and is finished later, or its partition was lost."""
-        call: Call | None = None
-        trial: Trial | None = None
+        call: HandlerCall | None = None
+        trial: SuspectRun | None = None
         # Whether its failure could not be dealt with, which ends the worker: it is not cleared by that.
         broken = False
         try:
@@ -449,7 +449,7 @@ class Executor:
             report_done(self.queue, lane.head.key, ctx.id, monotonic() - started)
         return ended
 
-    async def _open_parked(self, lane: WorkLane, started: float) -> tuple[Call, Any, JobContext, float]:
+    async def _open_parked(self, lane: WorkLane, started: float) -> tuple[HandlerCall, Any, JobContext, float]:
         """Open the head of a line, as `_open`; the timeout counts from `started`.
 
         Its writer's schema may be missing: what comes from the queue has waited for its own before it was taken in.
@@ -460,7 +460,7 @@ class Executor:
         return call, payload, ctx, timeout + waited
 
     async def _fail(
-        self, runner: Runner, lane: WorkLane, call: Call | None, error: BaseException, started: float
+        self, runner: Runner, lane: WorkLane, call: HandlerCall | None, error: BaseException, started: float
     ) -> None:
         """Bury a job that has failed, or have it come back."""
         if runner.ctx is not None:
@@ -469,7 +469,7 @@ class Executor:
         limit = 0.0 if runner.deadline is None else runner.deadline - started
         runner.deadline = None
         self._check_ours(lane, error)
-        failed = explain(runner, error, limit)
+        failed = failure_of(runner, error, limit)
         if runner.cancelled:
             await runner.absorb()
         while monotonic() > self._lease.until and not lane.owner.lost:
@@ -477,8 +477,10 @@ class Executor:
             await self._pause(runner, self._lease.renewed())
         self._check_ours(lane, error)
         now_ms, luck = ceil(time() * 1000), random()  # noqa: S311 - no secret
-        decision, made = judge(call, lane, failed, now_ms=now_ms, luck=luck, patience_ms=self._patience_ms)
-        if isinstance(decision, Again):
+        decision, made = decide_after_failure(
+            call, lane, failed, now_ms=now_ms, luck=luck, patience_ms=self._patience_ms
+        )
+        if isinstance(decision, RetryAt):
             self._postpone(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
             self._bury(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
@@ -488,18 +490,18 @@ class Executor:
         if self._stopping or lane.owner.lost:
             raise asyncio.CancelledError from error
 
-    def _bury(self, lane: WorkLane, failed: Failed, made: int | None, started: float) -> None:
+    def _bury(self, lane: WorkLane, failed: Failure, made: int | None, started: float) -> None:
         """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
         letter, took = dead_letter_of(lane, failed, made), monotonic() - started
         self._appends.begin(letter, lane.owner, lambda _: self._buried(lane, failed, took), placed=False)
 
-    def _buried(self, lane: WorkLane, failed: Failed, took: float) -> None:
+    def _buried(self, lane: WorkLane, failed: Failure, took: float) -> None:
         self._reports.dead(lane.head.key, _name(lane), failed, took, now=monotonic())
         if self._finish(lane):
             self.submit([lane])
         self.on_progress(lane.owner)
 
-    def _postpone(self, lane: WorkLane, again: Again, failed: Failed, started: float) -> None:
+    def _postpone(self, lane: WorkLane, again: RetryAt, failed: Failure, started: float) -> None:
         """Park a job until it runs again."""
         partition = lane.owner
         name, key = _name(lane), lane.head.key
@@ -522,7 +524,7 @@ def _now_ms() -> int:
     return int(time() * 1000)
 
 
-def _in_full(failed: Failed, error: BaseException, suffix: str, *, ran: bool) -> Failed:
+def _in_full(failed: Failure, error: BaseException, suffix: str, *, ran: bool) -> Failure:
     """What a dead letter says of a failure: where it happened, and why there is no retry.
 
     Of what never `ran` the frames are all the worker's own: they tell nobody anything, and cost more than the rest.
@@ -539,5 +541,5 @@ def _name(lane: WorkLane) -> str:
     value = dict(lane.head.headers).get(CE_ID)
     if value:
         return value.decode("utf-8", "backslashreplace")
-    topic, partition, offset = place_of(lane)
+    topic, partition, offset = origin_of(lane)
     return f"{topic}-{partition}-{offset}"

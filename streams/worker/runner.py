@@ -8,13 +8,13 @@ from enum import Enum
 from typing import Any
 
 from streams.api.context import JobContext
-from streams.core.retry.failure import Failed, is_a, kinds_of, name_of
+from streams.core.retry.failure import Failure, is_a, kinds_of, name_of
 from streams.errors import JobTimeout, OutOfThreads
 from streams.ports.records import WorkLane
 from streams.worker.handlers.processes import RemoteFailure
 
 
-class Cut(Enum):
+class CancelReason(Enum):
     """Why the worker cut a run short."""
 
     TIMEOUT = "timeout"
@@ -30,15 +30,17 @@ class Runner:
         self.task: asyncio.Task[bool] | None = None
         self.lane: WorkLane | None = None
         self.deadline: float | None = None
-        self.cut: Cut | None = None
+        self.cut: CancelReason | None = None
         #: What the handler of the run was given, or that of an earlier one.
         self.ctx: JobContext | None = None
         #: When its task was last seen to hold the event loop for long; by time.monotonic. Another thread sets it.
         self.held_loop = 0.0
 
-    def cancel(self, cut: Cut) -> None:
+    def cancel(self, cut: CancelReason) -> None:
         """Cancel the run for a reason that its outcome will tell: once, and again if its partition is lost then."""
-        if self.task is not None and (self.cut is None or (self.cut is Cut.TIMEOUT and cut is Cut.LOST)):
+        if self.task is not None and (
+            self.cut is None or (self.cut is CancelReason.TIMEOUT and cut is CancelReason.LOST)
+        ):
             self.cut = cut
             self.task.cancel()
 
@@ -78,7 +80,7 @@ def overran(limit: float) -> JobTimeout:
     return JobTimeout(f"the handler ran longer than its timeout of {round(limit, 3):g} s")
 
 
-def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
+def failure_of(runner: Runner, error: BaseException, limit: float) -> Failure:
     """Say why a run failed, but for the stack; re-raises what is no failure of the job.
 
     limit  seconds that the run was given
@@ -90,10 +92,10 @@ def explain(runner: Runner, error: BaseException, limit: float) -> Failed:
     if is_a(error, OutOfThreads):
         raise error
     if is_a(error, asyncio.CancelledError):
-        if runner.cut is Cut.TIMEOUT:
+        if runner.cut is CancelReason.TIMEOUT:
             runner.restore()
-            return Failed(name_of(JobTimeout), str(overran(limit)), kinds=kinds_of(JobTimeout))
-        if runner.cut is Cut.LOST:
+            return Failure(name_of(JobTimeout), str(overran(limit)), kinds=kinds_of(JobTimeout))
+        if runner.cut is CancelReason.LOST:
             raise error
         runner.restore()  # The handler has cancelled its own task, or something that it waited for.
-    return Failed.of(error)
+    return Failure.of(error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.core.offsets.crash_record import Custody, Finished
-from streams.core.partition.partition import Partition
+from streams.core.offsets.crash_record import CrashRecord, Finished
+from streams.core.partition.partition import QueuePartition
 from tests.benchmarks.names import NO_CUSTODY
 
 __all__ = ["NO_CUSTODY", "without_custody"]
@@ -15,9 +15,9 @@ def without_custody() -> None:
     def nothing(self: object) -> None:
         """There is nobody to tell."""
 
-    def silent(self: Custody, watermark: int, log: Finished) -> str:
+    def silent(self: CrashRecord, watermark: int, log: Finished) -> str:
         del watermark, log
         return ""
 
-    Partition.hold = Partition.let_go = nothing  # type: ignore[method-assign]
-    Custody.text = silent  # type: ignore[method-assign]
+    QueuePartition.hold = QueuePartition.let_go = nothing  # type: ignore[method-assign]
+    CrashRecord.text = silent  # type: ignore[method-assign]

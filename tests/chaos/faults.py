@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable
 
 from streams.core.offsets import finished_map
 from streams.core.offsets.tracker import OffsetTracker
-from streams.core.partition.parked import Parking
-from streams.core.partition.parked_job import NOT_WRITTEN, Entry
-from streams.core.partition.partition import Partition
-from streams.core.retry.failure import Failed
+from streams.core.partition.parked import ParkedLanes
+from streams.core.partition.parked_job import NOT_WRITTEN, ParkedJob
+from streams.core.partition.partition import QueuePartition
+from streams.core.retry.failure import Failure
 from streams.ports.records import Record, WorkPartition
-from streams.worker.admission.lease import Lease
+from streams.worker.admission.lease import GroupLease
 from streams.worker.executor import Executor
-from streams.worker.outcomes.retry_writer import Retries
-from streams.worker.runner import Cut, Runner
+from streams.worker.outcomes.retry_writer import RetryWriter
+from streams.worker.runner import CancelReason, Runner
 from tests.jobs.chaotic import in_order, loose, processes, threads
 
 __all__ = ["in_order", "loose", "processes", "threads"]
@@ -27,32 +27,34 @@ __all__ = ["in_order", "loose", "processes", "threads"]
 
 def no_parking() -> None:
     """A failing job comes back, but its key is not held back until then."""
-    make = Partition.__init__
+    make = QueuePartition.__init__
 
     def without(self: WorkPartition, *arguments: object, **options: object) -> None:
         make(self, *arguments, **options)  # type: ignore[arg-type]
-        self._parking = Parking(self, ordered=False)
+        self._parking = ParkedLanes(self, ordered=False)
         self._lines = self._parking.lines
 
-    Partition.__init__ = without  # type: ignore[method-assign, assignment]
+    QueuePartition.__init__ = without  # type: ignore[method-assign, assignment]
 
 
 def no_loading() -> None:
     """A partition starts without having read what its retry log holds."""
-    open_retries = Partition.open_retries
+    open_retries = QueuePartition.open_retries
 
     def without(self: WorkPartition, retries: OffsetTracker, end: int, generation: int = 0) -> None:
         del end
         open_retries(self, retries, retries.position, generation)
 
-    Partition.open_retries = without  # type: ignore[method-assign, assignment]
+    QueuePartition.open_retries = without  # type: ignore[method-assign, assignment]
 
 
 def no_finish_rule() -> None:
     """A job that goes to the retry topic is finished at once, and not when the broker has it there."""
-    write, finish = Retries.write, OffsetTracker.finish
+    write, finish = RetryWriter.write, OffsetTracker.finish
 
-    def early(self: Retries, partition: WorkPartition, entries: Iterable[Entry[Record]], failed: Failed | None) -> None:
+    def early(
+        self: RetryWriter, partition: WorkPartition, entries: Iterable[ParkedJob[Record]], failed: Failure | None
+    ) -> None:
         entries = list(entries)
         write(self, partition, entries, failed)
         for entry in entries:
@@ -63,7 +65,7 @@ def no_finish_rule() -> None:
         if not self.is_finished(offset):
             finish(self, offset)
 
-    Retries.write, OffsetTracker.finish = early, once  # type: ignore[method-assign]
+    RetryWriter.write, OffsetTracker.finish = early, once  # type: ignore[method-assign]
 
 
 def no_fencing() -> None:
@@ -75,16 +77,16 @@ def no_fencing() -> None:
     def nothing(self: object) -> None:
         """Whatever was lost goes on."""
 
-    def for_ever(self: Lease, sent: float) -> None:
+    def for_ever(self: GroupLease, sent: float) -> None:
         """Leave the lease without a bound."""
 
-    def uncut(self: Runner, cut: Cut) -> None:
+    def uncut(self: Runner, cut: CancelReason) -> None:
         """Let it run."""
 
     Runner.cancel = uncut  # type: ignore[method-assign]
-    Partition.lose = nothing  # type: ignore[method-assign]
+    QueuePartition.lose = nothing  # type: ignore[method-assign]
     Executor.forget_lost = nothing  # type: ignore[method-assign]
-    Lease.renew = for_ever  # type: ignore[method-assign]
+    GroupLease.renew = for_ever  # type: ignore[method-assign]
 
 
 def no_map() -> None:

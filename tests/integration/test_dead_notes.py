@@ -14,7 +14,7 @@ from schemas import Origin
 from streams.core.offsets.finished_map import MAP_LIMIT
 from streams.dead import Filters, MapFull, NotesUnreadable, SomebodyElse
 from streams.dead.handled.notes import Notes
-from streams.dead.handled.offsets import Dealt
+from streams.dead.handled.offsets import Handled
 from streams.dead.redrive.pace import Pace
 from tests.brokers import Broker
 from tests.deads import CODEC, Morgue, buried, deal_with, letter_headers
@@ -179,8 +179,8 @@ def test_letters_too_scattered_to_be_noted_are_not_begun(morgue: Morgue) -> None
 
 
 def test_a_broker_takes_the_largest_map_that_fits(morgue: Morgue) -> None:
-    def scattered(letters: int) -> Dealt:
-        return Dealt(0).and_offsets(range(1, 2 * letters, 2))
+    def scattered(letters: int) -> Handled:
+        return Handled(0).and_offsets(range(1, 2 * letters, 2))
 
     largest = scattered(bisect_left(range(50_000), True, key=lambda letters: not scattered(letters).fits()) - 1)
     with Notes(morgue.settings.cluster, "notes", morgue.dead) as notes:

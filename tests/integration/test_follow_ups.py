@@ -10,8 +10,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from producers import JobProducer, ProducerSettings
 from streams.errors import FollowUpRefused
-from streams.kafka.producer.sender import Sender
-from streams.ports.records import Outgoing
+from streams.kafka.producer.sender import ReliableSender
+from streams.ports.records import OutgoingRecord
 from tests.integration.conftest import Fleet
 from tests.models.trouble import Trouble
 from tests.topics import count, read_all
@@ -22,8 +22,8 @@ async def test_of_follow_ups_of_one_batch_only_the_one_that_is_too_large_is_refu
     topic = NewTopic(f"{namespace}.small", 1, config={"max.message.bytes": "3000"})
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.create_topics([topic])[topic.topic].result(timeout=30)
-    sender = Sender(ProducerSettings(bootstrap_servers=kafka))
-    jobs = [Outgoing(topic.topic, b"k", os.urandom(200), [("ce_id", b"job-%d" % number)]) for number in range(50)]
+    sender = ReliableSender(ProducerSettings(bootstrap_servers=kafka))
+    jobs = [OutgoingRecord(topic.topic, b"k", os.urandom(200), [("ce_id", b"job-%d" % number)]) for number in range(50)]
     jobs[20] = jobs[20]._replace(value=os.urandom(5_000))
     sends = [sender.send(job, give_up=True) for job in jobs]
     outcomes = await asyncio.wait_for(asyncio.gather(*sends, return_exceptions=True), 60)

@@ -12,8 +12,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from producers.cluster import Cluster
 from schemas import Codec, shipped
-from streams.kafka.producer.sender import Sender
-from streams.ports.records import Outgoing
+from streams.kafka.producer.sender import ReliableSender
+from streams.ports.records import OutgoingRecord
 from tests import unfinished as commits
 from tests.appending import append
 from tests.integration.conftest import Fleet
@@ -148,8 +148,8 @@ def publish_packed(kafka: str, topic: str, jobs: dict[str, Headers]) -> None:
 async def test_follow_ups_that_would_not_fit_into_one_batch(kafka: str, namespace: str) -> None:
     topic = f"{namespace}.small"
     create(kafka, topic, limit=100_000)
-    sender = Sender(Cluster(bootstrap_servers=kafka), batch_bytes=100_000)
-    records = [Outgoing(topic, b"k", random.Random(number).randbytes(50_000), []) for number in range(10)]
+    sender = ReliableSender(Cluster(bootstrap_servers=kafka), batch_bytes=100_000)
+    records = [OutgoingRecord(topic, b"k", random.Random(number).randbytes(50_000), []) for number in range(10)]
     try:
         await asyncio.wait_for(asyncio.gather(*(sender.send(record, give_up=True) for record in records)), 30)
     finally:
@@ -160,11 +160,13 @@ async def test_follow_ups_that_would_not_fit_into_one_batch(kafka: str, namespac
 async def test_a_record_whose_headers_cost_more_than_they_hold(kafka: str, namespace: str) -> None:
     topic = f"{namespace}.small.retry"
     create(kafka, topic, limit=20_000)
-    sender = Sender(Cluster(bootstrap_servers=kafka))
+    sender = ReliableSender(Cluster(bootstrap_servers=kafka))
     chance = random.Random(3)
     headers = [(str(number % 10), chance.randbytes(1)) for number in range(12_000)]
     try:
-        await asyncio.wait_for(append(sender, Outgoing(topic, b"k", chance.randbytes(10_000), list(headers), 0)), 30)
+        await asyncio.wait_for(
+            append(sender, OutgoingRecord(topic, b"k", chance.randbytes(10_000), list(headers), 0)), 30
+        )
     finally:
         await sender.close()
 

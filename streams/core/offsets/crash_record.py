@@ -30,10 +30,10 @@ from enum import Enum
 from typing import Protocol
 
 #: Characters that this may take up of a commit's metadata.
-CUSTODY_LIMIT = 512
+CRASH_RECORD_LIMIT = 512
 
 #: Jobs of one partition that may be named at once.
-COMPANY = 24
+MAX_NAMED = 24
 
 #: What divides this from the map.
 MARK = "~"
@@ -54,7 +54,7 @@ class Finished(Protocol):
     def is_finished(self, offset: int) -> bool: ...
 
 
-class Way(Enum):
+class StartMode(Enum):
     """How a job may be started."""
 
     FREELY = "freely"
@@ -63,7 +63,7 @@ class Way(Enum):
     NEVER = "never"
 
 
-class Custody:
+class CrashRecord:
     """Who holds a partition of a log, and the jobs that are suspected.
 
     Invariant: every named job is unfinished, and `text` names all that run while the owner is unsure of them, unless it
@@ -95,7 +95,7 @@ class Custody:
             if count:
                 self._deaths[offset] = count
 
-    def go_on(self, before: Custody) -> None:
+    def go_on(self, before: CrashRecord) -> None:
         """Know what was known before: the last owner was this very worker, which is alive. So whatever a commit says
         was running has killed nobody."""
         self.unsure_end = before.unsure_end
@@ -109,7 +109,7 @@ class Custody:
             if log.is_finished(offset):
                 continue
             item = f",{offset - last}{running.get(offset, _STILL)}{self.deaths(offset)}"
-            if len(text) + len(item) > CUSTODY_LIMIT:
+            if len(text) + len(item) > CRASH_RECORD_LIMIT:
                 break
             text += item
             last = offset
@@ -119,7 +119,7 @@ class Custody:
         """Be unsure of all jobs below an offset, if the last owner has not let go in order."""
         if self.open:
             self.unsure_end = end
-        self._deaths = dict(sorted(self._deaths.items())[:COMPANY])
+        self._deaths = dict(sorted(self._deaths.items())[:MAX_NAMED])
 
     def hold(self) -> None:
         """Note that this owner holds it, and answers for what runs."""
@@ -147,12 +147,12 @@ class Custody:
         """How many deaths a job has to its account, or CERTAIN."""
         return self._deaths.get(offset, 0)
 
-    def way(self, offset: int) -> Way:
+    def way(self, offset: int) -> StartMode:
         """How the job at an offset may be started."""
         deaths = self.deaths(offset)
         if deaths:
-            return Way.NEVER if deaths == CERTAIN else Way.ALONE
-        return Way.IN_COMPANY if offset < self.unsure_end else Way.FREELY
+            return StartMode.NEVER if deaths == CERTAIN else StartMode.ALONE
+        return StartMode.IN_COMPANY if offset < self.unsure_end else StartMode.FREELY
 
     @property
     def suspects(self) -> int:
@@ -162,7 +162,7 @@ class Custody:
     @property
     def crowded(self) -> bool:
         """Whether no more jobs should be named for now. One always may, lest those behind it wait for ever."""
-        return bool(self._running) and len(self._deaths.keys() | self._running.keys()) >= COMPANY
+        return bool(self._running) and len(self._deaths.keys() | self._running.keys()) >= MAX_NAMED
 
     def start(self, offset: int, *, alone: bool = False) -> None:
         """Name a job as running. It may start when a commit has said so, and others beside it likewise."""

@@ -20,7 +20,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator
 
-from streams.core.offsets.crash_record import CUSTODY_LIMIT
+from streams.core.offsets.crash_record import CRASH_RECORD_LIMIT
 from streams.core.offsets.fence import FENCE_LIMIT
 from streams.core.offsets.log_id import LOG_LIMIT
 
@@ -28,7 +28,7 @@ from streams.core.offsets.log_id import LOG_LIMIT
 METADATA_LIMIT = 4096
 
 #: Characters of it that the map may take up; the rest is for what `custody`, `fence` and `log_id` say.
-MAP_LIMIT = METADATA_LIMIT - CUSTODY_LIMIT - FENCE_LIMIT - LOG_LIMIT
+MAP_LIMIT = METADATA_LIMIT - CRASH_RECORD_LIMIT - FENCE_LIMIT - LOG_LIMIT
 
 #: How many bytes of tokens fit into the map: base64 makes 4 characters of 3 bytes, one letter is the version's.
 TOKEN_LIMIT = (MAP_LIMIT - 1) // 4 * 3

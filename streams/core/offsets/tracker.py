@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from streams.core.offsets import fence as fences
 from streams.core.offsets import finished_map, log_id
-from streams.core.offsets.crash_record import MARK, Custody
+from streams.core.offsets.crash_record import MARK, CrashRecord
 from streams.core.offsets.fence import Fence
 
 
@@ -68,7 +68,7 @@ class OffsetTracker:
         #: Which records count, where the log is a retry log.
         self.fence = Fence.read(fence + place)
         #: Who held it, and what may have killed them.
-        self.custody = Custody(mark + custody, from_offset=position)
+        self.custody = CrashRecord(mark + custody, from_offset=position)
         self.commit()
 
     def _restore(self, metadata: str) -> None:

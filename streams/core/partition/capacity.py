@@ -16,7 +16,7 @@ LIMIT_PARKED = 120_000
 LIMIT_PARKED_BYTES = 256 * 1024 * 1024
 
 
-class Parks(Protocol):
+class HasParkedJobs(Protocol):
     """What a partition holds parked."""
 
     @property
@@ -25,7 +25,7 @@ class Parks(Protocol):
     def parked_bytes(self) -> int: ...
 
 
-class Room:
+class ParkedBudget:
     """The room for parked jobs that some partitions share.
 
     A partition may use what the others leave, and always its equal share. So one hot key may park nearly as much as all
@@ -37,13 +37,13 @@ class Room:
     def __init__(self, limit_jobs: int = LIMIT_PARKED, limit_bytes: int = LIMIT_PARKED_BYTES) -> None:
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
-        self.partitions: list[Parks] = []
+        self.partitions: list[HasParkedJobs] = []
 
-    def share(self, partitions: Iterable[Parks]) -> None:
+    def share(self, partitions: Iterable[HasParkedJobs]) -> None:
         """Have these partitions share it, and no others any more."""
         self.partitions = list(partitions)
 
-    def crowded(self, partition: Parks) -> bool:
+    def crowded(self, partition: HasParkedJobs) -> bool:
         """Whether a partition has parked as much as it may."""
         jobs = sum(each.parked for each in self.partitions)
         size = sum(each.parked_bytes for each in self.partitions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-from streams.core.partition.parked_job import Entry
+from streams.core.partition.parked_job import ParkedJob
 
 J = TypeVar("J")
 W = TypeVar("W")
@@ -28,7 +28,7 @@ class Lane(Generic[J, W]):
         self.rest: deque[J] | None = None
 
     @property
-    def entry(self) -> Entry[J] | None:
+    def entry(self) -> ParkedJob[J] | None:
         """What the head is in the retry log; None if it runs from the queue."""
         return None
 
@@ -74,7 +74,7 @@ class Lanes(Generic[J, W]):
         return False
 
 
-class LooseLanes(Lanes[J, W]):
+class IndependentLanes(Lanes[J, W]):
     """Lanes of a queue without an order: every job is a lane of its own, whatever its key."""
 
     __slots__ = ()

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 from streams.core.partition.lanes import Lane
-from streams.core.partition.parked_job import Entry
+from streams.core.partition.parked_job import ParkedJob
 
 R = TypeVar("R")
 W = TypeVar("W")
@@ -25,7 +25,7 @@ W = TypeVar("W")
 _SWEEP = 32
 
 
-class Line(Lane[R, W]):
+class ParkedLane(Lane[R, W]):
     """The lane of a parked key: `entry` runs or runs next, the others wait behind it in the order of their positions.
 
     Invariant: entries are sorted by position, and no two have the same.
@@ -33,15 +33,15 @@ class Line(Lane[R, W]):
 
     __slots__ = ("_behind", "_taken", "entry", "number", "waiting")
 
-    def __init__(self, owner: W, key: bytes | None, entry: Entry[R], number: int) -> None:
+    def __init__(self, owner: W, key: bytes | None, entry: ParkedJob[R], number: int) -> None:
         super().__init__(owner, key, entry.record)
-        self.entry: Entry[R] = entry
+        self.entry: ParkedJob[R] = entry
         #: What the line is known by where it is not its key's: the position of its only entry.
         self.number = number
         #: Whether the head waits for its time, and nothing else.
         self.waiting = False
         # Most lines hold one job, where keys fail independently.
-        self._behind: list[Entry[R]] | None = None
+        self._behind: list[ParkedJob[R]] | None = None
         self._taken = 0
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class Line(Lane[R, W]):
         at = bisect_left(behind, position, lo=self._taken, key=_position)
         return at < len(behind) and behind[at].position == position
 
-    def insert(self, entry: Entry[R]) -> None:
+    def insert(self, entry: ParkedJob[R]) -> None:
         """Add an entry at the place of its position."""
         if entry.position < self.entry.position:
             entry, self.entry = self.entry, entry
@@ -85,11 +85,11 @@ class Line(Lane[R, W]):
         return True
 
 
-def _position(entry: Entry[R]) -> int:
+def _position(entry: ParkedJob[R]) -> int:
     return entry.position
 
 
-class Parking(Generic[R, W]):
+class ParkedLanes(Generic[R, W]):
     """All lines of one partition, and when their heads may run."""
 
     __slots__ = ("_due", "_longest", "_ordered", "_owner", "_unread", "lines")
@@ -98,25 +98,25 @@ class Parking(Generic[R, W]):
         self._owner = owner
         self._ordered = ordered
         #: By key; by position, where every job is a line of its own.
-        self.lines: dict[bytes | int, Line[R, W]] = {}
-        self._longest: Line[R, W] | None = None
+        self.lines: dict[bytes | int, ParkedLane[R, W]] = {}
+        self._longest: ParkedLane[R, W] | None = None
         #: Heads that wait for their time, and those that wait until the queue was read past their position. Both may
         #: hold an item twice, or one whose line has another head by now; these are passed over when their turn comes.
-        self._due: list[tuple[int, int, Line[R, W]]] = []
-        self._unread: list[tuple[int, int, Line[R, W]]] = []
+        self._due: list[tuple[int, int, ParkedLane[R, W]]] = []
+        self._unread: list[tuple[int, int, ParkedLane[R, W]]] = []
 
-    def find(self, key: bytes | None, position: int) -> Line[R, W] | None:
+    def find(self, key: bytes | None, position: int) -> ParkedLane[R, W] | None:
         """The line that a job of this key and position belongs to, if there is one."""
         return self.lines.get(key if self._ordered and key is not None else position)
 
-    def park(self, key: bytes | None, entry: Entry[R]) -> Line[R, W]:
+    def park(self, key: bytes | None, entry: ParkedJob[R]) -> ParkedLane[R, W]:
         """Open a line."""
         keyed = self._ordered and key is not None
-        line = Line(self._owner, key if keyed else None, entry, entry.position)
+        line = ParkedLane(self._owner, key if keyed else None, entry, entry.position)
         self.lines[_name(line)] = line
         return line
 
-    def insert(self, line: Line[R, W], entry: Entry[R]) -> None:
+    def insert(self, line: ParkedLane[R, W], entry: ParkedJob[R]) -> None:
         """Add an entry to a line."""
         line.insert(entry)
         if self._longest is None or len(line) > len(self._longest):
@@ -127,7 +127,7 @@ class Parking(Generic[R, W]):
         """How many entries the longest line has, or less where it has become shorter than another since."""
         return 0 if self._longest is None else len(self._longest)
 
-    def leave(self, line: Line[R, W]) -> bool:
+    def leave(self, line: ParkedLane[R, W]) -> bool:
         """Take the head off a line whose turn it was; False if that was the last, and the line is gone."""
         if line.take():
             return True
@@ -136,7 +136,7 @@ class Parking(Generic[R, W]):
             self._longest = max(self.lines.values(), key=len, default=None)
         return False
 
-    def wait(self, line: Line[R, W], read_to: int) -> None:
+    def wait(self, line: ParkedLane[R, W], read_to: int) -> None:
         """Have the head of a line wait for its turn, where the queue was read up to `read_to`.
 
         A head that is writing waits for its acknowledgement first: call this again then.
@@ -171,7 +171,7 @@ class Parking(Generic[R, W]):
             heappop(due)
         return due[0][0] if due else None
 
-    def ready(self, now_ms: int) -> list[Line[R, W]]:
+    def ready(self, now_ms: int) -> list[ParkedLane[R, W]]:
         """Hand out the lines whose heads have become due."""
         ready = []
         due = self._due
@@ -184,10 +184,10 @@ class Parking(Generic[R, W]):
         return ready
 
 
-def _current(item: tuple[int, int, Line[R, W]]) -> bool:
+def _current(item: tuple[int, int, ParkedLane[R, W]]) -> bool:
     _, offset, line = item
     return line.waiting and line.entry.offset == offset
 
 
-def _name(line: Line[R, W]) -> bytes | int:
+def _name(line: ParkedLane[R, W]) -> bytes | int:
     return line.number if line.key is None else line.key

@@ -10,7 +10,7 @@ R = TypeVar("R")
 NOT_WRITTEN = -1
 
 
-class Entry(Generic[R]):
+class ParkedJob(Generic[R]):
     """A job that waits for its retry, or behind one, and the record in the retry log that stands for it.
 
     It is *writing* from the moment its record must go to the retry log until the broker has acknowledged it, and
@@ -49,7 +49,7 @@ class Entry(Generic[R]):
 
     def __repr__(self) -> str:
         state = "writing" if self.writing else f"at {self.offset}"
-        return f"Entry({self.position}, attempt={self.attempt}, due_ms={self.due_ms}, {state})"
+        return f"ParkedJob({self.position}, attempt={self.attempt}, due_ms={self.due_ms}, {state})"
 
     @property
     def untried(self) -> bool:

@@ -18,19 +18,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from streams.core.offsets.crash_record import Custody
+from streams.core.offsets.crash_record import CrashRecord
 from streams.core.offsets.fence import Fence
 from streams.core.offsets.tracker import OffsetTracker
-from streams.core.partition.capacity import HEADER_SIZE, LargeHeaders, Record, Room, size_of, small_size
-from streams.core.partition.lanes import Lane, Lanes, LooseLanes
-from streams.core.partition.parked import Line, Parking
-from streams.core.partition.parked_job import NOT_WRITTEN, Entry
-from streams.core.partition.restore import Loading, Written
+from streams.core.partition.capacity import HEADER_SIZE, LargeHeaders, ParkedBudget, Record, size_of, small_size
+from streams.core.partition.lanes import IndependentLanes, Lane, Lanes
+from streams.core.partition.parked import ParkedLane, ParkedLanes
+from streams.core.partition.parked_job import NOT_WRITTEN, ParkedJob
+from streams.core.partition.restore import ParkedJobsRestore, Written
 
 R = TypeVar("R", bound=Record)
 
 
-class Partition(Generic[R]):
+class QueuePartition(Generic[R]):
     """The work of one partition from its assignment until it is lost.
 
     `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `room`, which it may
@@ -70,7 +70,7 @@ class Partition(Generic[R]):
         number: int = 0,
         limit_jobs: int,
         limit_bytes: int,
-        room: Room | None = None,
+        room: ParkedBudget | None = None,
         ordered: bool = True,
     ) -> None:
         self.topic = topic
@@ -84,7 +84,7 @@ class Partition(Generic[R]):
         self.cautious = False
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
-        self.room = room or Room()
+        self.room = room or ParkedBudget()
         if room is None:
             self.room.share([self])
         self.lost = False
@@ -94,11 +94,11 @@ class Partition(Generic[R]):
         self._large = LargeHeaders()
         #: Bytes of the jobs that are parked.
         self.parked_bytes = 0
-        self._lanes: Lanes[R, Partition[R]] = Lanes(self) if ordered else LooseLanes(self)
-        self._parking: Parking[R, Partition[R]] = Parking(self, ordered=ordered)
+        self._lanes: Lanes[R, QueuePartition[R]] = Lanes(self) if ordered else IndependentLanes(self)
+        self._parking: ParkedLanes[R, QueuePartition[R]] = ParkedLanes(self, ordered=ordered)
         self._lines = self._parking.lines
-        self._loading: Loading[R] | None = None
-        self._diverted: list[Entry[R]] = []
+        self._loading: ParkedJobsRestore[R] | None = None
+        self._diverted: list[ParkedJob[R]] = []
 
     # -- the retry log on assignment ----------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class Partition(Generic[R]):
         self.generation = generation
         fence = Fence(end, generation)
         fences = [fence] if retries.fence is None or retries.fence.offset > end else [retries.fence, fence]
-        self._loading = Loading(end, fences, self.offsets.log)
+        self._loading = ParkedJobsRestore(end, fences, self.offsets.log)
         retries.fence = fence
 
     @property
@@ -119,7 +119,7 @@ class Partition(Generic[R]):
         """Whether the retry log was read up to the end that was known at assignment, or there is none."""
         return self._loading is None or self._retries.position >= self._loading.end
 
-    def load(self, entries: Sequence[tuple[Entry[R], Written]], read_to: int | None = None) -> None:
+    def load(self, entries: Sequence[tuple[ParkedJob[R], Written]], read_to: int | None = None) -> None:
         """Take in records of the retry log as entries with their offset, in its order and without leaving any out.
 
         entries  each with what its record says of its writing
@@ -185,11 +185,11 @@ class Partition(Generic[R]):
         self.relax()
 
     @property
-    def custodies(self) -> list[Custody]:
+    def custodies(self) -> list[CrashRecord]:
         """What is known of its jobs."""
         return [offsets.custody for offsets in self._trackers]
 
-    def go_on(self, before: Sequence[Custody]) -> None:
+    def go_on(self, before: Sequence[CrashRecord]) -> None:
         """Know of its jobs what was known before: the last owner was this worker, and did not die."""
         for custody, known in zip(self.custodies, before, strict=True):
             custody.go_on(known)
@@ -213,7 +213,7 @@ class Partition(Generic[R]):
         for offsets in self._trackers:
             offsets.touch()
 
-    def log_of(self, lane: Lane[R, Partition[R]]) -> tuple[OffsetTracker, int]:
+    def log_of(self, lane: Lane[R, QueuePartition[R]]) -> tuple[OffsetTracker, int]:
         """The log that holds the head of a lane until it is finished, and its offset there."""
         entry = lane.entry
         return (self.offsets, lane.head.offset) if entry is None else (self._retries, entry.offset)
@@ -274,7 +274,7 @@ class Partition(Generic[R]):
 
     # -- the queue ----------------------------------------------------------------------------------------------------
 
-    def admit(self, records: Sequence[R]) -> list[Lane[R, Partition[R]]]:
+    def admit(self, records: Sequence[R]) -> list[Lane[R, QueuePartition[R]]]:
         """Queue records (at least one) in the order of their offsets, skipping finished ones; lanes this made ready.
 
         Those of parked keys are diverted: see `take_diverted`. Heads of lines may have become due: see `ready`.
@@ -313,7 +313,7 @@ class Partition(Generic[R]):
             elif line.holds(record.offset):
                 self.offsets.finish(record.offset)
             else:
-                entry = Entry(record, record.offset, writing=True)
+                entry = ParkedJob(record, record.offset, writing=True)
                 self._parking.insert(line, entry)
                 self._diverted.append(entry)
                 self._bytes += size_of(record)
@@ -329,13 +329,13 @@ class Partition(Generic[R]):
         self._parking.read_on(to)
         return True
 
-    def take_diverted(self) -> list[Entry[R]]:
+    def take_diverted(self) -> list[ParkedJob[R]]:
         """What `admit` has diverted and `start` has moved since this was last asked: to be written to the retry log, in
         this order."""
         diverted, self._diverted = self._diverted, []
         return [] if self.lost else diverted
 
-    def finish(self, lane: Lane[R, Partition[R]]) -> bool:
+    def finish(self, lane: Lane[R, QueuePartition[R]]) -> bool:
         """Finish the head of a lane, whose outcome is durable; True if the lane is ready again.
 
         A line that is not may have a head that waits for its time, see `next_due`. Does nothing on a lost partition:
@@ -343,7 +343,7 @@ class Partition(Generic[R]):
         """
         if self.lost:
             return False
-        if self._lines and isinstance(lane, Line):
+        if self._lines and isinstance(lane, ParkedLane):
             return self._finish_parked(lane)
         record = lane.head
         self.offsets.finish(record.offset)
@@ -353,7 +353,7 @@ class Partition(Generic[R]):
             self._bytes -= self._large.held.pop(record.offset, 0)
         return self._lanes.finish(lane)
 
-    def _finish_parked(self, line: Line[R, Partition[R]]) -> bool:
+    def _finish_parked(self, line: ParkedLane[R, QueuePartition[R]]) -> bool:
         self._retries.finish(line.entry.offset)
         self.parked_bytes -= size_of(line.head)
         if not self._parking.leave(line):
@@ -366,7 +366,7 @@ class Partition(Generic[R]):
 
     # -- retries ------------------------------------------------------------------------------------------------------
 
-    def postpone(self, lane: Lane[R, Partition[R]], attempt: int, due_ms: int) -> list[Entry[R]]:
+    def postpone(self, lane: Lane[R, QueuePartition[R]], attempt: int, due_ms: int) -> list[ParkedJob[R]]:
         """Park the head of a lane until it is due, and its key with it; what to write to the retry log, in this order.
 
         attempt  attempts made so far, this run included if it counts
@@ -391,9 +391,9 @@ class Partition(Generic[R]):
         self.writing += len(writes)
         return writes
 
-    def _park(self, lane: Lane[R, Partition[R]]) -> list[Entry[R]]:
+    def _park(self, lane: Lane[R, QueuePartition[R]]) -> list[ParkedJob[R]]:
         """Make a line of a lane. Its records count exactly from now on."""
-        entries = [Entry(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
+        entries = [ParkedJob(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
         line = self._parking.park(lane.head.key, entries[0])
         for entry in entries[1:]:
             self._parking.insert(line, entry)
@@ -403,7 +403,7 @@ class Partition(Generic[R]):
         self._lanes.remove(lane)
         return entries
 
-    def wrote(self, entry: Entry[R], offset: int) -> None:
+    def wrote(self, entry: ParkedJob[R], offset: int) -> None:
         """Note that the broker holds an entry's record, and where: only now its old record is finished.
 
         Its line may have become due by that: see `ready`. Does nothing on a lost partition. Raises LogReplaced, and
@@ -427,7 +427,7 @@ class Partition(Generic[R]):
         if line is not None and line.entry is entry:
             self._parking.wait(line, self.offsets.position)
 
-    def ready(self, now_ms: int) -> list[Line[R, Partition[R]]]:
+    def ready(self, now_ms: int) -> list[ParkedLane[R, QueuePartition[R]]]:
         """Hand out the lines whose heads may run by now.
 
         Ask when `next_due` has come; that may change whenever records are admitted or written, or a line's head

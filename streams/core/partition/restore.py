@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple
 
 from streams.core.offsets.fence import Fence
 from streams.core.offsets.log_id import UNKNOWN, differ
-from streams.core.partition.parked_job import Entry, R
+from streams.core.partition.parked_job import ParkedJob, R
 
 
 class Written(NamedTuple):
@@ -23,7 +23,7 @@ class Written(NamedTuple):
 _UNSIGNED = Written()
 
 
-class Loading(Generic[R]):
+class ParkedJobsRestore(Generic[R]):
     """The jobs that were found in a retry log so far, one entry each.
 
     log  the queue's log; a job whose record names another one stands for no job of it
@@ -38,11 +38,11 @@ class Loading(Generic[R]):
         self.end = end
         self._fences = fences
         self._log = log
-        self._entries: dict[tuple[int, bytes | None], Entry[R]] = {}
+        self._entries: dict[tuple[int, bytes | None], ParkedJob[R]] = {}
         #: Those of other logs of the queue, by the log: in the order in which the first of each was found.
-        self._gone: dict[str, dict[tuple[int, bytes | None], Entry[R]]] = {}
+        self._gone: dict[str, dict[tuple[int, bytes | None], ParkedJob[R]]] = {}
 
-    def add(self, key: bytes | None, entry: Entry[R], written: Written = _UNSIGNED) -> int | None:
+    def add(self, key: bytes | None, entry: ParkedJob[R], written: Written = _UNSIGNED) -> int | None:
         """Take an entry in; the offset of the record that is thereby superseded, if one is. One that was written too
         late is itself."""
         if not all(fence.passes(entry.offset, written.generation) for fence in self._fences):
@@ -59,7 +59,7 @@ class Loading(Generic[R]):
         entries[name] = entry
         return other.offset
 
-    def settle(self, queue_end: int) -> tuple[list[Entry[R]], list[Entry[R]]]:
+    def settle(self, queue_end: int) -> tuple[list[ParkedJob[R]], list[ParkedJob[R]]]:
         """All entries in the order of their positions, the oldest log's first; and those whose position has changed.
 
         A position that the queue's log does not reach is of a log that is gone, since the topic was made anew, and so
@@ -80,11 +80,11 @@ class Loading(Generic[R]):
         return entries, moved
 
 
-def _position(entry: Entry[R]) -> int:
+def _position(entry: ParkedJob[R]) -> int:
     return entry.position
 
 
-def _move_below(entries: Iterable[Entry[R]], lowest: int) -> None:
+def _move_below(entries: Iterable[ParkedJob[R]], lowest: int) -> None:
     ascending = list(entries)
     shift = ascending[-1].position + 1 - lowest
     for entry in ascending:

@@ -13,7 +13,7 @@ from streams.core.retry.backoff import to_seconds
 E = TypeVar("E", bound=BaseException)
 
 
-class ComesBack(Exception):
+class RequeueRequest(Exception):
     """Base of the exceptions by which a handler says when its job is to run again.
 
     in_      seconds from now, or a timedelta
@@ -33,12 +33,12 @@ class ComesBack(Exception):
         self.reason = reason
         super().__init__(reason or f"{name} in {self.in_:g} s")
 
-    def __reduce__(self) -> tuple[type[ComesBack], tuple[float, str]]:
+    def __reduce__(self) -> tuple[type[RequeueRequest], tuple[float, str]]:
         return type(self), (self.in_, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failure:
     """The job was not done: why, in words for the dead letter, and what decides whether it is tried again.
 
     All of it is plain data, since the run may have been another process's.
@@ -58,7 +58,7 @@ class Failed:
     parts: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
-    def of(cls, error: BaseException) -> Failed:
+    def of(cls, error: BaseException) -> Failure:
         """Describe an exception, but for its stack. Raises nothing, whatever the exception's class does."""
         kind = type(error)
         if is_a(error, BaseExceptionGroup):
@@ -67,7 +67,7 @@ class Failed:
         return cls(name_of(kind), _message(error), kinds=kinds_of(kind), retry_in=retry_in, snooze=snooze)
 
     @classmethod
-    def _of_group(cls, group: BaseExceptionGroup) -> Failed:
+    def _of_group(cls, group: BaseExceptionGroup) -> Failure:
         """Describe an exception group: what is in it decides, and the most severe wins.
 
         A failure that is never retried wins over one that is, that one over Retry, and Retry over Snooze. Of several
@@ -86,7 +86,7 @@ class Failed:
             parts=tuple(dict.fromkeys(kinds_of(type(each)) for each in failures)),
         )
 
-    def with_stack(self, error: BaseException, *, stack_from: TracebackType | None = None) -> Failed:
+    def with_stack(self, error: BaseException, *, stack_from: TracebackType | None = None) -> Failure:
         """The same with the exception's stack, which takes longer to format than all else that a retry needs.
 
         stack_from  leaves out the frames above it, which are the worker's own
@@ -170,7 +170,7 @@ def _told(error: BaseException) -> tuple[float | None, bool]:
 
     A user's subclass may have failed to say when; then it is a failure like any other.
     """
-    if not is_a(error, ComesBack):
+    if not is_a(error, RequeueRequest):
         return None, False
     try:
         return to_seconds("in_", error.in_), not error.counted

@@ -17,7 +17,7 @@ from streams.core.retry.backoff import (
     jittered,
     to_seconds,
 )
-from streams.core.retry.failure import Failed, name_of
+from streams.core.retry.failure import Failure, name_of
 
 Jitter = Literal["full", "equal", "none"]
 
@@ -87,7 +87,7 @@ class RetryPolicy:
         seconds = to_seconds("the policy's backoff function: its result", self.backoff(attempt))
         return jittered(min(seconds, self._cap), self.jitter, luck)
 
-    def refusal(self, failed: Failed) -> str:
+    def refusal(self, failed: Failure) -> str:
         """Why failures of this kind are not retried; empty if they are. A handler that says when is not asked why."""
         if failed.retry_in is not None:
             return ""
@@ -107,14 +107,14 @@ def _covered(named: frozenset[str], kinds: tuple[str, ...], parts: tuple[tuple[s
     return not named.isdisjoint(kinds) or (bool(parts) and not any(map(named.isdisjoint, parts)))
 
 
-class Again(NamedTuple):
+class RetryAt(NamedTuple):
     """Try the job again: not before `due_ms` (epoch milliseconds), and with so many attempts made."""
 
     due_ms: int
     attempt: int
 
 
-class Bury(NamedTuple):
+class GiveUp(NamedTuple):
     """Give the job up. The suffix is for the end of the reason in its dead letter: empty, or why there is no retry."""
 
     reason_suffix: str
@@ -122,7 +122,7 @@ class Bury(NamedTuple):
 
 def decide(
     policy: RetryPolicy,
-    failed: Failed,
+    failed: Failure,
     *,
     attempt: int,
     now_ms: int,
@@ -130,7 +130,7 @@ def decide(
     luck: float,
     max_attempts: int | None = None,
     expires_ms: int | None = None,
-) -> Again | Bury:
+) -> RetryAt | GiveUp:
     """Decide what becomes of a job that has failed or wants to come back.
 
     attempt       attempts made before this run (header job-attempt)
@@ -144,23 +144,23 @@ def decide(
     made = attempt if failed.snooze else attempt + 1
     refusal = policy.refusal(failed)
     if refusal:
-        return Bury(f"({refusal})")
+        return GiveUp(f"({refusal})")
     most = policy.max_attempts if max_attempts is None else max_attempts
     if not failed.snooze and made >= most:
-        return Bury(f"(gave up after {made} attempts)" if made > 1 else "(not retried: it may run once)")
+        return GiveUp(f"(gave up after {made} attempts)" if made > 1 else "(not retried: it may run once)")
     try:
         wait = policy.wait(made, luck) if failed.retry_in is None else failed.retry_in
     except BaseException as error:  # It is a user's function, and may even have called exit().
-        return Bury(f"(not retried: {_said(error)[:_LONGEST_REASON]})")
+        return GiveUp(f"(not retried: {_said(error)[:_LONGEST_REASON]})")
     due_ms = now_ms + max(0, round(wait * 1000))
     if policy._deadline is not None:
         start = now_ms if since_ms is None else since_ms
         if due_ms > start + policy._deadline * 1000:
-            return Bury(f"({_after(made)}: the next run would come after its deadline of {policy._deadline:g} s)")
+            return GiveUp(f"({_after(made)}: the next run would come after its deadline of {policy._deadline:g} s)")
     if expires_ms is not None and due_ms >= expires_ms:
         # Its key would wait for it in vain.
-        return Bury(f"({_after(made)}: it expires before the next run)")
-    return Again(due_ms, made)
+        return GiveUp(f"({_after(made)}: it expires before the next run)")
+    return RetryAt(due_ms, made)
 
 
 def _after(made: int) -> str:

@@ -7,7 +7,7 @@ job waits in its retry topic for a while, and its key with it. Whoever takes its
 from __future__ import annotations
 
 from streams.core.retry.backoff import jittered
-from streams.core.retry.policy import Again, Bury
+from streams.core.retry.policy import GiveUp, RetryAt
 
 #: What a worker of a later version may know. Exactly these: their subclasses say that no worker ever will.
 MAY_BE_KNOWN_LATER = frozenset({
@@ -21,9 +21,9 @@ MAY_BE_KNOWN_LATER = frozenset({
 _SHORTEST, _LONGEST = 1_000, 300_000
 
 
-def wait_or_bury(
+def wait_or_give_up(
     *, attempt: int, now_ms: int, since_ms: int, patience_ms: int, luck: float, expires_ms: int | None = None
-) -> Again | Bury:
+) -> RetryAt | GiveUp:
     """Decide about a job that this worker does not know.
 
     attempt      attempts made so far; waiting is none
@@ -34,11 +34,11 @@ def wait_or_bury(
     """
     end_ms = since_ms + patience_ms
     if now_ms >= end_ms:
-        return Bury(
+        return GiveUp(
             f"(no worker knew it within {patience_ms / 1000:g} s, see STREAMS_SCHEMA_WAIT)" if patience_ms else ""
         )
     wait = min(_LONGEST, max(_SHORTEST, now_ms - since_ms))
     due_ms = min(end_ms, now_ms + round(jittered(wait, "equal", luck)))
     if expires_ms is not None and due_ms >= expires_ms:
-        return Bury("(it expires before a worker may know it)")
-    return Again(due_ms, attempt)
+        return GiveUp("(it expires before a worker may know it)")
+    return RetryAt(due_ms, attempt)

@@ -13,12 +13,12 @@ from producers.cluster import Cluster
 from streams.core.offsets.finished_map import MapInvalid
 from streams.dead.errors import MapFull, NotesUnreadable, SomebodyElse
 from streams.dead.handled.group_offsets import read_committed
-from streams.dead.handled.offsets import Dealt, join, split
+from streams.dead.handled.offsets import Handled, join, split
 from streams.dead.topic.reader import REQUEST_TIMEOUT, asking, open_consumer
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GroupCommit:
     """What is committed for a partition, to the letter: whoever commits changes it."""
 
     offset: int
@@ -39,18 +39,18 @@ class Notes(AbstractContextManager["Notes"]):
         self._cluster = cluster
         self._consumer = open_consumer(cluster, group)
 
-    def read(self, partitions: Iterable[int]) -> dict[int, Place]:
+    def read(self, partitions: Iterable[int]) -> dict[int, GroupCommit]:
         """What is committed for each partition; an offset below 0 where there is nothing."""
         found = read_committed(self._cluster, self.group, self.topic, list(partitions), REQUEST_TIMEOUT)
         # confluent-kafka commits a C string, with the zero at its end.
-        return {partition: Place(each.offset, each.metadata.rstrip("\0")) for partition, each in found.items()}
+        return {partition: GroupCommit(each.offset, each.metadata.rstrip("\0")) for partition, each in found.items()}
 
-    def dealt(self, partition: int, place: Place, start: int) -> Dealt:
+    def dealt(self, partition: int, place: GroupCommit, start: int) -> Handled:
         """What is dealt with in a partition whose log begins at `start`. Raises NotesUnreadable."""
         if place.offset < 0:
-            return Dealt(start)
+            return Handled(start)
         try:
-            return Dealt.read(place.offset, split(place.metadata)[0]).from_start(start)
+            return Handled.read(place.offset, split(place.metadata)[0]).from_start(start)
         except MapInvalid as error:
             raise NotesUnreadable(
                 f"what group {self.group!r} has committed for partition {partition} of {self.topic!r} is no note of"
@@ -58,7 +58,7 @@ class Notes(AbstractContextManager["Notes"]):
                 f" --delete-offsets --group {self.group} --topic {self.topic}"
             ) from error
 
-    def check(self, partition: int, expected: Place) -> None:
+    def check(self, partition: int, expected: GroupCommit) -> None:
         """Raise SomebodyElse if a partition's notes are no longer as expected."""
         if self.read([partition])[partition] != expected:
             raise SomebodyElse(
@@ -66,7 +66,7 @@ class Notes(AbstractContextManager["Notes"]):
                 " notes of what is dealt with: this one stops. Look at what is left when the other has ended"
             )
 
-    def write(self, partition: int, dealt: Dealt, claim: str, *, expected: Place) -> Place:
+    def write(self, partition: int, dealt: Handled, claim: str, *, expected: GroupCommit) -> GroupCommit:
         """Commit what is dealt with, if the notes are still as expected; returns what they are now.
 
         Raises SomebodyElse or MapFull; then nothing is committed. Kafka cannot compare and set, so two that write
@@ -75,7 +75,7 @@ class Notes(AbstractContextManager["Notes"]):
         if not dealt.fits():
             raise MapFull(f"the map of partition {partition} of {self.topic!r} does not fit into a commit")
         self.check(partition, expected)
-        place = Place(dealt.watermark, join(dealt.text, claim))
+        place = GroupCommit(dealt.watermark, join(dealt.text, claim))
         with asking():
             self._consumer.commit(
                 offsets=[TopicPartition(self.topic, partition, place.offset, place.metadata)], asynchronous=False

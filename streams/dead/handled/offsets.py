@@ -22,14 +22,14 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Dealt:
+class Handled:
     """Offsets below `watermark` are dealt with, and those in `ranges` (from, to before), which lie beyond it."""
 
     watermark: int
     ranges: tuple[Range, ...] = ()
 
     @classmethod
-    def read(cls, watermark: int, text: str) -> Dealt:
+    def read(cls, watermark: int, text: str) -> Handled:
         """What a commit holds; raises finished_map.MapInvalid."""
         ranges = []
         at = watermark
@@ -40,7 +40,7 @@ class Dealt:
         return cls.of(watermark, ranges)
 
     @classmethod
-    def of(cls, watermark: int, ranges: Iterable[Range]) -> Dealt:
+    def of(cls, watermark: int, ranges: Iterable[Range]) -> Handled:
         """In order, joined where they touch, and with the watermark as high as it goes."""
         joined: list[Range] = []
         for start, end in sorted(ranges):
@@ -59,15 +59,15 @@ class Dealt:
         index = bisect_right(self.ranges, (offset, float("inf"))) - 1
         return index >= 0 and offset < self.ranges[index][1]
 
-    def and_also(self, ranges: Iterable[Range]) -> Dealt:
+    def and_also(self, ranges: Iterable[Range]) -> Handled:
         """The same with more."""
         return self.of(self.watermark, (*self.ranges, *ranges))
 
-    def and_offsets(self, offsets: Iterable[int]) -> Dealt:
+    def and_offsets(self, offsets: Iterable[int]) -> Handled:
         """The same with more offsets."""
         return self.and_also((offset, offset + 1) for offset in offsets)
 
-    def from_start(self, start: int) -> Dealt:
+    def from_start(self, start: int) -> Handled:
         """The same in a log that begins at `start`: what lies before is gone, so it is dealt with."""
         return self.and_also([(0, start)])
 

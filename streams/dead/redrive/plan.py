@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from schemas.headers import Origin
 from streams.dead.errors import MapFull
-from streams.dead.handled.notes import Place
-from streams.dead.handled.offsets import Dealt
+from streams.dead.handled.notes import GroupCommit
+from streams.dead.handled.offsets import Handled
 from streams.dead.letter import Letter
 
 
@@ -29,8 +29,8 @@ class Part:
     #: In the order in which to deal with them.
     offsets: tuple[int, ...]
     #: The notes as they were read.
-    place: Place
-    dealt: Dealt
+    place: GroupCommit
+    dealt: Handled
     #: The first offset that the log still holds.
     start: int
 
@@ -59,7 +59,7 @@ class Plan:
         return dict(Counter(each.reason for each in self.skipped))
 
 
-def map_full(topic: str, partition: int, dealt: Dealt) -> MapFull:
+def map_full(topic: str, partition: int, dealt: Handled) -> MapFull:
     """Say what to do when notes would not fit into a commit."""
     return MapFull(
         f"the letters to deal with in partition {partition} of {topic!r} lie too scattered among others: their map"

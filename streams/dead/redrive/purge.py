@@ -8,7 +8,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.dead.handled.notes import Notes
-from streams.dead.handled.offsets import Dealt
+from streams.dead.handled.offsets import Handled
 from streams.dead.redrive.plan import Part, Plan, map_full
 from streams.dead.topic.reader import REQUEST_TIMEOUT
 
@@ -42,7 +42,7 @@ def purge(plan: Plan, notes: Notes, admin: AdminClient) -> Purged:
 
 
 def _delete(
-    parts: tuple[Part, ...], dealt: dict[int, Dealt], topic: str, admin: AdminClient
+    parts: tuple[Part, ...], dealt: dict[int, Handled], topic: str, admin: AdminClient
 ) -> tuple[int, tuple[str, ...]]:
     starts = {part.partition: part.start for part in parts}
     ends = [

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from schemas.headers import Origin
 from streams.dead.errors import DeadError
-from streams.dead.handled.notes import Notes, Place
-from streams.dead.handled.offsets import Dealt
+from streams.dead.handled.notes import GroupCommit, Notes
+from streams.dead.handled.offsets import Handled
 from streams.dead.letter import Letter
 from streams.dead.redrive.headers import headers_for_return
 from streams.dead.redrive.pace import Pace
@@ -66,7 +66,7 @@ class Redrive:
                     dealt, place = self._note(part.partition, dealt, gone, place)
                 yield self._progress(part.partition, letters, gone)
 
-    def _take(self, part: Part) -> Place:
+    def _take(self, part: Part) -> GroupCommit:
         """Claim a partition, so that a redrive that is at it stops."""
         return self._notes.write(part.partition, part.dealt, self._claim, expected=part.place)
 
@@ -80,7 +80,7 @@ class Redrive:
             # Also when somebody has pressed Ctrl-C: what is under way arrives, and is noted.
             self._publisher.finish()
 
-    def _note(self, partition: int, dealt: Dealt, gone: list[int], place: Place) -> tuple[Dealt, Place]:
+    def _note(self, partition: int, dealt: Handled, gone: list[int], place: GroupCommit) -> tuple[Handled, GroupCommit]:
         sent = self._publisher.acknowledged
         dealt = dealt.and_offsets([*sent, *gone])
         try:

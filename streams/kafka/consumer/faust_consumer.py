@@ -30,14 +30,14 @@ from mode import Service
 from streams.core.offsets.finished_map import METADATA_LIMIT
 from streams.kafka.admin.open_transactions import OpenFor, tell_open
 from streams.kafka.consumer.thread import NO_GENERATION, ConsumerThread
-from streams.kafka.retry_topic.open_partitions import Opening
-from streams.kafka.retry_topic.reader import RetryLogs
-from streams.ports.group import Held, Unsettled
-from streams.ports.records import Anew, Batch, Due, TopicPartition
+from streams.kafka.retry_topic.open_partitions import PartitionOpener
+from streams.kafka.retry_topic.reader import RetryTopicReader
+from streams.ports.group import CommittedOffset, NotSettledYet
+from streams.ports.records import Anew, Batch, DueCommit, TopicPartition
 from streams.settings import Settings
-from streams.worker.admission.lease import Lease
-from streams.worker.admission.quarantine import Trials
-from streams.worker.assignment import Intake
+from streams.worker.admission.lease import GroupLease
+from streams.worker.admission.quarantine import Quarantine
+from streams.worker.assignment import Assignment
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +64,11 @@ class Wiring:
     """What the transport is tied to."""
 
     settings: Settings
-    intake: Intake
-    retry_logs: RetryLogs
-    trials: Trials
+    intake: Assignment
+    retry_logs: RetryTopicReader
+    trials: Quarantine
     #: Renewed by every heartbeat.
-    lease: Lease
+    lease: GroupLease
     #: Cancels what still runs when a stop has waited long enough.
     cancel_running: Callable[[], Coroutine[Any, Any, None]]
 
@@ -239,7 +239,7 @@ class Consumer(driver.Consumer):
 
     async def _open_new(self, epoch: int) -> bool:
         """Open what is unopened, however long the broker takes; False if a rebalance has overtaken this."""
-        opening = Opening(
+        opening = PartitionOpener(
             self.intake,
             _Group(self._thread),
             self.wiring.retry_logs,
@@ -254,7 +254,7 @@ class Consumer(driver.Consumer):
                         opened = {place for tp in wanted for place in (tp, tp.retry)}
                         self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in opened}
                         return True
-                except (TimeoutError, KafkaError, Unsettled) as error:
+                except (TimeoutError, KafkaError, NotSettledYet) as error:
                     logger.warning("cannot open the partitions: %r; trying again", error)
                     await self.sleep(_RETRY_AFTER)
             return False
@@ -453,9 +453,9 @@ class Transport(driver.Transport):
 _NO_PARTITION = TopicPartition("", -1)
 
 
-def _requests(due: Sequence[Due]) -> Iterator[list[Due]]:
+def _requests(due: Sequence[DueCommit]) -> Iterator[list[DueCommit]]:
     """What is due, in requests that a broker takes; a job's way to its retry topic is in one of them."""
-    request: list[Due] = []
+    request: list[DueCommit] = []
     size = 0
     for each in due:
         if size > _REQUEST_BYTES and each.partition is not request[-1].partition:
@@ -472,7 +472,7 @@ class _Group:
     def __init__(self, thread: ConsumerThread) -> None:
         self._thread = thread
 
-    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Held]:
+    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         return await self._thread.ask(self._thread.places(partitions))
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:

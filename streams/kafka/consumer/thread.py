@@ -37,10 +37,10 @@ from streams.kafka.admin.open_transactions import OpenTransaction, ask_open
 from streams.kafka.admin.topic_ids import as_bytes, ask_ids
 from streams.kafka.fetch import requests
 from streams.kafka.fetch.decoding import install
-from streams.ports.group import Held, Unsettled
-from streams.ports.records import Due, Span, TopicPartition
+from streams.ports.group import CommittedOffset, NotSettledYet
+from streams.ports.records import DueCommit, Span, TopicPartition
 from streams.settings import Settings
-from streams.worker.admission.lease import Lease
+from streams.worker.admission.lease import GroupLease
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     Its coroutines are called from the worker's loop through `ask`.
     """
 
-    def __init__(self, consumer: Any, settings: Settings, lease: Lease, **kwargs: Any) -> None:
+    def __init__(self, consumer: Any, settings: Settings, lease: GroupLease, **kwargs: Any) -> None:
         self._settings = settings
         self._lease = lease
         #: Partitions that could not be read, and when they are tried again.
@@ -217,7 +217,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for waiter in list(fetcher._fetch_waiters):
             fetcher._notify(waiter)
 
-    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> set[str]:
+    async def commit_due(self, due: Iterable[DueCommit], generation: int, *, with_map: bool) -> set[str]:
         """Commit watermarks and maps in one request; the topics of it that are not there.
 
         Raises CommitFailedError when the group has moved on.
@@ -257,7 +257,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Have the consumer ask which topics there are. May be called from any thread."""
         self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._client.force_metadata_update)
 
-    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Held]:
+    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """What the group has committed for these partitions, of whatever topics. Raises KafkaError, and Unsettled.
 
         aiokafka's own way of asking overlooks the error of a whole answer, such as that the coordinator has not loaded
@@ -361,7 +361,7 @@ def _position(assignment: Any, tp: Any) -> int:
     return state.position if state is not None and state.has_valid_position else -1
 
 
-def _places_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, Held]:
+def _places_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
     """What an answer to OffsetFetch says of these partitions: of every one, or it is no answer."""
     _check_code(getattr(answer, "error_code", 0))  # Since version 2.
     held = {}
@@ -369,10 +369,12 @@ def _places_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicParti
         for partition, offset, metadata, code in partitions:
             _check_code(code)
             known = offset >= 0
-            held[TopicPartition(topic, partition)] = Held(offset, metadata) if known else Held(None, "")
+            held[TopicPartition(topic, partition)] = (
+                CommittedOffset(offset, metadata) if known else CommittedOffset(None, "")
+            )
     for tp in wanted:
         if tp not in held:
-            raise Unsettled("the group's coordinator does not tell what is committed for {}-{}".format(*tp))
+            raise NotSettledYet("the group's coordinator does not tell what is committed for {}-{}".format(*tp))
     return held
 
 
@@ -385,11 +387,11 @@ def _known(offsets: dict[KafkaPartition, int]) -> dict[KafkaPartition, int]:
     """The offsets, of which none says that the broker does not know it just now; raises Unsettled."""
     for tp, offset in offsets.items():
         if offset < 0:
-            raise Unsettled("the broker does not tell where {}-{} begins or ends".format(*tp))
+            raise NotSettledYet("the broker does not tell where {}-{} begins or ends".format(*tp))
     return offsets
 
 
-def _renew_by_heartbeats(coordinator: Any, lease: Lease) -> None:
+def _renew_by_heartbeats(coordinator: Any, lease: GroupLease) -> None:
     """Renew a lease whenever the group has answered a heartbeat, from when it was sent."""
     beat = coordinator._do_heartbeat
 

@@ -13,8 +13,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.aio.blocking_calls import KAFKA
-from streams.kafka.producer.reported_offsets import OffsetsTold
-from streams.ports.records import Outgoing
+from streams.kafka.producer.reported_offsets import ReportedOffsets
+from streams.ports.records import OutgoingRecord
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _ANY_PARTITION = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 Answered = Callable[[KafkaError | None, int | None], None]
 
 
-class Client:
+class ProducerClient:
     """A producer, the thread that polls it, and the records on their way through it.
 
     Owned by the event loop on which it is made: no method may be called from another thread, and none blocks. Once
@@ -55,14 +55,14 @@ class Client:
         #: Answers that the poller has brought, and whether the loop was told that there are any.
         self._answers: deque[tuple[Answered, KafkaError | None, int | None]] = deque()
         self._told = False
-        self._offsets = OffsetsTold()
+        self._offsets = ReportedOffsets()
         self._over = threading.Event()
         # The poller holds the last reference: letting go of a producer may block, as on a name that is being resolved.
         self._producer: Producer | None = Producer(dict(config), logger=logger)
         self._poller = threading.Thread(target=self._poll, args=(self._producer,), name="sender-poll", daemon=True)
         self._poller.start()
 
-    async def write(self, record: Outgoing) -> int | None:
+    async def write(self, record: OutgoingRecord) -> int | None:
         """Write a record; returns its offset when the broker has it, or None if the broker does not say where.
 
         Raises KafkaException when the record was not taken. What was on its way when the client failed may lie in the
@@ -81,7 +81,7 @@ class Client:
         self.start(record, answered)
         return await written
 
-    def start(self, record: Outgoing, answered: Answered) -> None:
+    def start(self, record: OutgoingRecord, answered: Answered) -> None:
         """Begin to write a record; `answered` is called once, on the loop, with what `write` would raise or return.
 
         Raises KafkaException at once when the client cannot take it; then `answered` is not called.

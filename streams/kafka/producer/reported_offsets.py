@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka import Message
 
 
-class OffsetsTold:
+class ReportedOffsets:
     """The offsets of one client's delivery reports; to be asked for every report, in their order.
 
     A broker that has a batch already, and no longer knows where, calls it a duplicate: it is delivered, at an unknown

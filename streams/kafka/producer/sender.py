@@ -17,9 +17,9 @@ from schemas.headers import CE_ID
 from streams.aio.blocking_calls import KAFKA
 from streams.errors import FollowUpRefused, SetupError
 from streams.kafka.admin.topics import RECORD_ROOM, add_partitions, raise_limit
-from streams.kafka.producer.client import Answered, Client
+from streams.kafka.producer.client import Answered, ProducerClient
 from streams.logs.resend_lines import ResentReports
-from streams.ports.records import Outgoing
+from streams.ports.records import OutgoingRecord
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ _RETRY_AFTER = 1.0
 RestoreTopic = Callable[[str], bool]
 
 
-class Sender:
+class ReliableSender:
     """Sends records until the broker has acknowledged them: what a record stands for is not finished before.
 
     A record that is refused is logged and sent again for as long as the caller waits. A topic that lacks a record's
@@ -112,21 +112,21 @@ class Sender:
         self._growing = asyncio.Lock()
         self._reports = ResentReports()
 
-    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
+    async def send(self, record: OutgoingRecord, *, give_up: bool = False) -> None:
         """Write a record; returns when the broker has it.
 
         With `give_up`, raises FollowUpRefused for an error that time does not heal.
         """
         await self._deliver(record, give_up=give_up)
 
-    def start(self, record: Outgoing, answered: Answered) -> None:
+    def start(self, record: OutgoingRecord, answered: Answered) -> None:
         """Begin to write a record, once; `answered` is called with its error or its offset, as by a Client.
 
         Raises KafkaException at once when the client cannot take it.
         """
         self._batching.open().start(record, answered)
 
-    async def send_again(self, record: Outgoing, refused: KafkaException | None, *, placed: bool) -> int | None:
+    async def send_again(self, record: OutgoingRecord, refused: KafkaException | None, *, placed: bool) -> int | None:
         """Go on with the writing of a record that was refused; its offset.
 
         refused  why; None if the broker has it, and has not said where
@@ -143,7 +143,7 @@ class Sender:
 
     async def _deliver(
         self,
-        record: Outgoing,
+        record: OutgoingRecord,
         *,
         give_up: bool = False,
         refused: KafkaException | None = None,
@@ -168,7 +168,7 @@ class Sender:
             record = await self._before_next(refused, record, give_up=give_up)
             refused = None
 
-    async def _before_next(self, refused: KafkaException, record: Outgoing, *, give_up: bool) -> Outgoing:
+    async def _before_next(self, refused: KafkaException, record: OutgoingRecord, *, give_up: bool) -> OutgoingRecord:
         """Wait before a record is sent again; the record, as it is to be sent then."""
         error, why = _error_of(refused), str(refused)
         if give_up and error.code() in _LASTING:
@@ -187,7 +187,7 @@ class Sender:
         await asyncio.sleep(self._retry_after)
         return record
 
-    async def _make_room(self, record: Outgoing, partition: int) -> tuple[Outgoing, str]:
+    async def _make_room(self, record: OutgoingRecord, partition: int) -> tuple[OutgoingRecord, str]:
         """Give a topic the partition that a record is for; the record, as it is to be sent now, and why so."""
         lacks = f"{record.topic} lacks partition {partition}"
         try:
@@ -202,7 +202,7 @@ class Sender:
             return record, f"{lacks}: {error}"
         return record, f"{lacks}, and has been given it"
 
-    async def _raise_limit(self, record: Outgoing) -> str:
+    async def _raise_limit(self, record: OutgoingRecord) -> str:
         """Have a topic of the worker's own take a record that is too large for it; why it is to be sent again.
 
         The queue's topic has taken it: packed better than it is packed here, or as its limit was higher.
@@ -246,14 +246,14 @@ class _Clients:
     def __init__(self, config: dict[str, Any], retry_after: float) -> None:
         self._config = config
         self._retry_after = retry_after
-        self._client: Client | None = None
+        self._client: ProducerClient | None = None
         self._next_client = 0.0
 
-    def open(self) -> Client:
+    def open(self) -> ProducerClient:
         """The client that works; a failed one, whose writes fail, where the last one has failed just now."""
         client = self._client
         if client is None or (client.failed and monotonic() >= self._next_client):
-            client = self._client = Client(self._config)
+            client = self._client = ProducerClient(self._config)
             self._next_client = monotonic() + self._retry_after
         return client
 
@@ -263,13 +263,13 @@ class _Clients:
             await self._client.close()
 
 
-def _named(record: Outgoing) -> str:
+def _named(record: OutgoingRecord) -> str:
     """What tells a follow-up from its siblings."""
     job = dict(record.headers).get(CE_ID) or b""
     return f"job {job.decode('utf-8', 'replace')}, {_size(record) - RECORD_ROOM:,} bytes"
 
 
-def _size(record: Outgoing) -> int:
+def _size(record: OutgoingRecord) -> int:
     """Bytes of a record, if packing it saves nothing."""
     headers = sum(len(name.encode()) + len(value or b"") + _HEADER_ROOM for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + RECORD_ROOM

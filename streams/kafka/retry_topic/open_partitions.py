@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from schemas.headers import last_error, retry_state
 from streams.core.offsets import log_id
 from streams.core.offsets.log_id import UNKNOWN
-from streams.core.partition.parked_job import Entry
+from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
 from streams.core.retry.unknown_jobs import MAY_BE_KNOWN_LATER
-from streams.kafka.retry_topic.reader import RetryLogs, Stored
-from streams.ports.group import Group, Overtaken, Unsettled
-from streams.ports.records import Anew, Committed, Record, TopicPartition, WorkPartition
-from streams.worker.assignment import Intake
+from streams.kafka.retry_topic.reader import RetryTopicReader, Stored
+from streams.ports.group import ConsumerGroup, NotSettledYet, RebalancedMeanwhile
+from streams.ports.records import Anew, PartitionStart, Record, TopicPartition, WorkPartition
+from streams.worker.assignment import Assignment
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +22,12 @@ logger = logging.getLogger(__name__)
 _NAMED = 5
 
 
-class Opening:
+class PartitionOpener:
     """One opening of partitions. `overtaken` says whether a rebalance has made it pointless."""
 
-    def __init__(self, intake: Intake, group: Group, logs: RetryLogs, overtaken: Callable[[], bool]) -> None:
+    def __init__(
+        self, intake: Assignment, group: ConsumerGroup, logs: RetryTopicReader, overtaken: Callable[[], bool]
+    ) -> None:
         self._intake = intake
         self._group = group
         self._logs = logs
@@ -42,13 +44,13 @@ class Opening:
             ids = await self._ids(wanted)
             partitions, anew = await self._prepare(wanted, restarts, ids)
             await self._load(partitions)
-        except Overtaken:
+        except RebalancedMeanwhile:
             return False
         # Asked for only now: what the retry log says of a later position is then surely of another log.
         ends = await self._group.ends(wanted)
         # Whatever was asked by the name of a topic has been about one log, if the id is still the same.
         if await self._ids(wanted) != ids:
-            raise Unsettled("a topic was made anew just now")
+            raise NotSettledYet("a topic was made anew just now")
         if self._overtaken():
             return False
         for tp, partition in partitions.items():
@@ -71,11 +73,11 @@ class Opening:
         logs = await self._logs.bounds(retries.values(), self._overtaken)
         bounds = {**await self._group.bounds(wanted), **logs}
 
-        def committed(tp: TopicPartition) -> Committed:
+        def committed(tp: TopicPartition) -> PartitionStart:
             log = ids.get(tp.topic, UNKNOWN)
             if tp in restarts:
-                return Committed(restarts[tp], log_id.sign("", log), *bounds[tp], log)
-            return Committed(held[tp].offset, held[tp].metadata, *bounds[tp], log)
+                return PartitionStart(restarts[tp], log_id.sign("", log), *bounds[tp], log)
+            return PartitionStart(held[tp].offset, held[tp].metadata, *bounds[tp], log)
 
         def is_anew(tp: TopicPartition) -> bool:
             # Owners commit both at once, and a broker forgets the commits of a topic that is deleted.
@@ -94,7 +96,7 @@ class Opening:
                 loading[tp].load(_entries(records), read_to)
         for tp, partition in loading.items():
             if not partition.loaded:
-                raise Unsettled(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
+                raise NotSettledYet(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
 
 
 def _tell_caution(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
@@ -111,12 +113,12 @@ def _tell_caution(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
     )  # fmt: skip
 
 
-def _entries(records: Sequence[Stored]) -> list[tuple[Entry[Record], Written]]:
-    entries: list[tuple[Entry[Record], Written]] = []
+def _entries(records: Sequence[Stored]) -> list[tuple[ParkedJob[Record], Written]]:
+    entries: list[tuple[ParkedJob[Record], Written]] = []
     for record in records:
         position, attempt, due_ms, owner, log = retry_state(record.headers, record.offset)
         if due_ms and last_error(record.headers) in MAY_BE_KNOWN_LATER:
             due_ms = 1  # This worker may know what the last one did not.
-        entry: Entry[Record] = Entry(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset)
+        entry: ParkedJob[Record] = ParkedJob(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset)
         entries.append((entry, Written(owner, log)))
     return entries

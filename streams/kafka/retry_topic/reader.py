@@ -18,7 +18,7 @@ from schemas.headers import Headers
 from streams.aio.blocking_calls import KAFKA
 from streams.errors import SetupError
 from streams.kafka.admin.client import Admin, reason
-from streams.ports.group import Bounds, Overtaken
+from streams.ports.group import LogBounds, RebalancedMeanwhile
 from streams.ports.records import TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _RETRY_AFTER = 1.0
 
 def _go_on_unless(overtaken: Callable[[], bool]) -> None:
     if overtaken():
-        raise Overtaken
+        raise RebalancedMeanwhile
 
 
 class Stored(NamedTuple):
@@ -56,7 +56,7 @@ class Piece(NamedTuple):
     read_to: int | None
 
 
-class RetryLogs:
+class RetryTopicReader:
     """The retry topics of a cluster. It joins no group and commits nothing.
 
     `repair` is called, in a thread, when a topic or a partition of it is missing: it shall create it, or raise.
@@ -68,7 +68,7 @@ class RetryLogs:
 
     async def bounds(
         self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
-    ) -> dict[TopicPartition, Bounds]:
+    ) -> dict[TopicPartition, LogBounds]:
         """Where these logs start and end; waits for a broker that is away. Raises Overtaken."""
         wanted = list(partitions)
         while wanted:
@@ -95,13 +95,13 @@ class RetryLogs:
         topics = Admin(self._cluster).ask(_REQUEST_TIMEOUT).topics
         return any(tp.topic not in topics or tp.partition not in topics[tp.topic].partitions for tp in wanted)
 
-    def _bounds(self, wanted: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
+    def _bounds(self, wanted: list[TopicPartition]) -> dict[TopicPartition, LogBounds]:
         admin = Admin(self._cluster).client
         ask = partial(admin.list_offsets, request_timeout=_REQUEST_TIMEOUT)
         starts = ask({KafkaPartition(*tp): OffsetSpec.earliest() for tp in wanted})  # type: ignore[no-untyped-call]
         ends = ask({KafkaPartition(*tp): OffsetSpec.latest() for tp in wanted})  # type: ignore[no-untyped-call]
         first, last = _offsets_of(starts), _offsets_of(ends)
-        return {tp: Bounds(first[tp], last[tp]) for tp in wanted}
+        return {tp: LogBounds(first[tp], last[tp]) for tp in wanted}
 
     async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
         """All records from these offsets on; each partition's last piece is the one that says where its end was.

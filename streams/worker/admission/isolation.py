@@ -29,8 +29,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from time import monotonic
 
-from streams.worker.admission.start_block import Hold
-from streams.worker.admission.suspect import Starter, Trial
+from streams.worker.admission.start_block import StartBlock
+from streams.worker.admission.suspect import JobStarter, SuspectRun
 
 #: How long a job runs alone that has one death to its account, two, and more. Seconds.
 WINDOWS = (2.0, 10.0, 60.0)
@@ -55,7 +55,7 @@ class _Phase(Enum):
 _BEFORE = {_Phase.RESERVED, _Phase.CLEARED, _Phase.ASKED, _Phase.NAMED, _Phase.SUBMITTED}
 
 
-class Solitude:
+class Isolation:
     """Who runs alone, and who is to.
 
     starters  all that start jobs
@@ -66,10 +66,10 @@ class Solitude:
 
     def __init__(
         self,
-        starters: Iterable[Starter],
+        starters: Iterable[JobStarter],
         recall: Callable[[], None],
         tell: Callable[[], None],
-        submitted: Callable[[Trial], None],
+        submitted: Callable[[SuspectRun], None],
     ) -> None:
         self._starters = starters
         self._recall = recall
@@ -77,13 +77,13 @@ class Solitude:
         self._submitted = submitted
         #: Whether nobody is to be named for now.
         self.paused = False
-        self._waiting: deque[Trial] = deque()
-        self._trial: Trial | None = None
+        self._waiting: deque[SuspectRun] = deque()
+        self._trial: SuspectRun | None = None
         self._phase = _Phase.NOBODY
         #: Since when no other job has started.
         self._since = 0.0
         self._look: asyncio.TimerHandle | None = None
-        self._steps: dict[_Phase, Callable[[Trial], _Phase]] = {
+        self._steps: dict[_Phase, Callable[[SuspectRun], _Phase]] = {
             _Phase.RESERVED: self._reserved,
             _Phase.CLEARED: self._cleared,
             _Phase.ASKED: self._asked,
@@ -92,13 +92,13 @@ class Solitude:
             _Phase.BESIDE: self._beside,
         }
 
-    def allows(self, starter: Starter) -> bool:
+    def allows(self, starter: JobStarter) -> bool:
         """Whether other suspected jobs of a starter may be named."""
         if self._phase is _Phase.RESERVED:
             return self._trial is None or self._trial.starter is not starter
         return not self.paused and self._phase in {_Phase.NOBODY, _Phase.BESIDE}
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: SuspectRun) -> None:
         """Have a job run alone when its turn has come."""
         self._waiting.append(trial)
 
@@ -121,53 +121,53 @@ class Solitude:
     def _choose(self) -> None:
         if self._waiting and not self.paused:
             self._trial = self._waiting.popleft()
-            self._trial.starter.hold(Hold.TRIAL)
+            self._trial.starter.hold(StartBlock.TRIAL)
             self._phase = _Phase.RESERVED
 
-    def _reserved(self, trial: Trial) -> _Phase:
+    def _reserved(self, trial: SuspectRun) -> _Phase:
         if not trial.starter.roomy:
             return _Phase.RESERVED
         for starter in self._starters:
-            starter.hold(Hold.TRIAL)
+            starter.hold(StartBlock.TRIAL)
         self._since = monotonic()
         # They would be named as running beside it, and cannot start.
         self._recall()
         return _Phase.CLEARED
 
-    def _cleared(self, trial: Trial) -> _Phase:
+    def _cleared(self, trial: SuspectRun) -> _Phase:
         if any(starter.active for starter in self._starters) and monotonic() < self._since + _window(trial):
             return _Phase.CLEARED
         trial.ask()
         self._tell()
         return _Phase.ASKED
 
-    def _asked(self, trial: Trial) -> _Phase:
+    def _asked(self, trial: SuspectRun) -> _Phase:
         if not trial.told:
             return _Phase.ASKED
         trial.name(alone=True)
         self._tell()
         return _Phase.NAMED
 
-    def _named(self, trial: Trial) -> _Phase:
+    def _named(self, trial: SuspectRun) -> _Phase:
         if not trial.told:
             return _Phase.NAMED
         self._submitted(trial)
         trial.starter.submit_alone(trial.lane)
         return _Phase.SUBMITTED
 
-    def begin(self, trial: Trial) -> None:
+    def begin(self, trial: SuspectRun) -> None:
         """A run begins: note it, if it is the one that is to run alone."""
         if trial is self._trial:
             self._phase = _Phase.ALONE
             asyncio.get_running_loop().call_later(_window(trial), self._let_others, trial)
 
-    def _let_others(self, trial: Trial) -> None:
+    def _let_others(self, trial: SuspectRun) -> None:
         if trial is self._trial and self._phase is _Phase.ALONE:
             trial.name()
             self._close()
             self.advance()
 
-    def ended(self, trial: Trial) -> None:
+    def ended(self, trial: SuspectRun) -> None:
         """A run is over: note it, if it is the one that ran alone."""
         if trial is self._trial and self._phase is _Phase.ALONE:
             self._close()
@@ -176,7 +176,7 @@ class Solitude:
         self._phase = _Phase.CLOSED
         self._tell()
 
-    def _closed(self, trial: Trial) -> _Phase:
+    def _closed(self, trial: SuspectRun) -> _Phase:
         if not trial.told:
             return _Phase.CLOSED
         if not trial.over:
@@ -188,7 +188,7 @@ class Solitude:
             return _Phase.CLEARED
         return self._leave()
 
-    def _beside(self, trial: Trial) -> _Phase:
+    def _beside(self, trial: SuspectRun) -> _Phase:
         return self._leave() if trial.over else _Phase.BESIDE
 
     def _leave(self) -> _Phase:
@@ -198,7 +198,7 @@ class Solitude:
 
     def _release(self) -> None:
         for starter in self._starters:
-            starter.release(Hold.TRIAL)
+            starter.release(StartBlock.TRIAL)
 
     def withdraw(self) -> None:
         """Put the next one off if it has not begun. If it was submitted, its lane stays where it was."""
@@ -219,5 +219,5 @@ class Solitude:
             self._phase = self._leave()
 
 
-def _window(trial: Trial) -> float:
+def _window(trial: SuspectRun) -> float:
     return WINDOWS[min(max(trial.deaths, 1), len(WINDOWS)) - 1]

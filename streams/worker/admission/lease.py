@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Lease:
+class GroupLease:
     """Until when jobs may be started, in seconds of the monotonic clock; without bound before the first heartbeat."""
 
     def __init__(self, session: float = float("inf")) -> None:

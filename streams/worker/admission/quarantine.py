@@ -11,36 +11,36 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from streams.core.offsets.crash_record import Way
+from streams.core.offsets.crash_record import StartMode
 from streams.core.offsets.tracker import OffsetTracker
 from streams.errors import KilledItsWorkers
 from streams.ports.records import WorkLane
-from streams.worker.admission.isolation import Solitude
-from streams.worker.admission.suspect import Starter, Trial
+from streams.worker.admission.isolation import Isolation
+from streams.worker.admission.suspect import JobStarter, SuspectRun
 
 
-class Trials:
+class Quarantine:
     """The suspected jobs of a worker, of all its queues. Owned by its event loop; nothing here blocks."""
 
     def __init__(self) -> None:
         #: Called when the next commit is waited for.
         self.on_named: Callable[[], None] = lambda: None
-        self._starters: list[Starter] = []
+        self._starters: list[JobStarter] = []
         #: Who waits to run in company, by the log that names them.
-        self._waiting: dict[OffsetTracker, deque[Trial]] = {}
+        self._waiting: dict[OffsetTracker, deque[SuspectRun]] = {}
         #: Who waits for the commit that names them.
-        self._named: list[Trial] = []
+        self._named: list[SuspectRun] = []
         #: Whose lanes were submitted and have not been taken by a runner.
-        self._submitted: dict[WorkLane, Trial] = {}
-        self._solitude = Solitude(self._starters, self._recall, self._tell, self._submit)
+        self._submitted: dict[WorkLane, SuspectRun] = {}
+        self._solitude = Isolation(self._starters, self._recall, self._tell, self._submit)
 
-    def join(self, starter: Starter) -> None:
+    def join(self, starter: JobStarter) -> None:
         """Start no jobs of it while another one runs alone."""
         self._starters.append(starter)
 
     # -- asked by a runner, for a lane of a cautious partition ---------------------------------------------------------
 
-    def sets_aside(self, lane: WorkLane, starter: Starter) -> bool:
+    def sets_aside(self, lane: WorkLane, starter: JobStarter) -> bool:
         """Whether the head of a lane must wait. Then the lane is submitted again, once."""
         if lane in self._submitted:
             return False
@@ -48,17 +48,17 @@ class Trials:
         partition.relax()
         log, offset = partition.log_of(lane)
         way = log.custody.way(offset)
-        if way not in {Way.IN_COMPANY, Way.ALONE}:
+        if way not in {StartMode.IN_COMPANY, StartMode.ALONE}:
             return False
-        trial = Trial(lane, starter, self._ended)
-        if way is Way.ALONE:
+        trial = SuspectRun(lane, starter, self._ended)
+        if way is StartMode.ALONE:
             self._solitude.add(trial)
         else:
             self._waiting.setdefault(log, deque()).append(trial)
         self._go_on()
         return True
 
-    def enter(self, lane: WorkLane) -> Trial | None:
+    def enter(self, lane: WorkLane) -> SuspectRun | None:
         """Begin a run; the trial to end after it, None if there is no suspicion.
 
         Raises KilledItsWorkers for a job that must not be started again.
@@ -68,7 +68,7 @@ class Trials:
             self._solitude.begin(trial)
             return trial
         log, offset = lane.owner.log_of(lane)
-        if log.custody.way(offset) is Way.NEVER:
+        if log.custody.way(offset) is StartMode.NEVER:
             raise KilledItsWorkers(
                 "its worker died each of the last times that it ran, and the last time it ran alone: it is not started"
                 " again"
@@ -92,10 +92,10 @@ class Trials:
             else:
                 self._named.append(trial)
 
-    def _submit(self, trial: Trial) -> None:
+    def _submit(self, trial: SuspectRun) -> None:
         self._submitted[trial.lane] = trial
 
-    def _ended(self, trial: Trial) -> None:
+    def _ended(self, trial: SuspectRun) -> None:
         self._solitude.ended(trial)
         self._go_on()
 

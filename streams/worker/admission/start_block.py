@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Hold(Enum):
+class StartBlock(Enum):
     """Why an executor starts no jobs."""
 
     REBALANCE = "rebalance"

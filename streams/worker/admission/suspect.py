@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from streams.ports.records import WorkLane
-from streams.worker.admission.start_block import Hold
+from streams.worker.admission.start_block import StartBlock
 
 
-class Starter(Protocol):
+class JobStarter(Protocol):
     """What starts jobs: the executor of a queue."""
 
     @property
@@ -26,19 +26,19 @@ class Starter(Protocol):
     def submit_alone(self, lane: WorkLane) -> None:
         """Take a lane whose head runs alone: Hold.TRIAL does not hold it back."""
 
-    def hold(self, reason: Hold) -> None:
+    def hold(self, reason: StartBlock) -> None:
         """Start no more jobs."""
 
-    def release(self, reason: Hold) -> None:
+    def release(self, reason: StartBlock) -> None:
         """Start jobs again."""
 
 
-class Trial:
+class SuspectRun:
     """The head of a lane that is suspected, until its run is over. The lane is handed out to it and to nobody else."""
 
     __slots__ = ("_change", "_offset", "_on_end", "lane", "log", "over", "starter")
 
-    def __init__(self, lane: WorkLane, starter: Starter, on_end: Callable[[Trial], None]) -> None:
+    def __init__(self, lane: WorkLane, starter: JobStarter, on_end: Callable[[SuspectRun], None]) -> None:
         self.lane = lane
         self.starter = starter
         self._on_end = on_end

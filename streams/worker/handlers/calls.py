@@ -13,12 +13,12 @@ from schemas.errors import Undecodable
 from schemas.headers import DEDUP_KEY, NOT_BEFORE, Metadata, parse, quick_identity, raise_refusal
 from streams.api.context import JobContext
 from streams.api.hooks import Around, around_async, around_plain
-from streams.api.queue import JobDefinition, Kind, Queue
+from streams.api.queue import HandlerKind, JobDefinition, Queue
 from streams.core.retry.policy import RetryPolicy
 from streams.errors import JobExpired, NoHandler
-from streams.ports.records import WorkLane, place_of
-from streams.worker.handlers.processes import Processes
-from streams.worker.handlers.threads import Threads
+from streams.ports.records import WorkLane, origin_of
+from streams.worker.handlers.processes import ProcessRunner
+from streams.worker.handlers.threads import ThreadRunner
 from streams.worker.handlers.writer_schemas import await_schema
 from streams.worker.process_pool.child_runs import HandlerAddress
 from streams.worker.process_pool.member import Member
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HandlerCall:
     """How the jobs of one type are run."""
 
     invoke: Callable[..., Awaitable[Any]]
@@ -41,19 +41,19 @@ class Call:
     ready: Callable[[], Awaitable[float]] | None = None
 
 
-class Handling:
+class HandlerTable:
     """The handlers of one queue, ready to be called."""
 
-    def __init__(self, queue: Queue, codec: Codec, threads: Threads, processes: Processes) -> None:
+    def __init__(self, queue: Queue, codec: Codec, threads: ThreadRunner, processes: ProcessRunner) -> None:
         self.queue = queue
         self._name = queue.name
         self._codec = codec
         self._decode = codec.decode
-        self._in_process = {job.job_type for job in queue if job.kind is Kind.PROCESS}
+        self._in_process = {job.job_type for job in queue if job.kind is HandlerKind.PROCESS}
         self._unheeded: set[str] = set()
         self._calls = {job.job_type: _call(job, queue.around, threads, processes) for job in queue}
 
-    def open(self, lane: WorkLane) -> tuple[Call, Any, JobContext, float]:
+    def open(self, lane: WorkLane) -> tuple[HandlerCall, Any, JobContext, float]:
         """Make the head of a lane ready to run: the call, the payload, the context, and the timeout in seconds.
 
         Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter, some of
@@ -72,7 +72,7 @@ class Handling:
             raise self._no_handler(job_type)
         job_id = quick_identity(headers)
         if job_id is None:
-            metadata = parse(headers, *place_of(lane))
+            metadata = parse(headers, *origin_of(lane))
             _check_expiry(metadata)
             if entry is None:
                 self._tell_unheeded(metadata)
@@ -91,7 +91,7 @@ class Handling:
         """Wait for the schema of the head of a lane if it is missing, unless its partition is lost meanwhile."""
         schema_id = self._codec.missing_schema_id(lane.head.value)
         if schema_id is not None:
-            who = "job {}-{}-{}".format(*place_of(lane))
+            who = "job {}-{}-{}".format(*origin_of(lane))
             await await_schema(self._codec, schema_id, who, wanted=lambda: not lane.owner.lost)
 
     def _tell_unheeded(self, metadata: Metadata) -> None:
@@ -114,23 +114,23 @@ def _check_expiry(metadata: Metadata) -> None:
             raise JobExpired(f"the job expired {late:.3f} s before it could run")
 
 
-def _call(job: JobDefinition, hooks: Sequence[Around], threads: Threads, processes: Processes) -> Call:
-    return Call(
+def _call(job: JobDefinition, hooks: Sequence[Around], threads: ThreadRunner, processes: ProcessRunner) -> HandlerCall:
+    return HandlerCall(
         _invocation(job, hooks, threads, processes),
         job.timeout,
-        watched=job.kind is not Kind.PROCESS,
+        watched=job.kind is not HandlerKind.PROCESS,
         retry=job.retry,
-        ready=threads.ready if job.kind is Kind.THREAD else None,
+        ready=threads.ready if job.kind is HandlerKind.THREAD else None,
     )
 
 
 def _invocation(
-    job: JobDefinition, hooks: Sequence[Around], threads: Threads, processes: Processes
+    job: JobDefinition, hooks: Sequence[Around], threads: ThreadRunner, processes: ProcessRunner
 ) -> Callable[..., Awaitable[Any]]:
     handler = job.handler
-    if job.kind is Kind.ASYNC:
+    if job.kind is HandlerKind.ASYNC:
         return around_async(hooks, handler)
-    if job.kind is Kind.THREAD:
+    if job.kind is HandlerKind.THREAD:
         handler = around_plain(hooks, handler)
 
         async def in_thread(payload: Any, ctx: JobContext) -> None:

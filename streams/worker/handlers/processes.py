@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from streams.api.context import FollowUp, JobContext
-from streams.core.retry.failure import Failed
+from streams.core.retry.failure import Failure
 from streams.errors import HandlerCrashed, JobTimeout
 from streams.ports.records import WorkLane
 from streams.settings.processors import usable_processors
@@ -35,12 +35,12 @@ _MEBIBYTE = 1024 * 1024
 class RemoteFailure(Exception):
     """A handler raised in another process; `failure` has what it raised, as text."""
 
-    def __init__(self, failure: Failed) -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
 
 
-class Processes:
+class ProcessRunner:
     """The process pool. Its processes are started when jobs wait for them, and are new ones, not forks: clients of
     Kafka and threads do not survive a fork. Owned by the worker's loop, which nothing here blocks.
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from streams.aio.reused_thread import ReusedThread
-from streams.aio.thread_shortage import NO_THREAD, RETRY_AFTER, Shortage
+from streams.aio.thread_shortage import NO_THREAD, RETRY_AFTER, ThreadShortage
 from streams.api.context import JobContext
 from streams.errors import OutOfThreads
 from streams.logs.safe_text import shown_id
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _GIVE_UP_AFTER = 60.0
 
 
-class Threads:
+class ThreadRunner:
     """Runs the plain functions of one queue without blocking the loop.
 
     There are never more threads than have run at once, so whatever a handler keeps by thread (a connection, a session)
@@ -41,7 +41,7 @@ class Threads:
         #: The last to become free is the first to be used: so the fewest do the work. Threads put themselves here.
         self._idle: list[ReusedThread] = []
         self._threads = 0
-        self._shortage = Shortage(f"queue {queue}")
+        self._shortage = ThreadShortage(f"queue {queue}")
 
     async def ready(self) -> float:
         """Wait until there is a thread for a run that begins at once; the seconds that this took.
@@ -121,7 +121,7 @@ class _Run:
     __slots__ = ("_context", "_ctx", "_handler", "_in_time", "_loop", "_payload", "_thread", "_threads", "ended")
 
     def __init__(
-        self, threads: Threads, thread: ReusedThread, handler: Callable[..., Any], payload: Any, ctx: JobContext
+        self, threads: ThreadRunner, thread: ReusedThread, handler: Callable[..., Any], payload: Any, ctx: JobContext
     ) -> None:
         self._threads, self._thread = threads, thread
         self._handler, self._payload, self._ctx = handler, payload, ctx

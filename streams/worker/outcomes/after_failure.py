@@ -7,23 +7,23 @@ from typing import NamedTuple
 
 from schemas.errors import HeaderInvalid
 from schemas.headers import first_failure, parse, quick_identity
-from streams.core.retry.failure import Failed
-from streams.core.retry.policy import Again, Bury, decide
-from streams.core.retry.unknown_jobs import MAY_BE_KNOWN_LATER, wait_or_bury
-from streams.ports.records import WorkLane, place_of
-from streams.worker.handlers.calls import Call
+from streams.core.retry.failure import Failure
+from streams.core.retry.policy import GiveUp, RetryAt, decide
+from streams.core.retry.unknown_jobs import MAY_BE_KNOWN_LATER, wait_or_give_up
+from streams.ports.records import WorkLane, origin_of
+from streams.worker.handlers.calls import HandlerCall
 
 
-class Verdict(NamedTuple):
+class FailureDecision(NamedTuple):
     """What becomes of the job, and the attempts made so far; None if none was, and its headers tell of earlier ones."""
 
-    decision: Again | Bury
+    decision: RetryAt | GiveUp
     made: int | None
 
 
-def judge(
-    call: Call | None, lane: WorkLane, failed: Failed, *, now_ms: int, luck: float, patience_ms: int = 0
-) -> Verdict:
+def decide_after_failure(
+    call: HandlerCall | None, lane: WorkLane, failed: Failure, *, now_ms: int, luck: float, patience_ms: int = 0
+) -> FailureDecision:
     """Decide about the head of a lane.
 
     call         None if the job could not even be opened: unknown, undecodable, expired
@@ -33,12 +33,12 @@ def judge(
     entry, record = lane.entry, lane.head
     if call is None:
         may_wait = failed.error_type in MAY_BE_KNOWN_LATER
-        decision = _judge_unknown(lane, now_ms, luck, patience_ms) if may_wait else Bury("")
-        return Verdict(decision, None if entry is None else entry.attempt)
+        decision = _judge_unknown(lane, now_ms, luck, patience_ms) if may_wait else GiveUp("")
+        return FailureDecision(decision, None if entry is None else entry.attempt)
     attempt, most, expires = 0, None, None
     since = record.timestamp if record.timestamp > 0 else 0 if entry is None else entry.since_ms
     if quick_identity(record.headers) is None:
-        metadata = parse(record.headers, *place_of(lane))
+        metadata = parse(record.headers, *origin_of(lane))
         attempt, most, expires = metadata.attempt, metadata.max_attempts, metadata.expires_at
     if entry is not None:
         attempt = entry.attempt
@@ -52,21 +52,21 @@ def judge(
         max_attempts=most,
         expires_ms=expires,
     )
-    return Verdict(decision, attempt if failed.snooze else attempt + 1)
+    return FailureDecision(decision, attempt if failed.snooze else attempt + 1)
 
 
-def waiting(failed: Failed, patience_ms: int) -> Failed:
+def waiting(failed: Failure, patience_ms: int) -> Failure:
     """What a retry record says of a job that waits to be known."""
     until = f"(waits up to {patience_ms / 1000:g} s for a worker that knows it)"
     return replace(failed, message=f"{failed.message} {until}")
 
 
-def _judge_unknown(lane: WorkLane, now_ms: int, luck: float, patience_ms: int) -> Again | Bury:
+def _judge_unknown(lane: WorkLane, now_ms: int, luck: float, patience_ms: int) -> RetryAt | GiveUp:
     try:
-        metadata = parse(lane.head.headers, *place_of(lane))
+        metadata = parse(lane.head.headers, *origin_of(lane))
     except HeaderInvalid:
-        return Bury("")  # No worker will run it.
-    return wait_or_bury(
+        return GiveUp("")  # No worker will run it.
+    return wait_or_give_up(
         attempt=metadata.attempt if lane.entry is None else lane.entry.attempt,
         now_ms=now_ms,
         since_ms=_first_met(lane) or now_ms,

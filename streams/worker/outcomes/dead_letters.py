@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from schemas.headers import with_failure
-from streams.core.retry.failure import Failed
-from streams.ports.records import Outgoing, WorkLane, place_of
+from streams.core.retry.failure import Failure
+from streams.ports.records import OutgoingRecord, WorkLane, origin_of
 
 
-def dead_letter_of(lane: WorkLane, failed: Failed, made: int | None) -> Outgoing:
+def dead_letter_of(lane: WorkLane, failed: Failure, made: int | None) -> OutgoingRecord:
     """The dead letter of the head of a lane: the same partition, key and raw value, with why it is there.
 
     made  attempts that were made; None if the headers say it still
@@ -17,7 +17,7 @@ def dead_letter_of(lane: WorkLane, failed: Failed, made: int | None) -> Outgoing
     record, partition = lane.head, lane.owner
     headers = with_failure(
         record.headers,
-        origin=place_of(lane),
+        origin=origin_of(lane),
         error_type=failed.error_type,
         error_message=failed.message,
         error_stack=failed.stack,
@@ -25,4 +25,4 @@ def dead_letter_of(lane: WorkLane, failed: Failed, made: int | None) -> Outgoing
         attempt=made,
         first_failed_ms=0 if lane.entry is None else lane.entry.failed_ms,
     )
-    return Outgoing(f"{partition.topic}.dead", record.key, record.value, headers, partition.number, anywhere=True)
+    return OutgoingRecord(f"{partition.topic}.dead", record.key, record.value, headers, partition.number, anywhere=True)

@@ -11,9 +11,9 @@ from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable
 from streams.aio.blocking_calls import REGISTRY
 from streams.api.context import FollowUp, JobContext
-from streams.kafka.producer.sender import Sender
+from streams.kafka.producer.sender import ReliableSender
 from streams.logs.safe_text import shown_id
-from streams.ports.records import Outgoing
+from streams.ports.records import OutgoingRecord
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 _RETRY_AFTER = 1.0
 
 
-class Outcomes:
+class FollowUpPublisher:
     """What a job leaves behind. It is finished only when the broker has that."""
 
-    def __init__(self, sender: Sender, codec: Codec, settings: Settings) -> None:
+    def __init__(self, sender: ReliableSender, codec: Codec, settings: Settings) -> None:
         self._sender = sender
         self._codec = codec
         self._settings = settings
@@ -70,5 +70,5 @@ class Outcomes:
         )
 
 
-def _outgoing(record: JobRecord) -> Outgoing:
-    return Outgoing(record.topic, record.key, record.value, list(record.headers))
+def _outgoing(record: JobRecord) -> OutgoingRecord:
+    return OutgoingRecord(record.topic, record.key, record.value, list(record.headers))

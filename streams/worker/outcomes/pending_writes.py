@@ -7,36 +7,36 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.aio.wait_list import Quiet
-from streams.kafka.producer.sender import Sender
-from streams.ports.records import Outgoing, WorkPartition
+from streams.aio.wait_list import WaitList
+from streams.kafka.producer.sender import ReliableSender
+from streams.ports.records import OutgoingRecord, WorkPartition
 
 #: Is called with the offset of a record that the broker has; None where that is not known and does not matter.
-Then = Callable[[int | None], None]
+OnWritten = Callable[[int | None], None]
 
 
-class Appends:
+class PendingWrites:
     """The records of one queue that are on their way. Owned by the event loop."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: ReliableSender) -> None:
         self._sender = sender
-        self._on_way: dict[Append, tuple[WorkPartition, Then]] = {}
-        self._quiet = Quiet()
+        self._on_way: dict[PendingWrite, tuple[WorkPartition, OnWritten]] = {}
+        self._quiet = WaitList()
         #: Called when a write has failed for a reason of ours, which ends the worker.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
 
-    def begin(self, record: Outgoing, partition: WorkPartition, then: Then, *, placed: bool) -> None:
+    def begin(self, record: OutgoingRecord, partition: WorkPartition, then: OnWritten, *, placed: bool) -> None:
         """Write a record for a partition until the broker has it; then call `then`, unless the partition is lost.
 
         Those of one topic and partition lie in the log in the order of these calls, as far as the sender promises it.
 
         placed  whether its offset must be known; it is written twice rather than not
         """
-        write = Append(self._sender, record, self._told, self._failed, placed=placed)
+        write = PendingWrite(self._sender, record, self._told, self._failed, placed=placed)
         self._on_way[write] = partition, then
         write.start()
 
-    def _told(self, write: Append, offset: int | None) -> None:
+    def _told(self, write: PendingWrite, offset: int | None) -> None:
         _, then = self._on_way.pop(write)
         try:
             then(offset)
@@ -45,7 +45,7 @@ class Appends:
         if not self._on_way:
             self._quiet.tell()
 
-    def _failed(self, write: Append, error: BaseException) -> None:
+    def _failed(self, write: PendingWrite, error: BaseException) -> None:
         del self._on_way[write]
         self.on_failure(error)
 
@@ -62,7 +62,7 @@ class Appends:
         """Wait no longer for any write; what the broker has not acknowledged is unfinished where it was."""
         self._forget([*self._on_way])
 
-    def _forget(self, writes: Iterable[Append]) -> None:
+    def _forget(self, writes: Iterable[PendingWrite]) -> None:
         for write in writes:
             write.cancel()
             del self._on_way[write]
@@ -70,7 +70,7 @@ class Appends:
             self._quiet.tell()
 
 
-class Append:
+class PendingWrite:
     """One record, written until the broker has it.
 
     told    called with this and the offset of the record, unless it was cancelled
@@ -81,10 +81,10 @@ class Append:
 
     def __init__(
         self,
-        sender: Sender,
-        record: Outgoing,
-        told: Callable[[Append, int | None], None],
-        failed: Callable[[Append, BaseException], None],
+        sender: ReliableSender,
+        record: OutgoingRecord,
+        told: Callable[[PendingWrite, int | None], None],
+        failed: Callable[[PendingWrite, BaseException], None],
         *,
         placed: bool,
     ) -> None:

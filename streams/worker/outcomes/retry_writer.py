@@ -9,23 +9,23 @@ from functools import partial
 from schemas.headers import RetryState, with_retry
 from streams.core.offsets.log_id import UNKNOWN
 from streams.core.offsets.tracker import LogReplaced
-from streams.core.partition.parked_job import Entry
-from streams.core.retry.failure import Failed
-from streams.ports.records import Outgoing, Record, WorkPartition, place, retry_topic
-from streams.worker.outcomes.pending_writes import Appends
+from streams.core.partition.parked_job import ParkedJob
+from streams.core.retry.failure import Failure
+from streams.ports.records import OutgoingRecord, Record, WorkPartition, origin, retry_topic
+from streams.worker.outcomes.pending_writes import PendingWrites
 
 
-class Retries:
+class RetryWriter:
     """The writes of one queue to its retry topic; each tells its partition when the broker has it."""
 
-    def __init__(self, appends: Appends) -> None:
+    def __init__(self, appends: PendingWrites) -> None:
         self._appends = appends
         #: Called with the partition of a record that the broker holds.
         self.on_written: Callable[[WorkPartition], None] = lambda partition: None
         #: Called with the partition of a record that shows that the retry log is another one by now.
         self.on_replaced: Callable[[WorkPartition], None] = lambda partition: None
 
-    def write(self, partition: WorkPartition, entries: Iterable[Entry[Record]], failed: Failed | None) -> None:
+    def write(self, partition: WorkPartition, entries: Iterable[ParkedJob[Record]], failed: Failure | None) -> None:
         """Write entries of one partition, in this order.
 
         failed  why the first of them comes back; None for a job that asked for it, or was never tried
@@ -35,7 +35,7 @@ class Retries:
             self._appends.begin(record, partition, partial(self._written, partition, entry), placed=True)
             failed = None
 
-    def _written(self, partition: WorkPartition, entry: Entry[Record], offset: int) -> None:
+    def _written(self, partition: WorkPartition, entry: ParkedJob[Record], offset: int) -> None:
         try:
             partition.wrote(entry, offset)
         except LogReplaced:
@@ -44,14 +44,14 @@ class Retries:
             self.on_written(partition)
 
 
-def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | None) -> Outgoing:
+def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failure | None) -> OutgoingRecord:
     record = entry.record
     now_ms = int(time.time() * 1000)
     if failed is not None and not entry.failed_ms:
         entry.failed_ms = now_ms
     headers = with_retry(
         record.headers,
-        origin=place(partition, record, entry.position),
+        origin=origin(partition, record, entry.position),
         state=_state(partition, entry),
         failure=None if failed is None else (failed.error_type, failed.message),
         now_ms=now_ms,
@@ -62,10 +62,10 @@ def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | N
     if record.timestamp <= 0 and not entry.since_ms:
         entry.since_ms = now_ms
     published = min(record.timestamp, now_ms) if record.timestamp > 0 else entry.since_ms
-    return Outgoing(retry_topic(partition.topic), record.key, record.value, headers, partition.number, published)
+    return OutgoingRecord(retry_topic(partition.topic), record.key, record.value, headers, partition.number, published)
 
 
-def _state(partition: WorkPartition, entry: Entry[Record]) -> RetryState:
+def _state(partition: WorkPartition, entry: ParkedJob[Record]) -> RetryState:
     # A position below 0 is of no log.
     log = partition.offsets.log if entry.position >= 0 else UNKNOWN
     return RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation), log)

@@ -19,7 +19,7 @@ from typing import Any
 
 from streams.api.context import FollowUp, JobContext
 from streams.api.hooks import around_plain
-from streams.core.retry.failure import Failed, is_a
+from streams.core.retry.failure import Failure, is_a
 from streams.worker.handlers.unfinished_work import refuse_unfinished
 from streams.worker.process_pool.answers import read_answer
 from streams.worker.process_pool.child_logging import ToWorker, set_levels
@@ -60,7 +60,7 @@ def _find(address: Address) -> Any:
 class Ended:
     """How a run has ended: its failure, if any, and its follow-up jobs."""
 
-    failure: Failed | None
+    failure: Failure | None
     follow_ups: list[FollowUp]
     #: Whether memory has run out in it.
     exhausted: bool = False
@@ -115,12 +115,12 @@ def _call(address: HandlerAddress, payload: Any, ctx: JobContext) -> list[Follow
     return ctx.follow_ups or []
 
 
-def _describe(error: BaseException) -> Failed:
+def _describe(error: BaseException) -> Failure:
     """A failure as text, without the frames that are the worker's own."""
     frames = error.__traceback__
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
-    return Failed.of(error).with_stack(error, stack_from=frames)
+    return Failure.of(error).with_stack(error, stack_from=frames)
 
 
 def _flush() -> None:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streams.core.offsets.tracker import Commit, OffsetTracker
-from streams.core.partition.capacity import Room
+from streams.core.partition.capacity import ParkedBudget
 from streams.core.partition.lanes import Lane
-from streams.core.partition.parked_job import Entry
+from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
 from tests.unit.core.parked_world import Copy, Held, Truth, World, Write
 from tests.unit.core.records import Job, Jobs
@@ -39,7 +39,7 @@ class ParkingMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.lost: list[tuple[Jobs, list[WorkLane], list[Entry[Job]]]] = []
+        self.lost: list[tuple[Jobs, list[WorkLane], list[ParkedJob[Job]]]] = []
 
     @initialize(jobs=st.lists(st.tuples(keys, gaps), min_size=2, max_size=8))
     def first_worker(self, jobs: list[tuple[bytes | None, int]]) -> None:
@@ -73,7 +73,7 @@ class ParkingMachine(RuleBasedStateMachine):
             OffsetTracker(held.queue.watermark, held.queue.metadata),
             limit_jobs=20,
             limit_bytes=50_000,
-            room=(room := Room(12)),
+            room=(room := ParkedBudget(12)),
             ordered=self.ordered,
         )
         room.share([self.partition])
@@ -109,8 +109,8 @@ class ParkingMachine(RuleBasedStateMachine):
         if self.partition.loaded:
             self.begin()
 
-    def entry(self, copy: Copy) -> Entry[Job]:
-        return Entry(copy, copy.position, attempt=copy.attempt, due_ms=copy.due_ms, offset=copy.offset)
+    def entry(self, copy: Copy) -> ParkedJob[Job]:
+        return ParkedJob(copy, copy.position, attempt=copy.attempt, due_ms=copy.due_ms, offset=copy.offset)
 
     def begin(self) -> None:
         self.partition.start(self.world.queue_end)
@@ -159,7 +159,7 @@ class ParkingMachine(RuleBasedStateMachine):
             assert not any(lane is other for other in self.ready + self.running), "a lane is handed out once"
             self.ready.append(lane)
 
-    def send(self, entries: list[Entry[Job]]) -> None:
+    def send(self, entries: list[ParkedJob[Job]]) -> None:
         self.outbox += [Write.of(self.world.generation, entry) for entry in entries]
 
     @precondition(lambda self: self.open_)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.capacity import LARGE_HEADER
-from streams.core.partition.parked_job import Entry
+from streams.core.partition.parked_job import ParkedJob
 from tests.unit.core.records import Job
 
 #: Some jobs have them.
@@ -30,14 +30,14 @@ class Write:
     """A record on its way to the retry log, and the generation of its writer."""
 
     owner: int
-    entry: Entry[Job]
+    entry: ParkedJob[Job]
     key: bytes | None
     position: int
     attempt: int
     due_ms: int
 
     @classmethod
-    def of(cls, owner: int, entry: Entry[Job]) -> Write:
+    def of(cls, owner: int, entry: ParkedJob[Job]) -> Write:
         assert entry.writing, "only what is writing is written"
         return cls(owner, entry, entry.record.key, entry.position, entry.attempt, entry.due_ms)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from streams.core.partition.partition import Partition
+from streams.core.partition.partition import QueuePartition
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Job:
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
-Jobs = Partition[Job]
+Jobs = QueuePartition[Job]
 
 
 def runs_of(finished: Iterable[bool]) -> Iterator[int]:

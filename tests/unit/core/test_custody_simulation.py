@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from streams.core.offsets.crash_record import Custody, Way
+from streams.core.offsets.crash_record import CrashRecord, StartMode
 from streams.core.offsets.finished_map import METADATA_LIMIT
 from streams.core.offsets.tracker import OffsetTracker
 
@@ -96,23 +96,23 @@ class Owner:
 
     def may_start(self, offset: int) -> bool:
         way = self.custody.way(offset)
-        if way is Way.ALONE:
+        if way is StartMode.ALONE:
             return self.alone is None and self.beside is None
-        if way is Way.IN_COMPANY:
+        if way is StartMode.IN_COMPANY:
             return self.alone is None and not self.custody.crowded
-        return self.alone is None or way is Way.NEVER
+        return self.alone is None or way is StartMode.NEVER
 
     def start(self, offset: int) -> bool:
         self.waiting.remove(offset)
         way = self.custody.way(offset)
-        if way is Way.NEVER:
+        if way is StartMode.NEVER:
             self.world.buried.add(offset)
             self.offsets.finish(offset)
             return False
-        if way is not Way.FREELY:
-            self.custody.start(offset, alone=way is Way.ALONE)
+        if way is not StartMode.FREELY:
+            self.custody.start(offset, alone=way is StartMode.ALONE)
             self.commit()
-        if way is Way.ALONE:
+        if way is StartMode.ALONE:
             self.alone = offset
         self.world.starts[offset] += 1
         self.running.append(offset)
@@ -173,7 +173,7 @@ HUNT = settings(
 )
 
 
-def _names_what_still_runs(custody: Custody, watermark: int) -> None:
+def _names_what_still_runs(custody: CrashRecord, watermark: int) -> None:
     """A death would be counted though nobody has died."""
     custody.open = not custody.sure(watermark)
 
@@ -183,7 +183,7 @@ def _tells_nobody(owner: Owner) -> None:
     owner.alone, owner.beside = None, owner.alone
 
 
-def _forgets_who_waits(custody: Custody, watermark: int) -> None:
+def _forgets_who_waits(custody: CrashRecord, watermark: int) -> None:
     """The next owner would start all of them at once, and name none."""
     custody.held = custody.open = False
 
@@ -191,8 +191,8 @@ def _forgets_who_waits(custody: Custody, watermark: int) -> None:
 @pytest.mark.parametrize(
     ("of", "rule", "broken"),
     [
-        (Custody, "let_go", _names_what_still_runs),
-        (Custody, "let_go", _forgets_who_waits),
+        (CrashRecord, "let_go", _names_what_still_runs),
+        (CrashRecord, "let_go", _forgets_who_waits),
         (Owner, "let_others", _tells_nobody),
     ],
 )

@@ -10,12 +10,12 @@ from streams.core.offsets.crash_record import MARK
 from streams.core.offsets.fence import FENCE_LIMIT, Fence
 from streams.core.offsets.log_id import UNKNOWN, sign
 from streams.core.offsets.tracker import Commit, OffsetTracker
-from streams.core.partition.parked_job import Entry
+from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
 from tests.unit.core.records import Job, Jobs
 
 
-def opened(generation: int, held: tuple[Commit, Commit] | None, log: list[tuple[Entry[Job], int | None]]) -> Jobs:
+def opened(generation: int, held: tuple[Commit, Commit] | None, log: list[tuple[ParkedJob[Job], int | None]]) -> Jobs:
     """A partition as the owner of a generation opens it, from what the group holds and the retry log."""
     queue, retries = held or (Commit(0, "", 0), Commit(0, "", 0))
     part = Jobs(OffsetTracker(queue.watermark, queue.metadata), limit_jobs=10, limit_bytes=1000)
@@ -38,7 +38,7 @@ def a_late_write() -> Jobs:
     second = opened(2, None, [])
     (lane,) = second.admit([Job(0, b"a")])
     second.finish(lane)
-    landed = Entry(late.record, 0, attempt=1, due_ms=5, offset=0)
+    landed = ParkedJob(late.record, 0, attempt=1, due_ms=5, offset=0)
     third = opened(3, commits(second), [(landed, first.generation)])
     third.admit([Job(1, b"b")])
     return third
@@ -62,7 +62,7 @@ def test_what_landed_before_the_next_owner_took_over_counts() -> None:
     (lane,) = first.admit([Job(0, b"a")])
     (entry,) = first.postpone(lane, 1, 5)
     first.wrote(entry, 0)
-    landed = Entry(entry.record, 0, attempt=1, due_ms=5, offset=0)
+    landed = ParkedJob(entry.record, 0, attempt=1, due_ms=5, offset=0)
     second = opened(2, commits(first), [(landed, first.generation)])
     assert second.parked == 1
     third = opened(3, commits(second), [(landed, first.generation)])

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from streams.core.retry.failure import Failed
+from streams.core.retry.failure import Failure
 
 
 def catch(error: BaseException) -> BaseException:
@@ -77,7 +77,7 @@ def test_an_exception_of_a_class_that_answers_nothing() -> None:
     try:
         raise OfNoClass  # noqa: TRY301
     except BaseException as error:
-        failed = Failed.of(error).with_stack(error)
+        failed = Failure.of(error).with_stack(error)
     name = f"{__name__}.OfNoClass"
     assert (failed.error_type, failed.message) == (name, f"{name} (it cannot be shown as text)")
     assert failed.kinds == (name, "Exception", "BaseException")
@@ -87,14 +87,14 @@ def test_an_exception_of_a_class_that_answers_nothing() -> None:
 @pytest.mark.parametrize("error", [doubled(60), chained(600), ExceptionGroup("many", [ValueError()] * 5_000)])
 def test_what_holds_very_many_exceptions_is_described_at_once(error: BaseException) -> None:
     caught = catch(error)
-    failed = Failed.of(caught).with_stack(caught)
+    failed = Failure.of(caught).with_stack(caught)
     assert len(failed.stack) < 10_000
     assert failed.stack.endswith("(more exceptions than a stack shows)\n")
     assert len(failed.message) < 1_000
 
 
 def test_a_group_that_holds_a_failure_twice_names_it_once() -> None:
-    failed = Failed.of(doubled(3))
+    failed = Failure.of(doubled(3))
     assert failed.message.endswith(": ValueError: at the bottom")
     assert failed.parts == (("ValueError", "Exception", "BaseException"),)
 
@@ -102,7 +102,7 @@ def test_a_group_that_holds_a_failure_twice_names_it_once() -> None:
 @pytest.mark.parametrize("error", [ValueError("as ever"), Mute(), odd_syntax_error()], ids=["plain", "mute", "odd"])
 def test_whatever_it_is_it_has_a_stack(error: BaseException) -> None:
     caught = catch(error)
-    failed = Failed.of(caught).with_stack(caught)
+    failed = Failure.of(caught).with_stack(caught)
     assert "test_outcome.py" in failed.stack
     assert type(error).__name__ in failed.stack
     assert failed.message
@@ -110,6 +110,6 @@ def test_whatever_it_is_it_has_a_stack(error: BaseException) -> None:
 
 def test_a_stack_that_cannot_be_formatted_says_so() -> None:
     caught = catch(odd_syntax_error())
-    stack = Failed.of(caught).with_stack(caught).stack
+    stack = Failure.of(caught).with_stack(caught).stack
     assert "raise error" in stack, "where it happened is known all the same"
     assert stack.endswith("SyntaxError (no more of it can be shown: AttributeError)\n")

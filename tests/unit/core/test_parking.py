@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from streams.core.offsets.log_id import sign
 from streams.core.offsets.tracker import OffsetTracker
-from streams.core.partition.capacity import Room, size_of
+from streams.core.partition.capacity import ParkedBudget, size_of
 from streams.core.partition.lanes import Lane
-from streams.core.partition.parked import Line
-from streams.core.partition.parked_job import Entry
+from streams.core.partition.parked import ParkedLane
+from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
 from tests.unit.core.records import Job, Jobs
 
@@ -27,18 +27,18 @@ def partition(
     ordered: bool = True,
     limit_bytes: int = 10_000,
 ) -> Jobs:
-    room = Room(limit_retries, limit_retry_bytes)
+    room = ParkedBudget(limit_retries, limit_retry_bytes)
     part = Jobs(OffsetTracker(start), limit_jobs=1000, limit_bytes=limit_bytes, room=room, ordered=ordered)
     room.share([part])
     return part
 
 
-def known(entries: Iterable[Entry[Job]], generation: int | None = None) -> list[tuple[Entry[Job], Written]]:
+def known(entries: Iterable[ParkedJob[Job]], generation: int | None = None) -> list[tuple[ParkedJob[Job], Written]]:
     """Entries, and who has written them."""
     return [(entry, Written(generation)) for entry in entries]
 
 
-def opened(part: Jobs, *entries: Entry[Job], queue_end: int = 1_000_000) -> Jobs:
+def opened(part: Jobs, *entries: ParkedJob[Job], queue_end: int = 1_000_000) -> Jobs:
     """A partition that has loaded these from its retry log."""
     part.open_retries(OffsetTracker(0), len(entries))
     part.load(known(entries))
@@ -46,14 +46,14 @@ def opened(part: Jobs, *entries: Entry[Job], queue_end: int = 1_000_000) -> Jobs
     return part
 
 
-def entries(*positions: int, key: bytes | None = b"a", due_ms: int = 5, size: int = 0) -> list[Entry[Job]]:
+def entries(*positions: int, key: bytes | None = b"a", due_ms: int = 5, size: int = 0) -> list[ParkedJob[Job]]:
     return [
-        Entry(Job(offset, key, bytes(size)), position, attempt=1, due_ms=due_ms, offset=offset)
+        ParkedJob(Job(offset, key, bytes(size)), position, attempt=1, due_ms=due_ms, offset=offset)
         for offset, position in enumerate(positions)
     ]
 
 
-def write(part: Jobs, *writes: Entry[Job]) -> None:
+def write(part: Jobs, *writes: ParkedJob[Job]) -> None:
     assert part.retries
     for each in writes:
         part.wrote(each, part.retries.position)
@@ -141,7 +141,7 @@ def test_only_the_head_is_written_again() -> None:
 def test_a_line_is_a_sorted_list(positions: list[int], takes: list[int]) -> None:
     """Whatever is inserted where, and however much is taken in between."""
     first, *others = entries(*positions)
-    line: Line[Job, None] = Line(None, b"a", first, first.position)
+    line: ParkedLane[Job, None] = ParkedLane(None, b"a", first, first.position)
     model = [first.position]
     for index, entry in enumerate(others):
         line.insert(entry)
@@ -177,7 +177,7 @@ def test_a_head_that_was_overtaken_twice_is_handed_out_once() -> None:
 def test_what_was_taken_does_not_stay_in_memory() -> None:
     """A key with very many jobs behind it is drained in order, and cheaply."""
     first, *others = entries(*range(10_000))
-    line: Line[Job, None] = Line(None, b"a", first, 0)
+    line: ParkedLane[Job, None] = ParkedLane(None, b"a", first, 0)
     for entry in others:
         line.insert(entry)
     while line.take():
@@ -311,7 +311,7 @@ def test_logs_that_are_gone_do_not_mix() -> None:
 
 def test_records_of_two_keys_at_one_position_are_two_jobs() -> None:
     (one,) = entries(100)
-    other = Entry(Job(1, b"b"), 100, attempt=1, due_ms=5, offset=1)
+    other = ParkedJob(Job(1, b"b"), 100, attempt=1, due_ms=5, offset=1)
     part = opened(partition(), one, other, queue_end=1)
     write(part, *part.take_diverted())
     assert len(part.ready(5)) == 2
@@ -351,7 +351,7 @@ def test_a_full_partition_reads_on_for_those_that_wait_for_it() -> None:
 
 def test_a_partition_may_park_what_others_leave_and_always_its_share() -> None:
     hot, small = partition(), partition()
-    room = hot.room = small.room = Room(16)
+    room = hot.room = small.room = ParkedBudget(16)
     room.share([hot, small])
     opened(hot, *entries(*range(11), key=None)).admit([Job(11, b"b")])
     opened(small).admit([Job(0, b"b")])
@@ -508,7 +508,9 @@ def test_a_record_that_names_another_log_stands_for_no_job_of_this_one() -> None
     part = Jobs(OffsetTracker(0, sign("", log)), limit_jobs=10, limit_bytes=1000)
     part.open_retries(OffsetTracker(0), 3)
     logs = ("a" * 22, "b" * 22, log)
-    part.load([(Entry(Job(0, b"k"), 4, attempt=1, due_ms=1, offset=at), Written(0, of)) for at, of in enumerate(logs)])
+    part.load(
+        [(ParkedJob(Job(0, b"k"), 4, attempt=1, due_ms=1, offset=at), Written(0, of)) for at, of in enumerate(logs)]
+    )
     part.start(100)
     moved = part.take_diverted()
     assert [entry.offset for entry in moved] == [0, 1]

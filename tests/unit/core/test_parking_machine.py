@@ -11,9 +11,9 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.lanes import Lane
-from streams.core.partition.parked import Line, Parking
-from streams.core.partition.parked_job import NOT_WRITTEN, Entry
-from streams.core.partition.restore import Loading, Written
+from streams.core.partition.parked import ParkedLane, ParkedLanes
+from streams.core.partition.parked_job import NOT_WRITTEN, ParkedJob
+from streams.core.partition.restore import ParkedJobsRestore, Written
 from tests.unit.core.parked_machine import ParkingMachine
 from tests.unit.core.records import Job, Jobs
 
@@ -60,7 +60,7 @@ class NothingIsParked(Jobs):
 class LeavesTheLaneInMemory(Jobs):
     """What waits in memory behind a failing job is not diverted, and runs when the key is out of its line."""
 
-    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[Entry[Job]]:
+    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[ParkedJob[Job]]:
         rest, lane.rest = lane.rest, None
         writes = super().postpone(lane, attempt, due_ms)
         for record in rest or ():
@@ -72,13 +72,13 @@ class StartsTheQueueFirst(Jobs):
     """The queue is started while the retry log is yet to be read."""
 
     queue_end = 0
-    later: Loading[Job] | None = None
+    later: ParkedJobsRestore[Job] | None = None
 
     def start(self, queue_end: int) -> None:
         self.queue_end = queue_end
         self.later, self._loading = self._loading, None
 
-    def ready(self, now_ms: int) -> list[Line[Job, Jobs]]:
+    def ready(self, now_ms: int) -> list[ParkedLane[Job, Jobs]]:
         if self.later is not None:
             self._loading, self.later = self.later, None
             super().start(self.queue_end)
@@ -88,7 +88,7 @@ class StartsTheQueueFirst(Jobs):
 class LoadsNothing(Jobs):
     """The parked jobs of another worker are none of this one's."""
 
-    def load(self, entries: Sequence[tuple[Entry[Job], Written]], read_to: int | None = None) -> None:
+    def load(self, entries: Sequence[tuple[ParkedJob[Job], Written]], read_to: int | None = None) -> None:
         super().load(entries, read_to)
         assert self._loading
         self._loading._entries.clear()
@@ -97,7 +97,7 @@ class LoadsNothing(Jobs):
 class FinishesBeforeTheBrokerHasIt(Jobs):
     """A job's old record is finished when the new one is sent, not when it is acknowledged."""
 
-    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[Entry[Job]]:
+    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[ParkedJob[Job]]:
         writes = super().postpone(lane, attempt, due_ms)
         for entry in writes:
             if entry.offset == NOT_WRITTEN and not self.lost:
@@ -105,7 +105,7 @@ class FinishesBeforeTheBrokerHasIt(Jobs):
                 self.offsets._finished += 1
         return writes
 
-    def wrote(self, entry: Entry[Job], offset: int) -> None:
+    def wrote(self, entry: ParkedJob[Job], offset: int) -> None:
         if entry.offset == NOT_WRITTEN and not self.lost:
             self.offsets._pending.setdefault(entry.position)
         super().wrote(entry, offset)
@@ -114,7 +114,7 @@ class FinishesBeforeTheBrokerHasIt(Jobs):
 class ForgetsTheFormerRecord(Jobs):
     """A retry that fails again leaves its earlier record unfinished."""
 
-    def wrote(self, entry: Entry[Job], offset: int) -> None:
+    def wrote(self, entry: ParkedJob[Job], offset: int) -> None:
         former = entry.offset
         super().wrote(entry, offset)
         if former != NOT_WRITTEN and self.retries and not self.lost:
@@ -124,7 +124,7 @@ class ForgetsTheFormerRecord(Jobs):
 class RunsWhatIsStillBeingWritten(Jobs):
     """A line's next job runs before its record is acknowledged."""
 
-    def _finish_parked(self, line: Line[Job, Jobs]) -> bool:
+    def _finish_parked(self, line: ParkedLane[Job, Jobs]) -> bool:
         ready = super()._finish_parked(line)
         return ready or (len(self._lines) > 0 and line.entry.untried and line.entry.writing)
 
@@ -156,20 +156,22 @@ def test_a_faulty_partition_is_found(faulty: type[Jobs]) -> None:
     assert_found(Machine)
 
 
-def not_read_past(self: Parking[Any, Any], line: Line[Any, Any], read_to: int, *, true: Any = Parking.wait) -> None:
+def not_read_past(
+    self: ParkedLanes[Any, Any], line: ParkedLane[Any, Any], read_to: int, *, true: Any = ParkedLanes.wait
+) -> None:
     true(self, line, 1 << 62)
 
 
-def at_once(self: Parking[Any, Any], now_ms: int, *, true: Any = Parking.ready) -> list[Line[Any, Any]]:
+def at_once(self: ParkedLanes[Any, Any], now_ms: int, *, true: Any = ParkedLanes.ready) -> list[ParkedLane[Any, Any]]:
     return list(true(self, now_ms + 1000))
 
 
-def holds_nothing(self: Line[Any, Any], position: int) -> bool:
+def holds_nothing(self: ParkedLane[Any, Any], position: int) -> bool:
     del self, position
     return False
 
 
-def at_the_end(self: Line[Any, Any], entry: Entry[Any]) -> None:
+def at_the_end(self: ParkedLane[Any, Any], entry: ParkedJob[Any]) -> None:
     self._behind = [*(self._behind or ())[self._taken :], entry]
     self._taken = 0
 
@@ -180,25 +182,25 @@ def acknowledged_in_order(self: OffsetTracker, offset: int) -> None:
 
 
 def keeps_the_older(
-    self: Loading[Any], key: bytes | None, entry: Entry[Any], generation: int | None = None
+    self: ParkedJobsRestore[Any], key: bytes | None, entry: ParkedJob[Any], generation: int | None = None
 ) -> int | None:
     del generation
     other = self._entries.setdefault((entry.position, key), entry)
     return None if other is entry else entry.offset
 
 
-def never_wakes(self: Parking[Any, Any], read_to: int) -> None:
+def never_wakes(self: ParkedLanes[Any, Any], read_to: int) -> None:
     """Forget those who wait for the queue to be read."""
 
 
 #: What a rule is without: the method that holds it, and what takes its place.
 RULES = {
-    "turn: the queue was read past it": (Parking, "wait", not_read_past),
-    "turn: it is due": (Parking, "ready", at_once),
-    "turn: those that wait are woken": (Parking, "read_on", never_wakes),
-    "position: at most one entry": (Line, "holds", holds_nothing),
-    "order: a line is sorted": (Line, "insert", at_the_end),
-    "position: the last copy counts": (Loading, "add", keeps_the_older),
+    "turn: the queue was read past it": (ParkedLanes, "wait", not_read_past),
+    "turn: it is due": (ParkedLanes, "ready", at_once),
+    "turn: those that wait are woken": (ParkedLanes, "read_on", never_wakes),
+    "position: at most one entry": (ParkedLane, "holds", holds_nothing),
+    "order: a line is sorted": (ParkedLane, "insert", at_the_end),
+    "position: the last copy counts": (ParkedJobsRestore, "add", keeps_the_older),
     "finish: late acknowledgements": (OffsetTracker, "wrote", acknowledged_in_order),
 }
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 import streams.errors
 from streams.core.retry.backoff import LONGEST, Exponential, Fixed, PolicyInvalid
-from streams.core.retry.failure import Failed, name_of
+from streams.core.retry.failure import Failure, name_of
 from streams.core.retry.policy import (
     _PERMANENT,
     DEFAULT_RETRY,
     NO_RETRY,
-    Again,
-    Bury,
+    GiveUp,
     Jitter,
+    RetryAt,
     RetryPolicy,
     Wait,
     decide,
@@ -49,7 +49,9 @@ policies = st.builds(
     # No policy may have a deadline that its first wait does not fit into.
     deadline=st.none() | st.floats(100, 1e6),
 )
-failures = st.sampled_from([OSError("refused"), KeyError("x"), Retry(3), Snooze(3), Retry(0), Snooze(0)]).map(Failed.of)
+failures = st.sampled_from([OSError("refused"), KeyError("x"), Retry(3), Snooze(3), Retry(0), Snooze(0)]).map(
+    Failure.of
+)
 
 
 class ShopError(Exception):
@@ -64,9 +66,9 @@ class OutOfStock(PermanentError):
     pass
 
 
-def after(policy: RetryPolicy, error: BaseException, *, attempt: int = 0, **options: Any) -> Again | Bury:
+def after(policy: RetryPolicy, error: BaseException, *, attempt: int = 0, **options: Any) -> RetryAt | GiveUp:
     given_ = {"now_ms": NOW, "since_ms": NOW, "luck": 0.5, **options}
-    return decide(policy, Failed.of(error), attempt=attempt, **given_)
+    return decide(policy, Failure.of(error), attempt=attempt, **given_)
 
 
 # -- for any policy ---------------------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ def after(policy: RetryPolicy, error: BaseException, *, attempt: int = 0, **opti
 )
 def test_a_decision_keeps_its_bounds(
     policy: RetryPolicy,
-    failed: Failed,
+    failed: Failure,
     attempt: int,
     now_ms: int,
     since_ms: int | None,
@@ -93,7 +95,7 @@ def test_a_decision_keeps_its_bounds(
     """Never before now, never beyond the deadline, never more attempts than the maximum, and one attempt at a time."""
     decision = decide(policy, failed, attempt=attempt, now_ms=now_ms, since_ms=since_ms, luck=luck, max_attempts=own)
     most = policy.max_attempts if own is None else own
-    if isinstance(decision, Bury):
+    if isinstance(decision, GiveUp):
         assert policy.deadline is not None or (attempt + 1 >= most and not failed.snooze)
         return
     assert decision.due_ms >= now_ms
@@ -108,13 +110,13 @@ def test_a_decision_keeps_its_bounds(
 
 
 @given(st.integers(1, 400), policies, failures.filter(lambda failed: not failed.snooze), lucks)
-def test_a_job_that_always_fails_comes_to_an_end(most: int, policy: RetryPolicy, failed: Failed, luck: float) -> None:
+def test_a_job_that_always_fails_comes_to_an_end(most: int, policy: RetryPolicy, failed: Failure, luck: float) -> None:
     attempt = runs = 0
     now_ms = NOW
     while True:
         runs += 1
         decision = decide(policy, failed, attempt=attempt, now_ms=now_ms, since_ms=NOW, luck=luck, max_attempts=most)
-        if isinstance(decision, Bury):
+        if isinstance(decision, GiveUp):
             break
         attempt, now_ms = decision.attempt, decision.due_ms
         assert attempt == runs
@@ -181,16 +183,16 @@ def test_times_may_be_timedeltas() -> None:
         backoff=Fixed(3600), cap=3600, deadline=10_800
     )
     patient = RetryPolicy(backoff=Exponential(first=hour), cap=2 * hour, deadline=5 * hour, jitter="none")
-    assert after(patient, OSError()) == Again(NOW + 3_600_000, 1)
-    assert after(patient, OSError(), attempt=1) == Again(NOW + 7_200_000, 2)
+    assert after(patient, OSError()) == RetryAt(NOW + 3_600_000, 1)
+    assert after(patient, OSError(), attempt=1) == RetryAt(NOW + 7_200_000, 2)
     with pytest.raises(PolicyInvalid, match="deadline"):
         RetryPolicy(deadline=timedelta(0))
 
 
 def test_no_retry_is_none() -> None:
-    assert after(NO_RETRY, OSError()) == Bury("(not retried: it may run once)")
+    assert after(NO_RETRY, OSError()) == GiveUp("(not retried: it may run once)")
     assert timetable(NO_RETRY) == []
-    assert isinstance(after(NO_RETRY, Snooze(1)), Again)
+    assert isinstance(after(NO_RETRY, Snooze(1)), RetryAt)
 
 
 def test_policies_are_values() -> None:
@@ -207,16 +209,16 @@ def test_policies_are_values() -> None:
 
 def test_at_the_last_attempt_a_job_is_given_up() -> None:
     policy = RetryPolicy(max_attempts=3, backoff=Fixed(2), jitter="none")
-    assert after(policy, OSError(), attempt=1) == Again(NOW + 2000, 2)
-    assert after(policy, OSError(), attempt=2) == Bury("(gave up after 3 attempts)")
-    assert after(policy, OSError(), attempt=50) == Bury("(gave up after 51 attempts)")
+    assert after(policy, OSError(), attempt=1) == RetryAt(NOW + 2000, 2)
+    assert after(policy, OSError(), attempt=2) == GiveUp("(gave up after 3 attempts)")
+    assert after(policy, OSError(), attempt=50) == GiveUp("(gave up after 51 attempts)")
 
 
 def test_a_jobs_own_maximum_replaces_the_policys() -> None:
     policy = RetryPolicy(max_attempts=3)
-    assert after(policy, OSError(), attempt=1, max_attempts=2) == Bury("(gave up after 2 attempts)")
-    assert isinstance(after(policy, OSError(), attempt=7, max_attempts=9), Again)
-    assert after(policy, OSError(), max_attempts=0) == Bury("(not retried: it may run once)")
+    assert after(policy, OSError(), attempt=1, max_attempts=2) == GiveUp("(gave up after 2 attempts)")
+    assert isinstance(after(policy, OSError(), attempt=7, max_attempts=9), RetryAt)
+    assert after(policy, OSError(), max_attempts=0) == GiveUp("(not retried: it may run once)")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_a_jobs_own_maximum_replaces_the_policys() -> None:
     [(CardError(), True), (ShopError(), True), (ConnectionError(), False), (KeyError(), False)],
 )
 def test_only_what_is_listed_is_retried(error: Exception, retried: bool) -> None:
-    assert isinstance(after(RetryPolicy(retry_on=(ShopError,)), error), Again) == retried
+    assert isinstance(after(RetryPolicy(retry_on=(ShopError,)), error), RetryAt) == retried
 
 
 @pytest.mark.parametrize(
@@ -233,26 +235,28 @@ def test_only_what_is_listed_is_retried(error: Exception, retried: bool) -> None
 )
 def test_what_is_never_retried_wins(error: Exception, retried: bool) -> None:
     policy = RetryPolicy(never=(ConnectionError,), retry_on=(ShopError, OSError, KeyError))
-    assert isinstance(after(policy, error), Again) == retried
+    assert isinstance(after(policy, error), RetryAt) == retried
 
 
 @pytest.mark.parametrize("error", [PermanentError("gone"), OutOfStock("gone")])
 def test_a_permanent_error_is_never_retried(error: PermanentError) -> None:
     decision = after(RetryPolicy(retry_on=(PermanentError, OutOfStock)), error)
-    assert decision == Bury("(PermanentError is never retried)")
+    assert decision == GiveUp("(PermanentError is never retried)")
 
 
 def test_a_dead_letter_says_which_list_refused_it() -> None:
     policy = RetryPolicy(never=(ConnectionError,), retry_on=(ShopError, OSError, JobTimeout))
-    assert after(policy, ConnectionResetError()) == Bury("(never retried: its policy's `never` names ConnectionError)")
+    assert after(policy, ConnectionResetError()) == GiveUp(
+        "(never retried: its policy's `never` names ConnectionError)"
+    )
     shop = name_of(ShopError)
-    assert after(policy, KeyError()) == Bury(
+    assert after(policy, KeyError()) == GiveUp(
         f"(not retried: its policy's `retry_on` names JobTimeout, OSError, {shop} alone)"
     )
 
 
 def test_who_covers_timeouts_covers_the_workers_own() -> None:
-    assert isinstance(after(RetryPolicy(retry_on=(TimeoutError,)), JobTimeout("too long")), Again)
+    assert isinstance(after(RetryPolicy(retry_on=(TimeoutError,)), JobTimeout("too long")), RetryAt)
 
 
 def test_what_is_permanent_is_an_error_of_ours() -> None:
@@ -261,22 +265,22 @@ def test_what_is_permanent_is_an_error_of_ours() -> None:
 
 
 def test_a_failure_without_kinds_is_of_its_type() -> None:
-    failed = Failed(name_of(JobTimeout), "too long", "")
+    failed = Failure(name_of(JobTimeout), "too long", "")
     decision = decide(RetryPolicy(never=(JobTimeout,)), failed, attempt=0, now_ms=NOW, since_ms=None, luck=0.0)
-    assert isinstance(decision, Bury)
+    assert isinstance(decision, GiveUp)
 
 
 def test_a_retry_at_a_time_of_its_own_counts_and_knows_no_lists() -> None:
     policy = RetryPolicy(max_attempts=2, cap=60, retry_on=(KeyError,), never=(Exception,))
-    assert after(policy, Retry(90.5)) == Again(NOW + 90_500, 1)
-    assert after(policy, Retry(90.5), attempt=1) == Bury("(gave up after 2 attempts)")
+    assert after(policy, Retry(90.5)) == RetryAt(NOW + 90_500, 1)
+    assert after(policy, Retry(90.5), attempt=1) == GiveUp("(gave up after 2 attempts)")
 
 
 def test_a_snooze_does_not_count() -> None:
     policy = RetryPolicy(max_attempts=2, never=(Exception,))
-    assert after(policy, Snooze(7), attempt=0) == Again(NOW + 7000, 0)
-    assert after(policy, Snooze(7), attempt=1) == Again(NOW + 7000, 1)
-    assert after(policy, Snooze(7), attempt=4, max_attempts=3) == Again(NOW + 7000, 4)
+    assert after(policy, Snooze(7), attempt=0) == RetryAt(NOW + 7000, 0)
+    assert after(policy, Snooze(7), attempt=1) == RetryAt(NOW + 7000, 1)
+    assert after(policy, Snooze(7), attempt=4, max_attempts=3) == RetryAt(NOW + 7000, 4)
 
 
 def test_a_deadline_within_which_nothing_would_be_tried_again() -> None:
@@ -291,20 +295,20 @@ def test_a_deadline_within_which_nothing_would_be_tried_again() -> None:
 def test_what_expires_before_its_next_attempt_is_given_up_at_once(error: Exception) -> None:
     """Its key would wait for nothing."""
     policy = RetryPolicy(backoff=Fixed(2), jitter="none")
-    assert isinstance(after(policy, error, expires_ms=NOW + 2_001), Again)
+    assert isinstance(after(policy, error, expires_ms=NOW + 2_001), RetryAt)
     decision = after(policy, error, expires_ms=NOW + 2_000)
-    assert isinstance(decision, Bury)
+    assert isinstance(decision, GiveUp)
     assert "it expires before the next" in decision.reason_suffix
 
 
 @pytest.mark.parametrize("error", [OSError(), Retry(2), Snooze(2)])
 def test_nothing_is_tried_beyond_its_deadline(error: Exception) -> None:
     policy = RetryPolicy(backoff=Fixed(2), jitter="none", deadline=10)
-    assert isinstance(after(policy, error, since_ms=NOW - 8_000), Again)
+    assert isinstance(after(policy, error, since_ms=NOW - 8_000), RetryAt)
     decision = after(policy, error, since_ms=NOW - 8_001)
-    assert isinstance(decision, Bury)
+    assert isinstance(decision, GiveUp)
     assert "the next run would come after its deadline of 10 s" in decision.reason_suffix
-    assert isinstance(after(policy, error, since_ms=None), Again)
+    assert isinstance(after(policy, error, since_ms=None), RetryAt)
 
 
 # -- functions of users -----------------------------------------------------------------------------------------------
@@ -342,7 +346,7 @@ def unspeakable(attempt: int) -> float:
 )
 def test_a_function_that_cannot_say_ends_the_job(function: Callable[..., Any], says: str) -> None:
     decision = after(RetryPolicy(backoff=function), OSError())
-    assert isinstance(decision, Bury)
+    assert isinstance(decision, GiveUp)
     assert "not retried: the policy's backoff function" in decision.reason_suffix
     assert says in decision.reason_suffix
     assert len(decision.reason_suffix) < 1000
@@ -351,7 +355,7 @@ def test_a_function_that_cannot_say_ends_the_job(function: Callable[..., Any], s
 def test_a_function_is_told_how_many_attempts_were_made_and_is_capped() -> None:
     policy = RetryPolicy(backoff=lambda attempt: attempt * 10.0, jitter="none", cap=25)
     assert [row.latest for row in timetable(policy)][:4] == [10, 20, 25, 25]
-    assert after(policy, OSError(), attempt=1) == Again(NOW + 20_000, 2)
+    assert after(policy, OSError(), attempt=1) == RetryAt(NOW + 20_000, 2)
 
 
 async def asynchronous(attempt: int) -> float:
@@ -444,36 +448,36 @@ class Later(Snooze):
 
 @pytest.mark.parametrize("error", [Later(), Later(-5), Later(math.nan), Later("soon")])
 def test_what_does_not_say_when_fails_like_any_other(error: Later) -> None:
-    failed = Failed.of(error)
+    failed = Failure.of(error)
     assert (failed.retry_in, failed.snooze) == (None, False)
-    assert after(RetryPolicy(backoff=Fixed(2), jitter="none"), error) == Again(NOW + 2000, 1)
-    assert Failed.of(Later(5)).retry_in == 5.0
+    assert after(RetryPolicy(backoff=Fixed(2), jitter="none"), error) == RetryAt(NOW + 2000, 1)
+    assert Failure.of(Later(5)).retry_in == 5.0
 
 
 def test_a_failure_is_plain_data() -> None:
     """It may come from another process, which need not have the classes of this one."""
-    failed = Failed.of(CardError("declined"))
+    failed = Failure.of(CardError("declined"))
     assert failed.kinds[:2] == (f"{__name__}.CardError", f"{__name__}.ShopError")
     assert failed.kinds[-2:] == ("Exception", "BaseException")
     assert {"ConnectionError", "OSError"} < set(failed.kinds)
     assert "object" not in failed.kinds
     assert (failed.retry_in, failed.snooze) == (None, False)
     assert pickle.loads(pickle.dumps(failed)) == failed
-    told = pickle.loads(pickle.dumps(Failed.of(Snooze(4))))
+    told = pickle.loads(pickle.dumps(Failure.of(Snooze(4))))
     assert (told.retry_in, told.snooze) == (4.0, True)
-    told = Failed.of(Retry(5))
+    told = Failure.of(Retry(5))
     assert (told.retry_in, told.snooze, told.error_type) == (5.0, False, "streams.errors.Retry")
 
 
 # -- exception groups -------------------------------------------------------------------------------------------------
 
 
-def group(*errors: Exception) -> Failed:
+def group(*errors: Exception) -> Failure:
     """What a task group raises, within another one."""
-    return Failed.of(ExceptionGroup("unhandled errors in a TaskGroup", [ExceptionGroup("inner", [*errors])]))
+    return Failure.of(ExceptionGroup("unhandled errors in a TaskGroup", [ExceptionGroup("inner", [*errors])]))
 
 
-def outcome(policy: RetryPolicy, failed: Failed, attempt: int = 0) -> Again | Bury:
+def outcome(policy: RetryPolicy, failed: Failure, attempt: int = 0) -> RetryAt | GiveUp:
     return decide(policy, failed, attempt=attempt, now_ms=NOW, since_ms=NOW, luck=0.0)
 
 
@@ -483,17 +487,19 @@ QUICK = RetryPolicy(max_attempts=3, backoff=Fixed(1), jitter="none", never=(File
 @pytest.mark.parametrize(
     ("errors", "expected"),
     [
-        ([PermanentError("no")], Bury("(PermanentError is never retried)")),
-        ([OSError(), PermanentError("no"), Snooze(5)], Bury("(PermanentError is never retried)")),
-        ([OSError(), FileNotFoundError()], Bury("(never retried: its policy's `never` names FileNotFoundError)")),
-        ([OSError(), KeyError()], Again(NOW + 1000, 1)),
-        ([Snooze(5), Snooze(7)], Again(NOW + 7000, 0)),
-        ([Snooze(9), Retry(5)], Again(NOW + 9000, 1)),
-        ([Snooze(9), OSError(), Retry(5)], Again(NOW + 1000, 1)),
+        ([PermanentError("no")], GiveUp("(PermanentError is never retried)")),
+        ([OSError(), PermanentError("no"), Snooze(5)], GiveUp("(PermanentError is never retried)")),
+        ([OSError(), FileNotFoundError()], GiveUp("(never retried: its policy's `never` names FileNotFoundError)")),
+        ([OSError(), KeyError()], RetryAt(NOW + 1000, 1)),
+        ([Snooze(5), Snooze(7)], RetryAt(NOW + 7000, 0)),
+        ([Snooze(9), Retry(5)], RetryAt(NOW + 9000, 1)),
+        ([Snooze(9), OSError(), Retry(5)], RetryAt(NOW + 1000, 1)),
     ],
     ids=str,
 )
-def test_what_is_in_a_group_decides_and_the_most_severe_wins(errors: list[Exception], expected: Again | Bury) -> None:
+def test_what_is_in_a_group_decides_and_the_most_severe_wins(
+    errors: list[Exception], expected: RetryAt | GiveUp
+) -> None:
     assert outcome(QUICK, group(*errors)) == expected
 
 
@@ -511,7 +517,7 @@ def test_a_group_is_retried_where_the_policy_names_all_of_it(
     named: type[BaseException], errors: list[Exception], retried: bool
 ) -> None:
     decision = outcome(RetryPolicy(retry_on=(named,), backoff=Fixed(1)), group(*errors))
-    assert isinstance(decision, Again) == retried
+    assert isinstance(decision, RetryAt) == retried
 
 
 def test_a_group_names_what_is_in_it() -> None:
@@ -524,7 +530,7 @@ def test_a_group_names_what_is_in_it() -> None:
 
 
 def test_a_large_group_is_told_in_few_words() -> None:
-    failed = Failed.of(ExceptionGroup("all", [ValueError(f"{number} {'x' * 1000}") for number in range(1000)]))
+    failed = Failure.of(ExceptionGroup("all", [ValueError(f"{number} {'x' * 1000}") for number in range(1000)]))
     assert len(failed.message) < 1500
     assert failed.message.endswith("and 995 others")
     assert failed.parts == (("ValueError", "Exception", "BaseException"),)
@@ -534,8 +540,8 @@ def test_groups_within_groups_have_no_limit() -> None:
     error: Exception = PermanentError("at the bottom")
     for _ in range(10_000):
         error = ExceptionGroup("around", [error])
-    failed = Failed.of(error)
-    assert outcome(QUICK, failed) == Bury("(PermanentError is never retried)")
+    failed = Failure.of(error)
+    assert outcome(QUICK, failed) == GiveUp("(PermanentError is never retried)")
     assert failed.message.endswith("PermanentError: at the bottom")
 
 

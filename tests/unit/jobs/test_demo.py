@@ -7,13 +7,13 @@ import logging
 
 import pytest
 
-from streams.core.retry.failure import Failed
+from streams.core.retry.failure import Failure
 from streams.demo.outcomes import Outcome, Outcomes
 from streams.demo.screen import Screen
 from streams.logs.job_lines import FailureReports, report_done
 
 
-def reported(caplog: pytest.LogCaptureFixture, failed: Failed | None, key: bytes | None) -> Outcome | None:
+def reported(caplog: pytest.LogCaptureFixture, failed: Failure | None, key: bytes | None) -> Outcome | None:
     """What the demonstration makes of the line that the worker logs."""
     with caplog.at_level(logging.INFO, "streams.outcome"):
         if failed is None:
@@ -29,13 +29,13 @@ def test_done(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_dead(caplog: pytest.LogCaptureFixture) -> None:
-    failed = Failed("shop.Gone", "410: gone\nfor good", "stack")
+    failed = Failure("shop.Gone", "410: gone\nfor good", "stack")
     assert reported(caplog, failed, b"k") == Outcome("dead", "email", "job-1", "k", 12, "shop.Gone: 410: gone")
 
 
 @pytest.mark.parametrize(("snooze", "state"), [(False, "retry"), (True, "later")])
 def test_a_run_after_which_a_job_comes_back(caplog: pytest.LogCaptureFixture, snooze: bool, state: str) -> None:
-    failed = Failed("shop.Busy", "503: not now", "stack", snooze=snooze)
+    failed = Failure("shop.Busy", "503: not now", "stack", snooze=snooze)
     FailureReports("email").retry(b"k", "job-1", failed, 0.0123, wait=1.5, made=1, now=0.0)
     reason = "shop.Busy: 503: not now; again in 1.5 s, attempts made: 1"
     outcome = Outcome.parse(caplog.messages[-1])

@@ -4,10 +4,10 @@ import pytest
 
 from producers import DeliveriesFailed, DeliveryFailed, JobHandle, ProducerSettings
 from producers.delivery.client_config import client_config
-from producers.delivery.kafka_client import Client
-from producers.delivery.unobserved_failures import Failures
+from producers.delivery.kafka_client import KafkaClient
+from producers.delivery.unobserved_failures import UnobservedFailures
 
-CLIENT = Client(client_config(ProducerSettings(), {}))
+CLIENT = KafkaClient(client_config(ProducerSettings(), {}))
 
 
 def failed(number: int) -> tuple[JobHandle, DeliveryFailed]:
@@ -16,7 +16,7 @@ def failed(number: int) -> tuple[JobHandle, DeliveryFailed]:
 
 
 def test_one_failure_is_raised_once() -> None:
-    failures = Failures()
+    failures = UnobservedFailures()
     failures.add(*failed(1))
     with pytest.raises(DeliveryFailed, match=r"job 1 was not delivered to jobs\.email: cause; remedy"):
         failures.raise_any()
@@ -24,7 +24,7 @@ def test_one_failure_is_raised_once() -> None:
 
 
 def test_several_are_raised_together() -> None:
-    failures = Failures()
+    failures = UnobservedFailures()
     for number in range(3):
         failures.add(*failed(number))
     with pytest.raises(DeliveriesFailed, match="3 jobs were not delivered; the first: job 0") as caught:
@@ -33,7 +33,7 @@ def test_several_are_raised_together() -> None:
 
 
 def test_what_was_told_already_is_not_raised_again() -> None:
-    failures = Failures()
+    failures = UnobservedFailures()
     handle, failure = failed(1)
     failures.add(handle, failure)
     failures.observe(handle)
@@ -41,7 +41,7 @@ def test_what_was_told_already_is_not_raised_again() -> None:
 
 
 def test_ten_thousand_failures_are_counted_but_not_all_kept() -> None:
-    failures = Failures()
+    failures = UnobservedFailures()
     for number in range(10_000):
         failures.add(*failed(number))
     with pytest.raises(DeliveriesFailed) as caught:
@@ -51,7 +51,7 @@ def test_ten_thousand_failures_are_counted_but_not_all_kept() -> None:
 
 
 def test_failures_are_logged_but_not_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
-    failures = Failures()
+    failures = UnobservedFailures()
     with caplog.at_level(logging.ERROR, "producers"):
         for number in range(100):
             failures.add(*failed(number))

@@ -9,7 +9,7 @@ from functools import partial
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
-from streams.ports.records import Committed, TopicPartition
+from streams.ports.records import PartitionStart, TopicPartition
 from tests.unit.streams.rig import P0, Rig, rig, until
 
 
@@ -39,7 +39,7 @@ async def after_a_death(
     async with rig(handler, concurrency=concurrency) as it:
         if commits:
             it.trials.on_named = partial(commit_soon, it)
-        it.open(P0, committed=Committed(0, metadata, 0, 100))
+        it.open(P0, committed=PartitionStart(0, metadata, 0, 100))
         yield it
 
 

@@ -17,18 +17,18 @@ from schemas.models.webhook import DeliverWebhook
 from streams.api.queue import Queue
 from streams.core.retry.policy import NO_RETRY, RetryPolicy
 from streams.kafka.producer.client import Answered
-from streams.kafka.producer.sender import Sender
-from streams.ports.records import Anew, Batch, Committed, Outgoing, TopicPartition
+from streams.kafka.producer.sender import ReliableSender
+from streams.ports.records import Anew, Batch, OutgoingRecord, PartitionStart, TopicPartition
 from streams.settings import Settings
-from streams.worker.admission.lease import Lease
-from streams.worker.admission.quarantine import Trials
-from streams.worker.assignment import Intake
+from streams.worker.admission.lease import GroupLease
+from streams.worker.admission.quarantine import Quarantine
+from streams.worker.assignment import Assignment
 from streams.worker.executor import Executor
-from streams.worker.handlers.calls import Handling
-from streams.worker.handlers.processes import Processes
-from streams.worker.handlers.threads import Threads
-from streams.worker.outcomes.follow_ups import Outcomes
-from streams.worker.outcomes.pending_writes import Appends
+from streams.worker.handlers.calls import HandlerTable
+from streams.worker.handlers.processes import ProcessRunner
+from streams.worker.handlers.threads import ThreadRunner
+from streams.worker.outcomes.follow_ups import FollowUpPublisher
+from streams.worker.outcomes.pending_writes import PendingWrites
 
 TOPIC = "jobs.webhook"
 P0, P1, P2 = (TopicPartition(TOPIC, number) for number in range(3))
@@ -45,34 +45,34 @@ class Fetched:
     timestamp: int = 0
 
 
-class Letters(Sender):
+class Letters(ReliableSender):
     """Keeps what is sent, at offsets from 0 on in each partition. While `open` is not set the broker takes nothing."""
 
     def __init__(self) -> None:
-        self.sent: list[Outgoing] = []
+        self.sent: list[OutgoingRecord] = []
         self.open = asyncio.Event()
         self.open.set()
         #: Where the logs end.
         self.ends: Counter[tuple[str, int | None]] = Counter()
 
-    async def send(self, record: Outgoing, *, give_up: bool = False) -> None:
+    async def send(self, record: OutgoingRecord, *, give_up: bool = False) -> None:
         await self._keep(record)
 
-    async def _keep(self, record: Outgoing) -> int:
+    async def _keep(self, record: OutgoingRecord) -> int:
         await self.open.wait()
         self.sent.append(record)
         log = record.topic, record.partition
         self.ends[log] += 1
         return self.ends[log] - 1
 
-    def start(self, record: Outgoing, answered: Answered) -> None:
+    def start(self, record: OutgoingRecord, answered: Answered) -> None:
         def tell(done: asyncio.Task[int]) -> None:
             if not done.cancelled():
                 answered(None, done.result())
 
         asyncio.ensure_future(self._keep(record)).add_done_callback(tell)
 
-    def to(self, topic: str) -> list[Outgoing]:
+    def to(self, topic: str) -> list[OutgoingRecord]:
         """What was sent to a topic."""
         return [record for record in self.sent if record.topic == topic]
 
@@ -109,22 +109,22 @@ class Rig:
     """One queue and what belongs to it."""
 
     executor: Executor
-    intake: Intake
+    intake: Assignment
     letters: Letters
-    trials: Trials
-    threads: Threads
-    lease: Lease
+    trials: Quarantine
+    threads: ThreadRunner
+    lease: GroupLease
     reopened: list[TopicPartition] = field(default_factory=list)
     restarted: list[tuple[TopicPartition, Anew]] = field(default_factory=list)
 
-    def open(self, *tps: TopicPartition, generation: int = 1, committed: Committed | None = None) -> None:
+    def open(self, *tps: TopicPartition, generation: int = 1, committed: PartitionStart | None = None) -> None:
         """Assign partitions as the group would, and start them."""
-        self.add(self.intake.keep(tps, generation), committed or Committed(None, "", 0, 1_000_000))
+        self.add(self.intake.keep(tps, generation), committed or PartitionStart(None, "", 0, 1_000_000))
         self.intake.resume()
 
-    def add(self, tps: Iterable[TopicPartition], committed: Committed) -> None:
+    def add(self, tps: Iterable[TopicPartition], committed: PartitionStart) -> None:
         """Open partitions whose retry logs are empty."""
-        partitions = {tp: self.intake.prepare(tp, committed, Committed(None, "", 0, 0)) for tp in tps}
+        partitions = {tp: self.intake.prepare(tp, committed, PartitionStart(None, "", 0, 0)) for tp in tps}
         for partition in partitions.values():
             partition.start(1_000_000)
         self.intake.add(partitions)
@@ -151,19 +151,19 @@ async def rig(
     codec: Codec | None = None,
     executor_type: type[Executor] = Executor,
     schema_wait: float = 0.0,
-    processes: Processes | None = None,
+    processes: ProcessRunner | None = None,
     around: Any = None,
 ) -> AsyncIterator[Rig]:
     """A running queue with one handler, which is CPU-bound if there are processes."""
     queue = Queue("webhook", retry=retry, order=order, around=around)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
-    trials = Trials()
-    letters, threads, lease = Letters(), Threads(), Lease(session=60)
-    handling = Handling(queue, codec or CODEC, threads, processes or Processes(1))
+    trials = Quarantine()
+    letters, threads, lease = Letters(), ThreadRunner(), GroupLease(session=60)
+    handling = HandlerTable(queue, codec or CODEC, threads, processes or ProcessRunner(1))
     executor = executor_type(
         handling,
-        Outcomes(letters, codec or CODEC, Settings()),
-        Appends(letters),
+        FollowUpPublisher(letters, codec or CODEC, Settings()),
+        PendingWrites(letters),
         trials,
         concurrency=concurrency,
         report_all=False,
@@ -171,7 +171,7 @@ async def rig(
         lease=lease,
         share=None if processes is None else processes.share(handling.in_process, concurrency),
     )
-    intake = Intake({TOPIC: executor}, trials, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
+    intake = Assignment({TOPIC: executor}, trials, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
     clock = asyncio.create_task(_tell_time(intake))
     it = Rig(executor, intake, letters, trials, threads, lease)
@@ -186,7 +186,7 @@ async def rig(
         await executor.stop()
 
 
-async def _tell_time(intake: Intake) -> None:
+async def _tell_time(intake: Assignment) -> None:
     while True:
         await asyncio.sleep(0.001)
         intake.tick(int(time() * 1000))

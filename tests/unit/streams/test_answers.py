@@ -16,7 +16,7 @@ import pytest
 
 from schemas.models.email import SendEmail
 from streams.api.context import FollowUp
-from streams.core.retry.failure import Failed
+from streams.core.retry.failure import Failure
 from streams.worker.process_pool.answers import Unreadable, read_answer
 from streams.worker.process_pool.child_runs import Ended
 
@@ -37,7 +37,7 @@ class Calls:
     "value",
     [
         Ended(None, [FollowUp(MAIL, "id", "key", None, {"a": b"b"}, 1.0, timedelta(1))]),
-        Ended(Failed("a.B", "m", kinds=("a.B",)), [], exhausted=True),
+        Ended(Failure("a.B", "m", kinds=("a.B",)), [], exhausted=True),
         {"when": datetime(2026, 1, 2, tzinfo=UTC), "there": datetime(2026, 1, 2, tzinfo=ZoneInfo("Europe/Paris"))},
         [Decimal("1.50"), UUID(int=7), {1}, bytearray(b"b")],
     ],

@@ -12,10 +12,10 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import CommitFailedError, RequestTimedOutError
 
 from streams.core.offsets.tracker import Commit, OffsetTracker
-from streams.core.partition.partition import Partition
+from streams.core.partition.partition import QueuePartition
 from streams.kafka.consumer.faust_consumer import _requests
 from streams.kafka.consumer.thread import ConsumerThread
-from streams.ports.records import Due, TopicPartition
+from streams.ports.records import DueCommit, TopicPartition
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]
@@ -50,9 +50,9 @@ class Thread(ConsumerThread):
         return self._stand_in
 
 
-def due(tp: TopicPartition, metadata: str = "") -> Due:
+def due(tp: TopicPartition, metadata: str = "") -> DueCommit:
     offsets = OffsetTracker(0)
-    return Due(tp, offsets, Commit(0, metadata, 1), Partition(offsets, limit_jobs=1, limit_bytes=1))
+    return DueCommit(tp, offsets, Commit(0, metadata, 1), QueuePartition(offsets, limit_jobs=1, limit_bytes=1))
 
 
 async def test_a_commit_is_never_made_again_for_a_later_generation() -> None:

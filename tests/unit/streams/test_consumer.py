@@ -24,9 +24,9 @@ from streams.core.offsets.log_id import UNKNOWN, sign
 from streams.core.offsets.tracker import OffsetTracker
 from streams.kafka.consumer import faust_consumer
 from streams.kafka.consumer.faust_consumer import Consumer, Transport, Wiring
-from streams.kafka.retry_topic.reader import RetryLogs
-from streams.ports.group import Bounds, Held
-from streams.ports.records import Due, TopicPartition
+from streams.kafka.retry_topic.reader import RetryTopicReader
+from streams.ports.group import CommittedOffset, LogBounds
+from streams.ports.records import DueCommit, TopicPartition
 from streams.settings import Settings
 from tests.unit.streams.rig import CODEC, P0, P1, Rig, record, records, rig, turns, until
 
@@ -56,7 +56,7 @@ class Group:
     async def ask(self, work: Awaitable[T]) -> T:
         return await work
 
-    async def commit_due(self, due: Iterable[Due], generation: int, *, with_map: bool) -> set[str]:
+    async def commit_due(self, due: Iterable[DueCommit], generation: int, *, with_map: bool) -> set[str]:
         self.commits += 1
         await self.answers.wait()
         if self.refusals:
@@ -67,10 +67,10 @@ class Group:
             self.held[tp] = (commit.watermark, commit.metadata if with_map else commit.short)
         return set()
 
-    async def places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Held]:
+    async def places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         if self.refusals:
             raise self.refusals.pop(0)
-        return {tp: Held(*self.held.get(tp, (None, ""))) for tp in partitions}
+        return {tp: CommittedOffset(*self.held.get(tp, (None, ""))) for tp in partitions}
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         return dict.fromkeys(partitions, (0, 1_000_000))
@@ -91,7 +91,7 @@ class Group:
         """Nothing waits here."""
 
 
-class NoRetries(RetryLogs):
+class NoRetries(RetryTopicReader):
     """Retry logs that are empty."""
 
     def __init__(self) -> None:
@@ -99,8 +99,8 @@ class NoRetries(RetryLogs):
 
     async def bounds(
         self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
-    ) -> dict[TopicPartition, Bounds]:
-        return dict.fromkeys(partitions, Bounds(0, 0))
+    ) -> dict[TopicPartition, LogBounds]:
+        return dict.fromkeys(partitions, LogBounds(0, 0))
 
 
 @dataclass

@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from streams.kafka.consumer import thread as consumer_thread
 from streams.kafka.consumer.thread import ConsumerThread
-from streams.ports.group import Held, Unsettled
+from streams.ports.group import CommittedOffset, NotSettledYet
 from streams.ports.records import Span
 from streams.ports.records import TopicPartition as Place
 from tests.unit.streams.rig import until
@@ -110,7 +110,7 @@ def answered(*topics: tuple[str, list[tuple[int, int, str, int]]], error: int = 
     return OffsetFetchResponse_v3(0, list(topics), error)
 
 
-async def places(answer: Any) -> tuple[dict[Place, Held] | BaseException, bool]:
+async def places(answer: Any) -> tuple[dict[Place, CommittedOffset] | BaseException, bool]:
     """What is told of an answer, or raised; and whether another coordinator is looked for."""
     coordinator = Coordinator(answer)
     consumer = type("Consumer", (), {"_coordinator": coordinator})
@@ -124,7 +124,7 @@ async def places(answer: Any) -> tuple[dict[Place, Held] | BaseException, bool]:
 
 async def test_what_is_committed_is_told() -> None:
     told = [("jobs.email", [(0, 7, "map", 0), (1, -1, "", 0)]), ("jobs.email.retry", [(0, 0, "", 0)])]
-    expected = {ONE: Held(7, "map"), TWO: Held(None, ""), RETRY: Held(0, "")}
+    expected = {ONE: CommittedOffset(7, "map"), TWO: CommittedOffset(None, ""), RETRY: CommittedOffset(0, "")}
     assert await places(answered(*told)) == (expected, False)
     assert await places(OffsetFetchResponse_v1(told)) == (expected, False)
 
@@ -150,7 +150,7 @@ async def test_an_error_of_one_partition() -> None:
 
 async def test_a_partition_that_is_not_told_of_is_not_one_without_commits() -> None:
     error, _ = await places(answered(("jobs.email", [(0, 7, "", 0), (1, 3, "", 0)])))
-    assert isinstance(error, Unsettled)
+    assert isinstance(error, NotSettledYet)
     assert "jobs.email.retry-0" in str(error)
 
 

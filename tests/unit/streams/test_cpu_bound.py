@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from streams.ports.records import Committed
-from streams.worker.handlers.processes import Processes
+from streams.ports.records import PartitionStart
+from streams.worker.handlers.processes import ProcessRunner
 from tests.unit.streams.handlers import noting, work
 from tests.unit.streams.rig import CODEC, P0, TOPIC, Fetched, job, rig, turns, until
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool() -> AsyncIterator[Processes]:
-    processes = Processes(1)
+async def pool() -> AsyncIterator[ProcessRunner]:
+    processes = ProcessRunner(1)
     yield processes
     await processes.close()
 
@@ -39,7 +39,7 @@ def noted(note: Path, number: int) -> bool:
     return Path(f"{note}{number}").exists()
 
 
-async def test_a_job_that_waits_for_a_process_has_not_begun(pool: Processes, tmp_path: Path) -> None:
+async def test_a_job_that_waits_for_a_process_has_not_begun(pool: ProcessRunner, tmp_path: Path) -> None:
     note = tmp_path / "note"
     async with rig(work, processes=pool, concurrency=4, timeout=3) as it:
         it.open(P0)
@@ -65,7 +65,7 @@ async def test_a_job_that_waits_for_a_process_has_not_begun(pool: Processes, tmp
         assert [record.topic for record in it.letters.sent] == [f"{TOPIC}.dead"], "the one that ran for too long"
 
 
-async def test_waiting_for_a_process_counts_towards_no_timeout(pool: Processes) -> None:
+async def test_waiting_for_a_process_counts_towards_no_timeout(pool: ProcessRunner) -> None:
     async with rig(work, processes=pool, concurrency=4, timeout=2.5) as it:
         it.open(P0)
         it.take([cpu_bound(number, "sleep a second") for number in range(3)])
@@ -73,17 +73,17 @@ async def test_waiting_for_a_process_counts_towards_no_timeout(pool: Processes) 
         assert not it.letters.sent
 
 
-async def test_what_runs_in_a_process_has_killed_no_worker(pool: Processes, tmp_path: Path) -> None:
+async def test_what_runs_in_a_process_has_killed_no_worker(pool: ProcessRunner, tmp_path: Path) -> None:
     """Nor is it named, nor does it wait for a commit."""
     async with rig(work, processes=pool) as it:
-        it.open(P0, committed=Committed(0, "~1,0*1,1!1", 0, 100))
+        it.open(P0, committed=PartitionStart(0, "~1,0*1,1!1", 0, 100))
         it.take([cpu_bound(number, "note and return", f"{tmp_path}/ran{number}") for number in range(3)])
         await it.idle()
         assert not it.letters.sent
         assert all(noted(tmp_path / "ran", number) for number in range(3))
 
 
-async def test_what_cannot_be_read_waits_for_no_process(pool: Processes, tmp_path: Path) -> None:
+async def test_what_cannot_be_read_waits_for_no_process(pool: ProcessRunner, tmp_path: Path) -> None:
     note = tmp_path / "note"
     async with rig(work, processes=pool, concurrency=2) as it:
         it.open(P0)
@@ -96,7 +96,7 @@ async def test_what_cannot_be_read_waits_for_no_process(pool: Processes, tmp_pat
         await it.idle()
 
 
-async def test_a_partition_that_is_lost_takes_its_waiting_jobs_along(pool: Processes, tmp_path: Path) -> None:
+async def test_a_partition_that_is_lost_takes_its_waiting_jobs_along(pool: ProcessRunner, tmp_path: Path) -> None:
     note = tmp_path / "note"
     async with rig(work, processes=pool, concurrency=2) as it:
         it.open(P0)
@@ -112,7 +112,7 @@ async def test_a_partition_that_is_lost_takes_its_waiting_jobs_along(pool: Proce
         assert not noted(note, 1)
 
 
-async def test_hooks_are_entered_and_left_in_the_process(pool: Processes, tmp_path: Path) -> None:
+async def test_hooks_are_entered_and_left_in_the_process(pool: ProcessRunner, tmp_path: Path) -> None:
     async with rig(work, processes=pool, concurrency=1, around=noting) as it:
         it.open(P0)
         it.take([cpu_bound(0, "return", str(tmp_path / "a")), cpu_bound(1, "raise", str(tmp_path / "b"))])

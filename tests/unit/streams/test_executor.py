@@ -17,7 +17,7 @@ from streams.core.retry.policy import RetryPolicy
 from streams.errors import PermanentError, Snooze
 from streams.ports.records import WorkLane, WorkPartition
 from streams.worker import executor as executor_module
-from streams.worker.admission.start_block import Hold
+from streams.worker.admission.start_block import StartBlock
 from streams.worker.executor import Executor
 from streams.worker.runner import Runner
 from tests.unit.streams.rig import P0, P1, TOPIC, Fetched, job, record, records, rig, turns, until
@@ -438,12 +438,12 @@ async def test_hold_starts_nothing_and_release_goes_on() -> None:
         it.open(P0)
         it.take(records(0, 6))
         await until(lambda: len(gate.running) == 2)
-        it.executor.hold(Hold.REBALANCE)
+        it.executor.hold(StartBlock.REBALANCE)
         gate.let(*map(str, range(6)))
         await it.executor.quiet()
         await turns()
         assert len(gate.started) == 2
-        it.executor.release(Hold.REBALANCE)
+        it.executor.release(StartBlock.REBALANCE)
         await it.idle()
     assert Counter(gate.started) == Counter(map(str, range(6)))
 

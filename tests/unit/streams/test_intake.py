@@ -10,12 +10,12 @@ import pytest
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
-from streams.core.offsets.crash_record import Way
+from streams.core.offsets.crash_record import StartMode
 from streams.core.offsets.finished_map import encode
 from streams.core.offsets.log_id import UNKNOWN, read, sign
-from streams.ports.records import Batch, Committed, Due, TopicPartition, WorkPartition
+from streams.ports.records import Batch, DueCommit, PartitionStart, TopicPartition, WorkPartition
 from streams.worker import executor as executor_module
-from streams.worker.assignment import Intake
+from streams.worker.assignment import Assignment
 from tests.unit.streams.rig import P0, P1, P2, TOPIC, Rig, record, records, rig, turns, until
 
 
@@ -33,7 +33,7 @@ class Handler:
         await self.go.wait()
 
 
-def acknowledge(intake: Intake) -> list[Due]:
+def acknowledge(intake: Assignment) -> list[DueCommit]:
     due = intake.due()
     intake.committed(due)
     return due
@@ -44,14 +44,14 @@ def acknowledge(intake: Intake) -> list[Due]:
 
 async def test_starts_at_the_first_record_when_nothing_was_committed() -> None:
     async with rig(Handler()) as it:
-        it.open(P0, committed=Committed(None, "", 7, 20))
+        it.open(P0, committed=PartitionStart(None, "", 7, 20))
         assert it.intake.positions() == {P0: 7}
 
 
 async def test_starts_where_the_group_left_it_and_skips_what_its_map_says() -> None:
     handler = Handler()
     async with rig(handler) as it:
-        it.open(P0, committed=Committed(10, encode([1, 2, 1, 1]), 0, 20))
+        it.open(P0, committed=PartitionStart(10, encode([1, 2, 1, 1]), 0, 20))
         assert it.intake.positions() == {P0: 10}
         it.take(records(10, 6))
         await it.idle()
@@ -61,7 +61,7 @@ async def test_starts_where_the_group_left_it_and_skips_what_its_map_says() -> N
 async def test_a_map_that_cannot_be_read_costs_repetitions_only(caplog: pytest.LogCaptureFixture) -> None:
     handler = Handler()
     async with rig(handler) as it:
-        it.open(P0, committed=Committed(10, "somebody else's", 0, 20))
+        it.open(P0, committed=PartitionStart(10, "somebody else's", 0, 20))
         it.take(records(10, 3))
         await it.idle()
         assert sorted(handler.ran) == ["10", "11", "12"]
@@ -73,7 +73,7 @@ async def test_what_retention_removed_is_said_and_the_rest_of_the_map_still_hold
 ) -> None:
     handler = Handler()
     async with rig(handler) as it:
-        it.open(P0, committed=Committed(10, encode([1, 1, 5, 3]), 14, 30))
+        it.open(P0, committed=PartitionStart(10, encode([1, 1, 5, 3]), 14, 30))
         assert it.intake.positions() == {P0: 14}
         it.take(records(14, 8))
         await it.idle()
@@ -84,7 +84,7 @@ async def test_what_retention_removed_is_said_and_the_rest_of_the_map_still_hold
 
 async def test_a_topic_that_was_made_anew_is_read_from_its_start(caplog: pytest.LogCaptureFixture) -> None:
     async with rig(Handler()) as it:
-        it.open(P0, committed=Committed(1000, encode([1, 1]), 0, 5))
+        it.open(P0, committed=PartitionStart(1000, encode([1, 1]), 0, 5))
         assert it.intake.positions() == {P0: 0}
     assert "made anew" in caplog.text
 
@@ -94,13 +94,13 @@ async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
 ) -> None:
     handler = Handler()
     async with rig(handler) as it:
-        it.open(P0, committed=Committed(100, "", 0, 200))
+        it.open(P0, committed=PartitionStart(100, "", 0, 200))
         it.take(records(100, 3))
         await it.idle()
         old = it.intake.due()
         it.take(records(0, 2))
         assert it.restarted == [(P0, {P0: 0})], "the transport opens it again, and fetches from there"
-        it.add([P0], Committed(0, "", 0, 200))
+        it.add([P0], PartitionStart(0, "", 0, 200))
         it.take(records(0, 2))
         await it.idle()
         assert handler.ran == Counter(["100", "101", "102", "0", "1"])
@@ -116,7 +116,7 @@ OLD, NEW = "o" * 22, "n" * 22
 async def test_a_commit_of_another_log_says_nothing_of_this_one(caplog: pytest.LogCaptureFixture) -> None:
     """By its offsets it could be: the new log has outgrown what was committed of the old one."""
     async with rig(Handler()) as it:
-        it.open(P0, committed=Committed(10, sign(encode([1, 5]), OLD), 0, 2000, NEW))
+        it.open(P0, committed=PartitionStart(10, sign(encode([1, 5]), OLD), 0, 2000, NEW))
         assert it.intake.positions() == {P0: 0}
         it.take(records(0, 3))
         await it.idle()
@@ -128,13 +128,15 @@ async def test_a_commit_of_another_log_says_nothing_of_this_one(caplog: pytest.L
 @pytest.mark.parametrize(
     "committed",
     [
-        pytest.param(Committed(10, encode([1, 5]), 0, 20, NEW), id="a commit of the version before"),
-        pytest.param(Committed(10, sign(encode([1, 5]), UNKNOWN), 0, 20, NEW), id="of a time when brokers had no ids"),
-        pytest.param(Committed(10, sign(encode([1, 5]), NEW), 0, 20, UNKNOWN), id="a broker that gives no id"),
-        pytest.param(Committed(10, sign(encode([1, 5]), NEW), 0, 20, NEW), id="the same log"),
+        pytest.param(PartitionStart(10, encode([1, 5]), 0, 20, NEW), id="a commit of the version before"),
+        pytest.param(
+            PartitionStart(10, sign(encode([1, 5]), UNKNOWN), 0, 20, NEW), id="of a time when brokers had no ids"
+        ),
+        pytest.param(PartitionStart(10, sign(encode([1, 5]), NEW), 0, 20, UNKNOWN), id="a broker that gives no id"),
+        pytest.param(PartitionStart(10, sign(encode([1, 5]), NEW), 0, 20, NEW), id="the same log"),
     ],
 )
-async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed: Committed) -> None:
+async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed: PartitionStart) -> None:
     handler = Handler()
     async with rig(handler) as it:
         it.open(P0, committed=committed)
@@ -148,7 +150,7 @@ async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed:
 async def test_a_commit_that_no_worker_has_made_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Parked jobs that lie before the place to which somebody moved the group never run, and nobody else says so."""
     async with rig(Handler()) as it:
-        it.intake.prepare(P0, Committed(10, "", 0, 20), Committed(7, "", 0, 7))
+        it.intake.prepare(P0, PartitionStart(10, "", 0, 20), PartitionStart(7, "", 0, 7))
         queue, retry = (line for line in caplog.messages if "by something other than a worker" in line)
         assert queue.startswith(f"{P0.topic}-{P0.partition}: offset 10 ")
         assert "no job below it runs" in queue
@@ -158,7 +160,11 @@ async def test_a_commit_that_no_worker_has_made_is_told(caplog: pytest.LogCaptur
 
 async def test_commits_of_workers_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
     async with rig(Handler()) as it:
-        for theirs in (Committed(None, "", 0, 20), Committed(10, sign("", ""), 0, 20), Committed(10, "^0,1", 0, 20)):
+        for theirs in (
+            PartitionStart(None, "", 0, 20),
+            PartitionStart(10, sign("", ""), 0, 20),
+            PartitionStart(10, "^0,1", 0, 20),
+        ):
             it.intake.prepare(P0, theirs, theirs)
     assert "by something other than a worker" not in caplog.text
 
@@ -168,7 +174,7 @@ async def test_a_log_that_is_another_one_by_its_id_is_let_go(place: TopicPartiti
     """Whatever its offsets say, and although nothing is read of it; nothing more is committed for the old one."""
     gate = Handler()
     async with rig(gate) as it:
-        it.open(P0, committed=Committed(0, "", 0, 100, OLD))
+        it.open(P0, committed=PartitionStart(0, "", 0, 100, OLD))
         partition = it.intake._partitions[P0]
         it.intake.check({place.topic: OLD})
         it.intake.committed(it.intake.due())
@@ -179,14 +185,14 @@ async def test_a_log_that_is_another_one_by_its_id_is_let_go(place: TopicPartiti
         assert it.restarted == [(P0, {place: None})]
         assert partition.lost
         assert not it.intake.due()
-        it.add([P0], Committed(0, "", 0, 100, NEW))
+        it.add([P0], PartitionStart(0, "", 0, 100, NEW))
         it.intake.check({place.topic: OLD})
         assert len(it.restarted) == 1, "a broker that has not heard of it yet"
 
 
 async def test_nothing_is_committed_for_a_topic_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
     async with rig(Handler()) as it:
-        it.open(P0, committed=Committed(0, "", 0, 100, OLD))
+        it.open(P0, committed=PartitionStart(0, "", 0, 100, OLD))
         it.take(records(0, 3))
         await it.idle()
         it.intake.withhold([TOPIC])
@@ -218,10 +224,10 @@ async def test_a_partition_that_comes_back_in_the_next_generation_goes_on() -> N
 
 async def test_nothing_is_kept_when_a_generation_was_missed() -> None:
     """Another worker may have owned the partition in it."""
-    await check_a_missed_generation_fences(Intake)
+    await check_a_missed_generation_fences(Assignment)
 
 
-class KeepsWhatItHas(Intake):
+class KeepsWhatItHas(Assignment):
     """Every partition that is assigned again goes on, whoever had it in between."""
 
     def keep(self, assigned: set[TopicPartition], generation: int) -> set[TopicPartition]:  # type: ignore[override]
@@ -234,7 +240,7 @@ async def test_keeping_after_a_missed_generation_is_found() -> None:
         await check_a_missed_generation_fences(KeepsWhatItHas)
 
 
-async def check_a_missed_generation_fences(intake_type: type[Intake]) -> None:
+async def check_a_missed_generation_fences(intake_type: type[Assignment]) -> None:
     handler = Handler(holds=True)
     for generation in (7, 9, 5, 3):
         async with rig(handler) as it:
@@ -296,10 +302,10 @@ async def test_nothing_starts_between_suspend_and_resume() -> None:
 
 
 async def test_finished_work_is_due_after_a_revocation() -> None:
-    await check_revocation_keeps_what_is_finished(Intake)
+    await check_revocation_keeps_what_is_finished(Assignment)
 
 
-class ThrowsAcksAway(Intake):
+class ThrowsAcksAway(Assignment):
     """Faust's consumer clears its acks on a revocation, before it waits and commits."""
 
     def suspend(self) -> None:
@@ -314,7 +320,7 @@ async def test_a_revocation_that_throws_acks_away_is_found() -> None:
         await check_revocation_keeps_what_is_finished(ThrowsAcksAway)
 
 
-async def check_revocation_keeps_what_is_finished(intake_type: type[Intake]) -> None:
+async def check_revocation_keeps_what_is_finished(intake_type: type[Assignment]) -> None:
     handler = Handler(holds=True)
     async with rig(handler) as it:
         it.intake.__class__ = intake_type
@@ -328,10 +334,10 @@ async def check_revocation_keeps_what_is_finished(intake_type: type[Intake]) -> 
 
 
 async def test_quiet_is_bounded() -> None:
-    await check_quiet_is_bounded(Intake)
+    await check_quiet_is_bounded(Assignment)
 
 
-class WaitsForEver(Intake):
+class WaitsForEver(Assignment):
     """Faust's `wait_empty`: no timeout, whatever the group's is."""
 
     async def quiet(self, timeout: float) -> bool:
@@ -346,7 +352,7 @@ async def test_waiting_without_a_bound_is_found() -> None:
         await check_quiet_is_bounded(WaitsForEver)
 
 
-async def check_quiet_is_bounded(intake_type: type[Intake]) -> None:
+async def check_quiet_is_bounded(intake_type: type[Assignment]) -> None:
     handler = Handler(holds=True)
     async with rig(handler) as it:
         it.intake.__class__ = intake_type
@@ -363,13 +369,13 @@ async def check_quiet_is_bounded(intake_type: type[Intake]) -> None:
 
 
 async def test_a_commit_that_is_not_acknowledged_stays_due() -> None:
-    await check_a_failed_commit_stays_due(Intake)
+    await check_a_failed_commit_stays_due(Assignment)
 
 
-class DropsWhatItTries(Intake):
+class DropsWhatItTries(Assignment):
     """Faust pops acks before it commits them, and calls the offset committed though the broker refused it."""
 
-    def due(self) -> list[Due]:
+    def due(self) -> list[DueCommit]:
         due = super().due()
         self.committed(due)
         return due
@@ -381,7 +387,7 @@ async def test_a_failed_commit_that_drops_acks_is_found() -> None:
         await check_a_failed_commit_stays_due(DropsWhatItTries)
 
 
-async def check_a_failed_commit_stays_due(intake_type: type[Intake]) -> None:
+async def check_a_failed_commit_stays_due(intake_type: type[Assignment]) -> None:
     async with rig(Handler()) as it:
         it.intake.__class__ = intake_type
         it.open(P0)
@@ -601,7 +607,7 @@ async def test_a_worker_that_gets_its_partition_back_knows_that_nobody_has_died(
         it.open(P0)
         it.intake.keep([], 2)
         it.intake.keep([P0], 4)
-        retries = Committed(0, f"^0,{owner}~1", 0, 0)
-        partition = it.intake.prepare(P0, Committed(0, "~1,3!0", 0, 10), retries)
+        retries = PartitionStart(0, f"^0,{owner}~1", 0, 0)
+        partition = it.intake.prepare(P0, PartitionStart(0, "~1,3!0", 0, 10), retries)
         assert partition.cautious is suspected
-        assert (partition.offsets.custody.way(3) is not Way.FREELY) is suspected
+        assert (partition.offsets.custody.way(3) is not StartMode.FREELY) is suspected

@@ -8,7 +8,7 @@ from time import monotonic
 
 from faust.types.tuples import TP
 
-from streams.worker.admission.lease import Lease
+from streams.worker.admission.lease import GroupLease
 from tests.unit.streams.rig import P0, record, records, rig, until
 from tests.unit.streams.test_consumer import Handler, stage
 
@@ -19,17 +19,17 @@ async def turns() -> None:
 
 
 async def test_without_a_heartbeat_there_is_no_bound() -> None:
-    assert Lease(session=1).until == float("inf")
+    assert GroupLease(session=1).until == float("inf")
 
 
 async def test_a_heartbeat_counts_from_when_it_was_sent() -> None:
-    lease = Lease(session=8)
+    lease = GroupLease(session=8)
     lease.renew(sent=100)
     assert lease.until == 108
 
 
 async def test_a_heartbeat_of_another_thread_wakes_who_waits() -> None:
-    lease = Lease(session=60)
+    lease = GroupLease(session=60)
     waiting = [asyncio.ensure_future(lease.renewed()) for _ in range(3)]
     await turns()
     waiting[0].cancel()

@@ -10,9 +10,9 @@ import pytest
 from schemas.errors import RegistryUnavailable
 from schemas.headers import Origin, RetryState, with_retry
 from schemas.models.webhook import DeliverWebhook
-from streams.kafka.retry_topic.open_partitions import Opening
-from streams.kafka.retry_topic.reader import Piece, RetryLogs, Stored
-from streams.ports.group import Bounds, Held, Overtaken, Unsettled
+from streams.kafka.retry_topic.open_partitions import PartitionOpener
+from streams.kafka.retry_topic.reader import Piece, RetryTopicReader, Stored
+from streams.ports.group import CommittedOffset, LogBounds, NotSettledYet, RebalancedMeanwhile
 from streams.ports.records import TopicPartition
 from streams.worker.handlers import writer_schemas
 from tests.unit.streams.rig import P0, TOPIC, job, make_codec, record, records, rig
@@ -27,8 +27,8 @@ class Group:
         self._retries = retries
         self._ids = list(ids)
 
-    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Held]:
-        return {tp: Held(self._committed if tp.topic == TOPIC else self._retries, "") for tp in partitions}
+    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, CommittedOffset]:
+        return {tp: CommittedOffset(self._committed if tp.topic == TOPIC else self._retries, "") for tp in partitions}
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         return dict.fromkeys(partitions, (0, self._end))
@@ -40,7 +40,7 @@ class Group:
         return dict.fromkeys(topics, self._ids.pop(0) if self._ids else "")
 
 
-class Logs(RetryLogs):
+class Logs(RetryTopicReader):
     """A retry log with some records, read up to an end that may be another than it had."""
 
     def __init__(self, stored: list[Stored], ends_at: int | None = None) -> None:
@@ -49,12 +49,12 @@ class Logs(RetryLogs):
 
     async def bounds(
         self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
-    ) -> dict[TopicPartition, Bounds]:
-        return dict.fromkeys(partitions, Bounds(0, len(self._stored)))
+    ) -> dict[TopicPartition, LogBounds]:
+        return dict.fromkeys(partitions, LogBounds(0, len(self._stored)))
 
     async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
         if overtaken():
-            raise Overtaken
+            raise RebalancedMeanwhile
         for tp in starts:
             yield Piece(tp, self._stored[: self._ends_at], self._ends_at)
 
@@ -81,7 +81,7 @@ async def test_jobs_of_a_log_that_was_made_anew_stand_for_none_of_the_new_one(
         it.intake.keep([P0], 1)
         it.letters.ends[P0.retry] = 1
         committed = None if restarts else 100
-        opening = Opening(it.intake, Group(committed, end=50), Logs([parked(0, 10)]), overtaken=lambda: False)
+        opening = PartitionOpener(it.intake, Group(committed, end=50), Logs([parked(0, 10)]), overtaken=lambda: False)
         assert await opening.open([P0], restarts)
         it.intake.resume()
         it.take(records(0, 20, ["k"]))
@@ -119,7 +119,7 @@ async def test_parked_jobs_of_a_registry_wait_for_their_schemas(monkeypatch: pyt
 
     async with rig(handler, codec=make_codec(registry)) as it:
         it.intake.keep([P0], 1)
-        assert await Opening(it.intake, Group(2, end=2), Logs([stored]), overtaken=lambda: False).open([P0], {})
+        assert await PartitionOpener(it.intake, Group(2, end=2), Logs([stored]), overtaken=lambda: False).open([P0], {})
         it.intake.resume()
         await it.idle()
         assert it.letters.to(f"{TOPIC}.dead") == []
@@ -133,8 +133,8 @@ async def test_a_log_that_ends_sooner_than_it_did_is_opened_again() -> None:
 
     async with rig(handler) as it:
         logs = Logs([parked(0, 1), parked(1, 2)], ends_at=1)
-        with pytest.raises(Unsettled, match=r"jobs\.webhook\.retry-0 ends sooner"):
-            await Opening(it.intake, Group(None, end=5), logs, overtaken=lambda: False).open([P0], {})
+        with pytest.raises(NotSettledYet, match=r"jobs\.webhook\.retry-0 ends sooner"):
+            await PartitionOpener(it.intake, Group(None, end=5), logs, overtaken=lambda: False).open([P0], {})
         assert it.intake.assigned == 0
 
 
@@ -143,7 +143,7 @@ async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
         """Nothing runs."""
 
     async with rig(handler) as it:
-        opening = Opening(it.intake, Group(None, end=5), Logs([parked(0, 1)]), overtaken=lambda: True)
+        opening = PartitionOpener(it.intake, Group(None, end=5), Logs([parked(0, 1)]), overtaken=lambda: True)
         assert not await opening.open([P0], {})
         assert it.intake.assigned == 0
 
@@ -156,10 +156,10 @@ async def test_a_topic_that_is_made_anew_while_it_is_opened_is_opened_again() ->
 
     async with rig(handler) as it:
         group = Group(None, end=5, ids=["a" * 22, "b" * 22])
-        with pytest.raises(Unsettled, match="made anew just now"):
-            await Opening(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
+        with pytest.raises(NotSettledYet, match="made anew just now"):
+            await PartitionOpener(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
         assert it.intake.assigned == 0
-        assert await Opening(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
+        assert await PartitionOpener(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
 
 
 async def test_a_commit_that_a_broker_has_forgotten_with_its_topic_leaves_no_parked_jobs_to_the_new_one() -> None:
@@ -172,7 +172,9 @@ async def test_a_commit_that_a_broker_has_forgotten_with_its_topic_leaves_no_par
     async with rig(handler) as it:
         it.intake.keep([P0], 1)
         it.letters.ends[P0.retry] = 1
-        opening = Opening(it.intake, Group(None, end=50, retries=0), Logs([parked(0, 10)]), overtaken=lambda: False)
+        opening = PartitionOpener(
+            it.intake, Group(None, end=50, retries=0), Logs([parked(0, 10)]), overtaken=lambda: False
+        )
         assert await opening.open([P0], {})
         it.intake.resume()
         it.take(records(0, 20, ["k"]))

@@ -24,7 +24,7 @@ import pytest_asyncio
 
 from streams.api.context import JobContext
 from streams.errors import HandlerCrashed, JobTimeout
-from streams.worker.handlers.processes import Processes, RemoteFailure
+from streams.worker.handlers.processes import ProcessRunner, RemoteFailure
 from streams.worker.process_pool.child_runs import HandlerAddress, _perform
 from tests.unit.streams.handlers import work
 from tests.unit.streams.rig import job, until
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool() -> AsyncIterator[Processes]:
-    processes = Processes(1)
+async def pool() -> AsyncIterator[ProcessRunner]:
+    processes = ProcessRunner(1)
     yield processes
     await processes.close()
 
@@ -44,12 +44,12 @@ def context() -> JobContext:
 
 
 async def run(
-    pool: Processes, event: str, *, timeout: float = 30, url: str = "", ctx: JobContext | None = None
+    pool: ProcessRunner, event: str, *, timeout: float = 30, url: str = "", ctx: JobContext | None = None
 ) -> None:
     await pool.run(HandlerAddress.of(work), job(event, url), ctx or context(), timeout)
 
 
-async def test_runs_in_another_process_with_its_context(pool: Processes, tmp_path: Path) -> None:
+async def test_runs_in_another_process_with_its_context(pool: ProcessRunner, tmp_path: Path) -> None:
     await run(pool, "pid", url=str(tmp_path / "note"))
     pid, *rest = (tmp_path / "note").read_text().split()
     assert int(pid) != os.getpid()
@@ -64,7 +64,9 @@ async def test_runs_in_another_process_with_its_context(pool: Processes, tmp_pat
         ("odd", "tests.unit.streams.handlers.Odd", "Odd"),
     ],
 )
-async def test_what_it_raises_comes_back_as_text(pool: Processes, event: str, error_type: str, message: str) -> None:
+async def test_what_it_raises_comes_back_as_text(
+    pool: ProcessRunner, event: str, error_type: str, message: str
+) -> None:
     with pytest.raises(RemoteFailure) as raised:
         await run(pool, event)
     failure = raised.value.failure
@@ -83,19 +85,19 @@ async def test_what_it_raises_comes_back_as_text(pool: Processes, event: str, er
         ("real-time signal", "signal 40"),
     ],
 )
-async def test_a_process_that_dies_says_how_and_the_next_job_runs(pool: Processes, event: str, cause: str) -> None:
+async def test_a_process_that_dies_says_how_and_the_next_job_runs(pool: ProcessRunner, event: str, cause: str) -> None:
     with pytest.raises(HandlerCrashed, match=cause):
         await run(pool, event)
     await run(pool, "return")
 
 
-async def test_a_run_that_takes_too_long_is_killed_and_the_next_job_runs(pool: Processes) -> None:
+async def test_a_run_that_takes_too_long_is_killed_and_the_next_job_runs(pool: ProcessRunner) -> None:
     with pytest.raises(JobTimeout, match=r"longer than its timeout of 0\.3 s; its process was killed"):
         await run(pool, "sleep", timeout=0.3)
     await run(pool, "return")
 
 
-async def test_cancelling_kills_the_process_and_the_next_job_runs(pool: Processes) -> None:
+async def test_cancelling_kills_the_process_and_the_next_job_runs(pool: ProcessRunner) -> None:
     await run(pool, "return")
     before = workers()
     task = asyncio.create_task(run(pool, "sleep"))
@@ -107,33 +109,33 @@ async def test_cancelling_kills_the_process_and_the_next_job_runs(pool: Processe
     await until(lambda: not before & workers())
 
 
-async def test_work_that_is_handed_back_undone_is_a_failure(pool: Processes) -> None:
+async def test_work_that_is_handed_back_undone_is_a_failure(pool: ProcessRunner) -> None:
     with pytest.raises(RemoteFailure, match="returned a generator, so its work was not done"):
         await run(pool, "return work undone")
 
 
-async def test_follow_ups_come_back(pool: Processes) -> None:
+async def test_follow_ups_come_back(pool: ProcessRunner) -> None:
     ctx = context()
     await run(pool, "publish", ctx=ctx)
     (follow_up,) = ctx.follow_ups or []
     assert (follow_up.id, follow_up.key, follow_up.payload.event) == ("n", "k", "next")
 
 
-async def test_a_run_that_fails_publishes_nothing(pool: Processes) -> None:
+async def test_a_run_that_fails_publishes_nothing(pool: ProcessRunner) -> None:
     ctx = context()
     with pytest.raises(RemoteFailure):
         await run(pool, "publish and raise", ctx=ctx)
     assert not ctx.follow_ups
 
 
-async def test_a_follow_up_that_cannot_be_sent_to_the_worker_is_the_handlers_fault(pool: Processes) -> None:
+async def test_a_follow_up_that_cannot_be_sent_to_the_worker_is_the_handlers_fault(pool: ProcessRunner) -> None:
     with pytest.raises(RemoteFailure, match=r"pickle|local object"):
         await run(pool, "publish what cannot be pickled")
 
 
 async def test_close_leaves_no_process_behind() -> None:
     before = workers()
-    processes = Processes(1)
+    processes = ProcessRunner(1)
     await processes.close()
     await run(processes, "return")
     await processes.close()
@@ -151,7 +153,7 @@ def workers() -> set[int]:
     return found
 
 
-async def test_what_a_handler_has_started_ends_with_it(pool: Processes, tmp_path: Path) -> None:
+async def test_what_a_handler_has_started_ends_with_it(pool: ProcessRunner, tmp_path: Path) -> None:
     note = tmp_path / "note"
     task = asyncio.create_task(run(pool, "start programs", url=str(note)))
     await until(note.exists, within=60)
@@ -164,7 +166,7 @@ async def test_what_a_handler_has_started_ends_with_it(pool: Processes, tmp_path
 
 
 async def test_what_a_job_leaves_running_ends_with_its_process(tmp_path: Path) -> None:
-    processes = Processes(1, jobs=1)
+    processes = ProcessRunner(1, jobs=1)
     await run(processes, "leave a program", url=str(tmp_path / "note"))
     await processes.close()
     assert not any(map(is_alive, map(int, (tmp_path / "note").read_text().split())))
@@ -187,7 +189,7 @@ async def test_when_the_worker_is_killed_all_ends(tmp_path: Path) -> None:
 
 
 async def test_when_its_guard_is_killed_a_process_dies_and_the_next_job_runs(tmp_path: Path) -> None:
-    processes, note = Processes(1), tmp_path / "note"
+    processes, note = ProcessRunner(1), tmp_path / "note"
     task = asyncio.create_task(run(processes, "start programs", url=str(note)))
     await until(note.exists, within=60)
     process = int(note.read_text().split()[-1])
@@ -199,14 +201,14 @@ async def test_when_its_guard_is_killed_a_process_dies_and_the_next_job_runs(tmp
     assert not is_alive(process)
 
 
-async def test_signals_to_stop_are_the_workers_and_programs_heed_them(pool: Processes, tmp_path: Path) -> None:
+async def test_signals_to_stop_are_the_workers_and_programs_heed_them(pool: ProcessRunner, tmp_path: Path) -> None:
     await run(pool, "stop signals", url=str(tmp_path / "note"))
     group, program, fork = map(int, (tmp_path / "note").read_text().split())
     assert group != os.getpgid(0)
     assert (program, fork) == (-signal.SIGTERM, -signal.SIGTERM)
 
 
-async def test_a_timeout_goes_by_the_monotonic_clock(pool: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_timeout_goes_by_the_monotonic_clock(pool: ProcessRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     await run(pool, "return")
     true, shifted = time.time, monotonic() + 0.2
     monkeypatch.setattr(time, "time", lambda: true() - 3600 * (monotonic() > shifted))
@@ -215,7 +217,7 @@ async def test_a_timeout_goes_by_the_monotonic_clock(pool: Processes, monkeypatc
 
 
 async def test_a_process_is_replaced_after_its_jobs_and_none_is_lost(tmp_path: Path) -> None:
-    processes = Processes(1, jobs=2)
+    processes = ProcessRunner(1, jobs=2)
     seen = []
     for number in range(5):
         await run(processes, "pid", url=str(tmp_path / str(number)))
@@ -225,7 +227,7 @@ async def test_a_process_is_replaced_after_its_jobs_and_none_is_lost(tmp_path: P
 
 
 async def test_a_process_that_has_grown_is_replaced(tmp_path: Path) -> None:
-    processes = Processes(1, memory=1)
+    processes = ProcessRunner(1, memory=1)
     for number, event in enumerate(("pid", "memory", "pid", "memory", "memory", "pid")):
         await run(processes, event, url=str(tmp_path / str(number)))
     first, same, other = (int((tmp_path / name).read_text().split()[0]) for name in "025")
@@ -235,7 +237,7 @@ async def test_a_process_that_has_grown_is_replaced(tmp_path: Path) -> None:
 
 
 async def test_a_process_in_which_memory_ran_out_is_replaced(tmp_path: Path) -> None:
-    processes = Processes(1)
+    processes = ProcessRunner(1)
     for number, event in enumerate(("pid", "MemoryError", "pid")):
         with contextlib.suppress(RemoteFailure):
             await run(processes, event, url=str(tmp_path / str(number)))
@@ -243,14 +245,14 @@ async def test_a_process_in_which_memory_ran_out_is_replaced(tmp_path: Path) -> 
     assert len({(tmp_path / name).read_text() for name in "02"}) == 2
 
 
-async def test_a_job_finds_its_process_as_the_first_one_did(pool: Processes, tmp_path: Path) -> None:
+async def test_a_job_finds_its_process_as_the_first_one_did(pool: ProcessRunner, tmp_path: Path) -> None:
     for name in ("before", "after"):
         await run(pool, "tell everything", url=str(tmp_path / name))
         await run(pool, "change everything")
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
 
 
-async def test_a_fork_that_comes_back_from_the_handler_answers_for_nobody(pool: Processes) -> None:
+async def test_a_fork_that_comes_back_from_the_handler_answers_for_nobody(pool: ProcessRunner) -> None:
     for _ in range(3):
         await run(pool, "come back from a fork")
     await run(pool, "return")
@@ -258,7 +260,7 @@ async def test_a_fork_that_comes_back_from_the_handler_answers_for_nobody(pool: 
 
 async def test_lines_of_handlers_are_lines_of_the_worker(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    processes = Processes(1)
+    processes = ProcessRunner(1)
     await run(processes, "log")
     await processes.close()
     lines = {record.getMessage(): record for record in caplog.records if record.process != os.getpid()}
@@ -273,7 +275,7 @@ async def test_lines_of_handlers_are_lines_of_the_worker(caplog: pytest.LogCaptu
 
 async def test_logging_waits_for_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    pool = Processes(1)
+    pool = ProcessRunner(1)
     await run(pool, "return")
     note = tmp_path / "note"
     running = asyncio.create_task(run(pool, "log a lot", url=str(note)))
@@ -293,7 +295,7 @@ async def test_a_process_that_cannot_be_made_ready_fails_no_job(
     monkeypatch.syspath_prepend(tmp_path)
     module = tmp_path / "not_yet_fit.py"
     module.write_text("raise OSError('no more of these')")
-    processes = Processes(1, modules=["not_yet_fit"])
+    processes = ProcessRunner(1, modules=["not_yet_fit"])
     running = asyncio.create_task(run(processes, "return"))
     await until(lambda: "no more of these" in caplog.text, within=60)
     assert not running.done()
@@ -305,7 +307,7 @@ async def test_a_process_that_cannot_be_made_ready_fails_no_job(
 async def test_a_machine_that_starts_no_more_processes_fails_no_job(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    processes = Processes(1)
+    processes = ProcessRunner(1)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
     try:
@@ -319,7 +321,7 @@ async def test_a_machine_that_starts_no_more_processes_fails_no_job(
 
 async def test_processes_start_when_they_are_needed() -> None:
     before = workers()
-    processes = Processes(24)
+    processes = ProcessRunner(24)
     await run(processes, "return")
     assert len(workers() - before) == 2, "one, and its guard"
     await processes.close()

@@ -13,7 +13,7 @@ from schemas.errors import ModelInvalid
 from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
 from streams import DEFAULT_RETRY, NO_RETRY, DefinitionError, JobContext, Queue, RetryPolicy
-from streams.api.queue import DEFAULT_TIMEOUT, Kind
+from streams.api.queue import DEFAULT_TIMEOUT, HandlerKind
 
 
 async def asynchronous(job: SendEmail, ctx: JobContext) -> None: ...
@@ -42,17 +42,17 @@ def decorated(handler: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("handler", "cpu_bound", "kind"),
     [
-        (asynchronous, False, Kind.ASYNC),
-        (Service().method, False, Kind.ASYNC),
-        (Service(), False, Kind.ASYNC),
-        (functools.partial(asynchronous), False, Kind.ASYNC),
-        (plain, False, Kind.THREAD),
-        (lambda job, ctx: None, False, Kind.THREAD),
-        (lambda *args: None, False, Kind.THREAD),
-        (plain, True, Kind.PROCESS),
+        (asynchronous, False, HandlerKind.ASYNC),
+        (Service().method, False, HandlerKind.ASYNC),
+        (Service(), False, HandlerKind.ASYNC),
+        (functools.partial(asynchronous), False, HandlerKind.ASYNC),
+        (plain, False, HandlerKind.THREAD),
+        (lambda job, ctx: None, False, HandlerKind.THREAD),
+        (lambda *args: None, False, HandlerKind.THREAD),
+        (plain, True, HandlerKind.PROCESS),
     ],
 )
-def test_a_handler_runs_where_its_kind_says(handler: Callable[..., Any], cpu_bound: bool, kind: Kind) -> None:
+def test_a_handler_runs_where_its_kind_says(handler: Callable[..., Any], cpu_bound: bool, kind: HandlerKind) -> None:
     queue = Queue("email")
     assert queue.job(SendEmail, cpu_bound=cpu_bound)(handler) is handler
     (definition,) = queue

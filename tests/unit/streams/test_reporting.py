@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.api.context import JobContext
-from streams.core.retry.failure import Failed
+from streams.core.retry.failure import Failure
 from streams.logs.job_lines import LINES, FailureReports, report_done
 from streams.logs.safe_text import shown
 
@@ -17,7 +17,7 @@ HOSTILE = "a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
 ESCAPED = r"a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
 
 
-def line(caplog: pytest.LogCaptureFixture, key: bytes | None, job_id: str, failed: Failed | None) -> str:
+def line(caplog: pytest.LogCaptureFixture, key: bytes | None, job_id: str, failed: Failure | None) -> str:
     with caplog.at_level(logging.INFO, "streams.outcome"):
         if failed is None:
             report_done("email", key, job_id, 0.0123)
@@ -27,7 +27,7 @@ def line(caplog: pytest.LogCaptureFixture, key: bytes | None, job_id: str, faile
 
 
 def test_what_people_write_is_shown_as_they_wrote_it(caplog: pytest.LogCaptureFixture) -> None:
-    outcome = Failed("shop.Gone", "410: für immer 語\nand more", "")
+    outcome = Failure("shop.Gone", "410: für immer 語\nand more", "")
     assert line(caplog, "Zoë 語".encode(), "job-1", outcome) == (
         "dead  email job-1 key=Zoë 語 12 ms: shop.Gone: 410: für immer 語"
     )
@@ -36,7 +36,7 @@ def test_what_people_write_is_shown_as_they_wrote_it(caplog: pytest.LogCaptureFi
 
 def test_control_characters_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
     key = HOSTILE.encode("utf-8", "surrogatepass")
-    outcome = Failed(HOSTILE, HOSTILE.replace("\n", "").replace("\r", "").replace("\u2028", ""), "")
+    outcome = Failure(HOSTILE, HOSTILE.replace("\n", "").replace("\r", "").replace("\u2028", ""), "")
     written = line(caplog, key, HOSTILE, outcome)
     assert written.isprintable()
     assert written.startswith(f"dead  email {ESCAPED} key=a")
@@ -45,14 +45,14 @@ def test_control_characters_are_escaped(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_long_ones_are_cut(caplog: pytest.LogCaptureFixture) -> None:
-    written = line(caplog, b"k" * 10**6, "i" * 1024, Failed("E" * 10**6, "m" * 10**6, ""))
+    written = line(caplog, b"k" * 10**6, "i" * 1024, Failure("E" * 10**6, "m" * 10**6, ""))
     assert len(written) < 1100
     assert f"key={'k' * 99}… 12 ms" in written
 
 
 def test_retries_have_lines_while_they_are_few_and_are_counted_beyond(caplog: pytest.LogCaptureFixture) -> None:
     reports = FailureReports("email")
-    failed = Failed("shop.Gone", "410")
+    failed = Failure("shop.Gone", "410")
 
     def fail(number: int, now: float) -> None:
         reports.retry(b"Zoe", f"job-{number}", failed, 0.0123, wait=3.0, made=1, now=now)
@@ -73,7 +73,7 @@ def test_retries_have_lines_while_they_are_few_and_are_counted_beyond(caplog: py
 
 def test_dead_letters_have_lines_of_their_own_within_bounds(caplog: pytest.LogCaptureFixture) -> None:
     reports = FailureReports("email")
-    failed = Failed("shop.Gone", "410")
+    failed = Failure("shop.Gone", "410")
     reports.retry(None, "job", failed, 0.0123, wait=3.0, made=1, now=10.0)
     for number in range(LINES + 5):
         reports.dead(b"Zoe", f"job-{number}", failed, 0.0123, now=10.0)

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from producers.cluster import Cluster
-from streams.kafka.retry_topic.reader import RetryLogs
-from streams.ports.group import Bounds
+from streams.kafka.retry_topic.reader import RetryTopicReader
+from streams.ports.group import LogBounds
 from streams.ports.records import TopicPartition
 from tests.mock_cluster import LIST_OFFSETS, MockCluster
 
@@ -27,16 +27,16 @@ def broker() -> Iterator[MockCluster]:
         yield broker
 
 
-async def bounds(broker: MockCluster) -> dict[TopicPartition, Bounds]:
+async def bounds(broker: MockCluster) -> dict[TopicPartition, LogBounds]:
     def repair() -> None:
         raise AssertionError("nothing is missing")
 
-    logs = RetryLogs(Cluster(bootstrap_servers=broker.bootstrap), repair)
+    logs = RetryTopicReader(Cluster(bootstrap_servers=broker.bootstrap), repair)
     return await asyncio.wait_for(logs.bounds([HERE], lambda: False), WITHIN)
 
 
 async def test_they_are_told(broker: MockCluster) -> None:
-    assert await bounds(broker) == {HERE: Bounds(0, 0)}
+    assert await bounds(broker) == {HERE: LogBounds(0, 0)}
 
 
 @pytest.mark.parametrize("answered", [0, 1], ids=["the beginning", "the end"])
@@ -45,7 +45,7 @@ async def test_a_broker_that_is_lost_meanwhile_is_asked_again(
 ) -> None:
     """librdkafka answers with an offset of -1001 then, and with no error."""
     broker.fail(LIST_OFFSETS, *[0] * answered, KafkaError._TRANSPORT)
-    assert await bounds(broker) == {HERE: Bounds(0, 0)}
+    assert await bounds(broker) == {HERE: LogBounds(0, 0)}
     assert "cannot read the bounds of the retry topics" in caplog.text
 
 
@@ -56,7 +56,7 @@ async def test_they_are_told_while_handlers_have_filled_the_executor_of_the_loop
     filled = [asyncio.ensure_future(asyncio.to_thread(go.wait, 2 * WITHIN)) for _ in range(20)]
     await asyncio.sleep(0)
     try:
-        assert await bounds(broker) == {HERE: Bounds(0, 0)}
+        assert await bounds(broker) == {HERE: LogBounds(0, 0)}
     finally:
         go.set()
         await asyncio.gather(*filled)

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from producers.cluster import ClientConfig, Cluster
 from streams.errors import FollowUpRefused
-from streams.kafka.producer.client import Client
-from streams.kafka.producer.reported_offsets import OffsetsTold
-from streams.kafka.producer.sender import Sender
+from streams.kafka.producer.client import ProducerClient
+from streams.kafka.producer.reported_offsets import ReportedOffsets
+from streams.kafka.producer.sender import ReliableSender
 from streams.logs.resend_lines import ResentReports
-from streams.ports.records import Outgoing
+from streams.ports.records import OutgoingRecord
 from tests.appending import append
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.streams.rig import until
@@ -45,15 +45,15 @@ def broker() -> Iterator[MockCluster]:
         yield broker
 
 
-def record(value: str = "", size: int = 0) -> Outgoing:
-    return Outgoing(TOPIC, b"k", value.encode().ljust(size, b"."), [], 0)
+def record(value: str = "", size: int = 0) -> OutgoingRecord:
+    return OutgoingRecord(TOPIC, b"k", value.encode().ljust(size, b"."), [], 0)
 
 
 @asynccontextmanager
-async def sender(broker: MockCluster, **options: Any) -> AsyncIterator[Sender]:
+async def sender(broker: MockCluster, **options: Any) -> AsyncIterator[ReliableSender]:
     """A sender that has written three records, so that small offsets are none of the later ones."""
     cluster = Configured(bootstrap_servers=broker.bootstrap, options=options)
-    sender = Sender(cluster, retry_after=0.1)
+    sender = ReliableSender(cluster, retry_after=0.1)
     try:
         assert [await append(sender, record()) for _ in range(FIRST)] == list(range(FIRST))
         yield sender
@@ -66,7 +66,7 @@ async def all_of(tasks: list[asyncio.Task[Any]]) -> list[Any]:
     return await asyncio.wait_for(asyncio.gather(*tasks), WITHIN)
 
 
-def appends(sender: Sender, count: int, size: int = 0) -> list[asyncio.Task[int | None]]:
+def appends(sender: ReliableSender, count: int, size: int = 0) -> list[asyncio.Task[int | None]]:
     return [asyncio.create_task(append(sender, record(str(number), size))) for number in range(count)]
 
 
@@ -127,7 +127,7 @@ async def test_clients_that_fail_one_after_the_other_are_not_made_in_a_rush(
 ) -> None:
     """A cluster that does not let the worker write makes every client fail at its start."""
     broker.fail(INIT_PRODUCER_ID, *[KafkaError.CLUSTER_AUTHORIZATION_FAILED] * 3)
-    sending = Sender(Cluster(bootstrap_servers=broker.bootstrap), retry_after=0.5)
+    sending = ReliableSender(Cluster(bootstrap_servers=broker.bootstrap), retry_after=0.5)
     began = monotonic()
     tasks = []
     while len(lines(caplog, "has failed for good")) < 3:
@@ -174,9 +174,9 @@ async def test_the_poller_outlives_whatever_is_raised_in_it(
     await client.close()
 
 
-async def _client(broker: MockCluster, monkeypatch: pytest.MonkeyPatch, kind: type[Producer]) -> Client:
+async def _client(broker: MockCluster, monkeypatch: pytest.MonkeyPatch, kind: type[Producer]) -> ProducerClient:
     monkeypatch.setattr("streams.kafka.producer.client.Producer", kind)
-    return Client({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True})
+    return ProducerClient({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True})
 
 
 # -- records that are not taken ---------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ async def test_the_records_of_a_whole_batch_get_true_offsets(broker: MockCluster
 
 
 def test_made_up_offsets_are_those_that_count_up_from_an_unknown_one() -> None:
-    told = OffsetsTold()
+    told = ReportedOffsets()
 
     def of(offset: int, partition: int = 0) -> int | None:
         return told.of(Message(topic=TOPIC, partition=partition, offset=offset))

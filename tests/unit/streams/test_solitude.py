@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from streams.ports.records import Committed, WorkLane
+from streams.ports.records import PartitionStart, WorkLane
 from streams.worker.admission import isolation
-from streams.worker.admission.start_block import Hold
+from streams.worker.admission.start_block import StartBlock
 from tests.unit.streams.gate import Gate, after_a_death, commit, commit_soon, noted
 from tests.unit.streams.rig import P0, P1, record, records, turns, until
 
@@ -110,7 +110,7 @@ class Busy:
     def __init__(self) -> None:
         self.active = 1
         self.roomy = False
-        self.holds: set[Hold] = set()
+        self.holds: set[StartBlock] = set()
         self.alone: list[WorkLane] = []
 
     def submit(self, lanes: Iterable[WorkLane]) -> None:
@@ -119,10 +119,10 @@ class Busy:
     def submit_alone(self, lane: WorkLane) -> None:
         self.alone.append(lane)
 
-    def hold(self, reason: Hold) -> None:
+    def hold(self, reason: StartBlock) -> None:
         self.holds.add(reason)
 
-    def release(self, reason: Hold) -> None:
+    def release(self, reason: StartBlock) -> None:
         self.holds.discard(reason)
 
 
@@ -132,14 +132,14 @@ async def test_until_a_runner_is_free_for_it_only_its_own_queue_waits() -> None:
     gate.go.set()
     async with after_a_death(gate) as it:
         it.trials.join(busy)
-        partition = it.intake.prepare(P1, Committed(0, "~1,0!0", 0, 1), Committed(None, "", 0, 0))
+        partition = it.intake.prepare(P1, PartitionStart(0, "~1,0!0", 0, 1), PartitionStart(None, "", 0, 0))
         partition.start(1)
         (lane,) = partition.admit([record(0)])
         it.intake.add({P1: partition})
         assert it.trials.sets_aside(lane, busy)
         it.take(records(100, 3))
         await until(lambda: len(gate.started) == 3)
-        assert busy.holds == {Hold.TRIAL}
+        assert busy.holds == {StartBlock.TRIAL}
         assert noted(it, P1).removesuffix("@") == "~1,0.1"
         busy.active, busy.roomy = 0, True
         await until(lambda: busy.alone)

@@ -15,7 +15,7 @@ import pytest
 from streams.api.context import JobContext
 from streams.errors import DefinitionError, OutOfThreads
 from streams.worker.handlers import threads as threads_module
-from streams.worker.handlers.threads import Threads
+from streams.worker.handlers.threads import ThreadRunner
 from tests.unit.streams.rig import P0, job, records, rig, until
 
 CONTEXT = contextvars.ContextVar("CONTEXT", default="none")
@@ -32,12 +32,12 @@ async def test_runs_beside_the_loop_in_its_context() -> None:
         seen.extend((threading.current_thread().name, CONTEXT.get(), payload.event, ctx.id))
 
     CONTEXT.set("ours")
-    await Threads().run(handler, job("hello"), context())
+    await ThreadRunner().run(handler, job("hello"), context())
     assert seen == ["job-id-1", "ours", "hello", "id-1"]
 
 
 async def test_the_loop_turns_meanwhile() -> None:
-    threads, go = Threads(), threading.Event()
+    threads, go = ThreadRunner(), threading.Event()
     running = asyncio.create_task(threads.run(lambda payload, ctx: go.wait(20), job("x"), context()))
     await asyncio.sleep(0)
     assert not running.done()
@@ -53,7 +53,7 @@ async def test_hundreds_run_at_once() -> None:
     def handler(payload: Any, ctx: JobContext) -> None:
         together.wait(30)
 
-    threads = Threads()
+    threads = ThreadRunner()
     await asyncio.gather(*(threads.run(handler, job("x"), context()) for _ in range(200)))
 
 
@@ -62,7 +62,7 @@ async def test_raises_what_the_handler_raises(error: BaseException) -> None:
     def handler(payload: Any, ctx: JobContext) -> None:
         raise error
 
-    threads = Threads()
+    threads = ThreadRunner()
     try:
         await threads.run(handler, job("x"), context())
     except BaseException as raised:
@@ -76,7 +76,7 @@ async def test_raises_what_the_handler_raises(error: BaseException) -> None:
 async def test_one_that_is_cancelled_is_left_behind_until_it_ends(
     ends_with: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    threads, go = Threads(), threading.Event()
+    threads, go = ThreadRunner(), threading.Event()
 
     def handler(payload: Any, ctx: JobContext) -> None:
         go.wait(20)
@@ -99,7 +99,7 @@ async def test_one_that_is_cancelled_is_left_behind_until_it_ends(
 
 
 async def test_all_that_are_left_behind_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    threads, go = Threads(), threading.Event()
+    threads, go = ThreadRunner(), threading.Event()
     running = [
         asyncio.create_task(threads.run(lambda payload, ctx: go.wait(20), job("x"), context())) for _ in range(3)
     ]
@@ -121,7 +121,7 @@ def until_there(threads: list[threading.Thread]) -> threading.Thread:
 
 
 async def test_one_that_ends_as_it_is_cancelled_is_not_left_behind(caplog: pytest.LogCaptureFixture) -> None:
-    pool, started = Threads(), list[threading.Thread]()
+    pool, started = ThreadRunner(), list[threading.Thread]()
 
     def handler(payload: Any, ctx: JobContext) -> None:
         started.append(threading.current_thread())
@@ -138,7 +138,7 @@ async def test_one_that_ends_as_it_is_cancelled_is_not_left_behind(caplog: pytes
 
 
 def test_one_that_outlives_the_loop_harms_nobody() -> None:
-    threads, go, ended = Threads(), threading.Event(), threading.Event()
+    threads, go, ended = ThreadRunner(), threading.Event(), threading.Event()
 
     def handler(payload: Any, ctx: JobContext) -> None:
         try:
@@ -177,7 +177,7 @@ async def test_a_plain_function_that_hands_back_unfinished_work_is_told_so(
     result: Callable[[], Any], remedy: str
 ) -> None:
     with pytest.raises(DefinitionError, match=remedy):
-        await Threads().run(lambda payload, ctx: result(), job("x"), context())
+        await ThreadRunner().run(lambda payload, ctx: result(), job("x"), context())
 
 
 # -- a system that has no thread to give ------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ async def test_a_stop_does_not_wait_for_threads(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_thread_is_replaced_only_when_it_was_left_behind() -> None:
-    threads, go, used = Threads(), threading.Event(), list[int]()
+    threads, go, used = ThreadRunner(), threading.Event(), list[int]()
 
     def handler(payload: Any, ctx: JobContext) -> None:
         used.append(threading.get_ident())
@@ -289,7 +289,7 @@ async def test_a_thread_is_replaced_only_when_it_was_left_behind() -> None:
 
 
 async def test_idle_threads_end_with_the_worker() -> None:
-    threads, used = Threads(), list[threading.Thread]()
+    threads, used = ThreadRunner(), list[threading.Thread]()
     await threads.run(lambda payload, ctx: used.append(threading.current_thread()), job("x"), context())
     threads.close()
     used[0].join(20)
@@ -298,7 +298,7 @@ async def test_idle_threads_end_with_the_worker() -> None:
 
 async def test_an_exception_sent_too_late_harms_no_later_run(caplog: pytest.LogCaptureFixture) -> None:
     """As by libraries that interrupt a function with PyThreadState_SetAsyncExc, when it has just returned."""
-    threads, ran = Threads(), list[threading.Thread]()
+    threads, ran = ThreadRunner(), list[threading.Thread]()
     await threads.run(lambda payload, ctx: ran.append(threading.current_thread()), job("first"), context())
     assert ran[0].ident is not None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ran[0].ident), ctypes.py_object(KeyboardInterrupt))

@@ -10,11 +10,11 @@ import pytest
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
-from streams.core.offsets.crash_record import COMPANY
+from streams.core.offsets.crash_record import MAX_NAMED
 from streams.core.retry.backoff import Fixed
 from streams.core.retry.policy import RetryPolicy
-from streams.ports.records import Committed
-from streams.worker.admission.suspect import Trial
+from streams.ports.records import PartitionStart
+from streams.worker.admission.suspect import SuspectRun
 from tests.unit.streams.gate import Gate, after_a_death, commit, commit_soon, noted
 from tests.unit.streams.rig import P0, P1, Rig, record, records, rig, turns, until
 
@@ -46,9 +46,9 @@ async def test_few_of_them_run_at_once_and_all_in_the_end() -> None:
     gate = Gate()
     async with after_a_death(gate) as it:
         it.take(records(0, 100))
-        await until(lambda: len(gate.started) == COMPANY)
+        await until(lambda: len(gate.started) == MAX_NAMED)
         await turns(200)
-        assert len(gate.started) == COMPANY
+        assert len(gate.started) == MAX_NAMED
         gate.go.set()
         await it.idle()
         assert len(gate.started) == 100
@@ -86,7 +86,7 @@ async def test_a_job_that_fails_is_cleared() -> None:
     policy = RetryPolicy(backoff=Fixed(0.01), jitter="none")
     async with rig(fail, retry=policy) as it:
         it.trials.on_named = partial(commit_soon, it)
-        it.open(P0, committed=Committed(0, "~1,0!0", 0, 100))
+        it.open(P0, committed=PartitionStart(0, "~1,0!0", 0, 100))
         it.take(records(0, 2))
         await it.idle()
         due = {each.tp: each.commit for each in it.intake.due()}
@@ -96,7 +96,7 @@ async def test_a_job_that_fails_is_cleared() -> None:
 
 async def test_free_jobs_run_while_more_suspected_ones_wait_than_there_are_runners() -> None:
     gate = Gate()
-    async with after_a_death(gate, "~1,0!0,1!0,2!0", concurrency=COMPANY + 20) as it:
+    async with after_a_death(gate, "~1,0!0,1!0,2!0", concurrency=MAX_NAMED + 20) as it:
         it.open(P0, P1, generation=2)
         it.take(records(0, 100, [f"key-{number}" for number in range(100)]))
         await until(lambda: it.executor.active)
@@ -105,7 +105,7 @@ async def test_free_jobs_run_while_more_suspected_ones_wait_than_there_are_runne
         await until(lambda: len(gate.running) > 10)
         it.take([record(500 + number, event=f"free-{number}") for number in range(10)], P1)
         await until(lambda: len([event for event in gate.running if event.startswith("free")]) == 10)
-        assert it.executor.active == len(gate.running) <= COMPANY + 10
+        assert it.executor.active == len(gate.running) <= MAX_NAMED + 10
         gate.go.set()
         await it.idle()
         assert len(gate.started) == len(set(gate.started)) == 110
@@ -190,11 +190,11 @@ async def test_nobody_is_named_while_nothing_may_start() -> None:
     gate = Gate()
     async with after_a_death(gate, "~1") as it:
         it.take(records(0, 60))
-        await until(lambda: len(gate.started) == COMPANY)
+        await until(lambda: len(gate.started) == MAX_NAMED)
         it.intake.suspend()
         gate.free.update(gate.started[:5])
-        await until(lambda: len(gate.running) == COMPANY - 5)
-        assert noted(it).count("!") == COMPANY - 5
+        await until(lambda: len(gate.running) == MAX_NAMED - 5)
+        assert noted(it).count("!") == MAX_NAMED - 5
         gate.go.set()
 
 
@@ -210,7 +210,7 @@ async def test_nothing_is_kept_of_a_lost_partition(metadata: str) -> None:
         gate.go.set()
         await until(lambda: not it.executor.active)
         gc.collect()
-        assert not [each for each in gc.get_objects() if type(each) is Trial]
+        assert not [each for each in gc.get_objects() if type(each) is SuspectRun]
 
 
 async def test_what_still_runs_when_its_partition_is_let_go_is_not_named() -> None:

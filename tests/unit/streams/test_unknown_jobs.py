@@ -10,7 +10,7 @@ from schemas.headers import Headers, Origin, RetryState, with_retry
 from schemas.models.email import SendEmail
 from schemas.models.webhook import DeliverWebhook
 from streams.core.retry.policy import RetryPolicy
-from streams.kafka.retry_topic.open_partitions import Opening
+from streams.kafka.retry_topic.open_partitions import PartitionOpener
 from streams.kafka.retry_topic.reader import Stored
 from tests.unit.streams.rig import CODEC, P0, TOPIC, Fetched, Rig, record, rig, until
 from tests.unit.streams.test_opening import Group, Logs
@@ -103,7 +103,7 @@ async def test_who_takes_over_tries_it_at_once_with_all_its_attempts() -> None:
     async with rig(handle, schema_wait=60, retry=RetryPolicy(max_attempts=1)) as it:
         it.intake.keep([P0], 1)
         it.letters.ends[P0.retry] = 1
-        assert await Opening(it.intake, Group(1, end=1), Logs([stored]), overtaken=lambda: False).open([P0], {})
+        assert await PartitionOpener(it.intake, Group(1, end=1), Logs([stored]), overtaken=lambda: False).open([P0], {})
         it.intake.resume()
         await it.idle()
         assert ran == ["known"]
