@@ -5,7 +5,7 @@ from producers import neighbours as _neighbours  # noqa: F401 - raises where the
 # isort: split
 from producers.async_producer import AsyncJobHandle, AsyncJobProducer
 from producers.cluster import Cluster
-from producers.delivery.handle import JobHandle, Position
+from producers.delivery.handle import JobHandle, LogPosition
 from producers.errors import (
     DeliveriesFailed,
     DeliveryFailed,
@@ -33,10 +33,10 @@ __all__ = [
     "JobProducer",
     "JobRecord",
     "JobRefused",
+    "LogPosition",
     "OptionInvalid",
     "PayloadInvalid",
     "PayloadTooLarge",
-    "Position",
     "ProducerBroken",
     "ProducerClosed",
     "ProducerSettings",

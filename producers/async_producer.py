@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from producers.base_producer import BaseProducer, with_key
-from producers.delivery.handle import Handle, Position
+from producers.delivery.handle import Handle, LogPosition
+from producers.delivery.idle_poller import poll_while_idle
 from producers.delivery.kafka_client import KafkaClient
-from producers.delivery.visits import have_visits
 from producers.errors import ProducersError
 from producers.loops import Loops, OnLoop
 from producers.record import JobRecord, Seconds, UserHeaders, route
@@ -36,13 +36,13 @@ class AsyncJobHandle(Handle):
         self._loops = loops
         self._waiting: list[asyncio.Future[None]] | None = None
 
-    def __await__(self) -> Generator[Any, None, Position]:
+    def __await__(self) -> Generator[Any, None, LogPosition]:
         """Wait for delivery; raises DeliveryFailed."""
         if not self._settled():
             yield from self._report_future()
         return self._outcome()
 
-    async def result(self, timeout: float | None = None) -> Position:
+    async def result(self, timeout: float | None = None) -> LogPosition:
         """Wait up to `timeout` seconds for delivery and return where the job lies.
 
         Raises DeliveryFailed, and DeliveryPending when the time has passed.
@@ -54,7 +54,7 @@ class AsyncJobHandle(Handle):
         return self._outcome()
 
     def _report_future(self) -> "asyncio.Future[None]":
-        future = self._loops.here().pump.expect(self)
+        future = self._loops.here().poller.expect(self)
         with self._client.awaited:
             if self._waiting is None:
                 self._waiting = []
@@ -182,8 +182,8 @@ class AsyncJobProducer(BaseProducer):
         finally:
             self._client.close()
             # Its loop has handed out reports so far, and may end now.
-            if not self._client.visited:
-                have_visits(self._client)
+            if not self._client.is_looked_after:
+                poll_while_idle(self._client)
 
     async def __aenter__(self) -> "AsyncJobProducer":
         """Use the producer until the end of the block."""
@@ -207,7 +207,7 @@ class AsyncJobProducer(BaseProducer):
         must_wait = here.since_yield > _JOBS_BETWEEN_YIELDS or here.buffer.busy()
         if must_wait or not self._client.offer(record, handle):
             await self._send_in_turn(record, handle, here)
-        here.pump.start()
+        here.poller.start()
         return handle
 
     async def _send_in_turn(self, record: JobRecord, handle: AsyncJobHandle, here: OnLoop) -> None:
@@ -217,7 +217,7 @@ class AsyncJobProducer(BaseProducer):
                 here.since_yield = 0
                 await asyncio.sleep(0)
             while not self._client.offer(record, handle):
-                await here.pump.look()
+                await here.poller.look()
 
     def _is_prepared(self, model: type, queue: str | None) -> bool:
         return self._codec.registry is None or self._codec.is_prepared(model, route(model, self._namespace, queue)[1])
@@ -229,4 +229,4 @@ class AsyncJobProducer(BaseProducer):
 
     async def _idle(self) -> None:
         while self._client.pending():
-            await self._loops.here().pump.look()
+            await self._loops.here().poller.look()

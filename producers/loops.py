@@ -10,11 +10,11 @@ from producers.delivery.report_poller import ReportPoller
 class OnLoop:
     """The part of a producer that belongs to one event loop."""
 
-    __slots__ = ("buffer", "loop", "pump", "schemas", "since_yield")
+    __slots__ = ("buffer", "loop", "poller", "schemas", "since_yield")
 
     def __init__(self, client: KafkaClient, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.pump = ReportPoller(client, loop)
+        self.poller = ReportPoller(client, loop)
         self.schemas = FifoLock()  # of those who wait for the schema registry
         self.buffer = FifoLock()  # of those who wait for room in the buffer
         self.since_yield = 0  # jobs

@@ -7,7 +7,7 @@ from typing import Any
 
 from producers.base_producer import BaseProducer
 from producers.delivery.handle import JobHandle
-from producers.delivery.visits import have_visits
+from producers.delivery.idle_poller import poll_while_idle
 from producers.errors import ProducersError
 from producers.record import JobRecord, Seconds, UserHeaders
 
@@ -104,6 +104,6 @@ class JobProducer(BaseProducer):
         handle = JobHandle(record.id, record.topic, client)
         while not client.offer(record, handle):
             client.poll(0.05)
-        if not client.visited:
-            have_visits(client)
+        if not client.is_looked_after:
+            poll_while_idle(client)
         return handle

@@ -19,7 +19,7 @@ async def append(sender: ReliableSender, record: OutgoingRecord) -> int | None:
     def failed(_write: PendingWrite, error: BaseException) -> None:
         written.set_exception(error)
 
-    write = PendingWrite(sender, record, told, failed, placed=True)
+    write = PendingWrite(sender, record, told, failed, needs_offset=True)
     write.start()
     try:
         return await written

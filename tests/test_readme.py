@@ -241,7 +241,7 @@ def test_the_policies_are_what_their_comments_say(policies: dict[str, Any]) -> N
     assert patient.refusal(Failure.of(ValueError()))
     assert not patient.refusal(Failure.of(ConnectionResetError()))
     assert not patient.refusal(Failure.of(JobTimeout("too long")))
-    late = decide(patient, Failure.of(OSError()), attempt=0, now_ms=86_400_000, since_ms=0, luck=1.0)
+    late = decide(patient, Failure.of(OSError()), attempt=0, now_ms=86_400_000, since_ms=0, random_share=1.0)
     assert isinstance(late, GiveUp)
     assert [wait.latest for wait in timetable(by_hand)] == [60, 120, 180, 240]
     assert [job.retry for job in policies["shop"]] == [policies["shop"].retry, patient, NO_RETRY]

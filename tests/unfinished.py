@@ -21,7 +21,7 @@ def unfinished(bootstrap: str, group: str, topic: str) -> set[str]:
 
 def suspicious(bootstrap: str, group: str, topic: str) -> bool:
     """Whether the next owner of any partition of a queue's topic would suspect the jobs that the last has run."""
-    return any(tracker.custody.open for tracker in _trackers(bootstrap, group, topic).values())
+    return any(tracker.crash_record.unreleased for tracker in _trackers(bootstrap, group, topic).values())
 
 
 def _trackers(bootstrap: str, group: str, topic: str) -> dict[int, OffsetTracker]:

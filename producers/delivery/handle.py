@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from producers.delivery.kafka_client import KafkaClient
 
 
-class Position(NamedTuple):
+class LogPosition(NamedTuple):
     """Where a job lies in the log."""
 
     topic: str
@@ -62,13 +62,13 @@ class Handle:
             return f"at {self.topic}/{self._partition}/{self._offset}"
         return "pending" if self._error is None else "failed"
 
-    def _outcome(self) -> Position:
+    def _outcome(self) -> LogPosition:
         """Return the position, or raise the failure, which counts as observed from now on."""
         if self._error is not None:
             self._client.failures.observe(self)
             raise self._error
         assert self._offset is not None  # noqa: S101 - asked for only when settled
-        return Position(self.topic, self._partition, self._offset)
+        return LogPosition(self.topic, self._partition, self._offset)
 
     # Called once for every job by the client's poll(): this is a hot path.
     def _report(self, error: "KafkaError | None", message: "Message | None") -> None:
@@ -91,7 +91,7 @@ class JobHandle(Handle):
 
     __slots__ = ()
 
-    def result(self, timeout: float | None = None) -> Position:
+    def result(self, timeout: float | None = None) -> LogPosition:
         """Wait up to `timeout` seconds for delivery and return where the job lies.
 
         Raises DeliveryFailed, and DeliveryPending when the time has passed.

@@ -8,14 +8,13 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.cluster import ClientConfig
 from producers.delivery.client_errors import ClientErrors
 from producers.delivery.delivery_errors import is_of_the_topic
-from producers.delivery.handle import Handle
 from producers.delivery.unobserved_failures import UnobservedFailures
 from producers.errors import DeliveryPending, OptionInvalid, PayloadTooLarge, ProducerBroken, ProducerClosed
 from producers.record import JobRecord
@@ -24,6 +23,16 @@ _LOGGER = logging.getLogger("producers")
 _POLL_EVERY = 64  # jobs: rarely enough to cost nothing, often enough that reports do not pile up
 _SECONDS_AT_EXIT = 10.0
 _PATIENCE = 1.0  # seconds that a failed client is given for its answers, and again to give up what is left
+
+
+class ReportTaker(Protocol):
+    """A job's handle, as far as its client knows it: what is told how delivery has ended."""
+
+    id: str
+
+    def _report(self, error: "KafkaError | None", message: "Message | None") -> None: ...
+    def _settled(self) -> bool: ...
+    def _lose(self) -> None: ...
 
 
 class KafkaClient:
@@ -49,7 +58,7 @@ class KafkaClient:
         self.failures = UnobservedFailures()
         self.errors = ClientErrors(str(self._config["bootstrap.servers"]))
         self.offered = 0  # jobs, of which some may still be in the buffer
-        self.visited = False  # whether a thread hands out reports while nobody else does; see producer
+        self.is_looked_after = False  # whether a thread hands out reports while nobody else does; see producer
         self.awaited = threading.Lock()  # held by those who begin, or cease, to wait for a report on an event loop
         # Whoever is interrupted here, by a signal or the collector, may come back here within the interruption.
         self._switching = threading.RLock()
@@ -59,7 +68,7 @@ class KafkaClient:
         self._poll: Callable[[float], int] = _poll_nothing
         self._gives_up_at = 0.0  # when a failed client gives up what it has no answer for
 
-    def offer(self, record: JobRecord, handle: Handle) -> bool:
+    def offer(self, record: JobRecord, handle: ReportTaker) -> bool:
         """Put a job into the buffer and return True; return False at once when there is no room in it for now.
 
         Raises PayloadTooLarge, ProducerClosed and ProducerBroken. A job whose topic is known to take none has failed.
@@ -97,7 +106,7 @@ class KafkaClient:
         producer = self._producer
         return 0 if producer is None else len(producer)
 
-    def wait(self, handle: Handle, timeout: float | None) -> None:
+    def wait(self, handle: ReportTaker, timeout: float | None) -> None:
         """Block until a job has its outcome; raises DeliveryPending after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not handle._settled():
@@ -173,7 +182,7 @@ class KafkaClient:
             self._producer = producer
             self._produce, self._poll = producer.produce, producer.poll
 
-    def _refused(self, record: JobRecord, handle: Handle, raised: KafkaException) -> bool:
+    def _refused(self, record: JobRecord, handle: ReportTaker, raised: KafkaException) -> bool:
         if self._note_fatal(raised):
             self.poll(0)
             return False

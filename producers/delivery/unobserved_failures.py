@@ -2,13 +2,10 @@
 
 import logging
 import time
+from collections.abc import Hashable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from producers.errors import DeliveriesFailed, DeliveryFailed
-
-if TYPE_CHECKING:
-    from producers.delivery.handle import Handle
 
 _LOGGER = logging.getLogger("producers")
 _KEPT = 1_000  # With nobody looking for days, failures may not fill the memory; each is counted all the same.
@@ -19,12 +16,12 @@ class UnobservedFailures:
     """Failed deliveries not yet raised to anyone. Any thread may call this."""
 
     def __init__(self) -> None:
-        self._unobserved: dict[Handle, DeliveryFailed] = {}
+        self._unobserved: dict[Hashable, DeliveryFailed] = {}
         self._beyond = 0
         self._unlogged = 0
         self._next_line = 0.0
 
-    def add(self, handle: "Handle", failure: DeliveryFailed) -> None:
+    def add(self, handle: Hashable, failure: DeliveryFailed) -> None:
         """Take in a failure, and log it, at most once a second."""
         if len(self._unobserved) < _KEPT:
             self._unobserved[handle] = failure
@@ -32,7 +29,7 @@ class UnobservedFailures:
             self._beyond += 1
         self._log(failure)
 
-    def observe(self, handle: "Handle") -> None:
+    def observe(self, handle: Hashable) -> None:
         """Forget a failure: its owner is being told."""
         self._unobserved.pop(handle, None)
 

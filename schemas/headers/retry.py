@@ -28,10 +28,10 @@ from schemas.headers.names import (
 class RetryState(NamedTuple):
     """Where a job of a retry topic stands."""
 
-    position: int  # its offset in the queue's log; below 0 if that log is gone, or it is not known
+    queue_offset: int  # its offset in the queue's log; below 0 if that log is gone, or it is not known
     attempt: int  # attempts already made
     due_ms: int  # epoch milliseconds before which it must not run; 0 if it was diverted untried
-    owner: int | None = None  # generation of the group in which the record's writer got the partition
+    generation: int | None = None  # generation of the group in which the record's writer got the partition
     log: str = ""  # id of the queue's topic in which it has its position; empty if it is not known
 
 
@@ -56,9 +56,9 @@ def with_retry(
     found = dict(kept)
     if not readable_origin(found):
         kept.append((ORIGIN, str(origin).encode()))
-    kept.append((POSITION, b"%d" % state.position))
-    if state.owner is not None:
-        kept.append((OWNER, b"%d" % state.owner))
+    kept.append((POSITION, b"%d" % state.queue_offset))
+    if state.generation is not None:
+        kept.append((OWNER, b"%d" % state.generation))
     if state.log:
         kept.append((LOG, state.log.encode()))
     kept.append((ATTEMPT, b"%d" % state.attempt))

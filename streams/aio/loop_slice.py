@@ -19,7 +19,7 @@ class LoopSlice:
     def __init__(self) -> None:
         self._end = 0.0
 
-    def over(self, now: float) -> bool:
+    def used_up(self, now: float) -> bool:
         """Whether runners have had their time in this turn; the first to ask begins it. `now` is monotonic."""
         if not self._end:
             self._end = now + SLICE

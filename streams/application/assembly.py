@@ -57,11 +57,11 @@ class Engine:
             batch_bytes=settings.producer.message_max_bytes,
             restore_topic=partial(restore_topic, settings, self.queues),
         )
-        self.trials = Quarantine()
+        self.quarantine = Quarantine()
         outcomes = FollowUpPublisher(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
-        self.intake = Assignment(
-            self._executors, self.trials, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
+        self.assignment = Assignment(
+            self._executors, self.quarantine, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
         )
         self._loop_watch = LoopWatch(self._runners)
         topics = {settings.topic(queue.name): queue.partitions for queue in self.queues}
@@ -77,7 +77,7 @@ class Engine:
             handling,
             outcomes,
             PendingWrites(self._sender),
-            self.trials,
+            self.quarantine,
             concurrency=concurrency,
             report_all=self.settings.log_jobs,
             schema_wait=self.settings.schema_wait,
@@ -106,13 +106,13 @@ class Engine:
         while True:
             await asyncio.sleep(_TICK)
             self._loop_watch.beat()
-            self.intake.tick(int(time() * 1000))
+            self.assignment.tick(int(time() * 1000))
             if monotonic() > swept_until:
                 swept_until = monotonic() + _SWEEP
                 collect_young()
             if monotonic() > fresh_until:
                 fresh_until = monotonic() + _REFRESH
-                self.intake.refresh()
+                self.assignment.refresh()
 
     def take(self, batch: Batch) -> None:
         """Take a fetched batch in, as soon as the schemas of its records are at hand.
@@ -122,7 +122,7 @@ class Engine:
         self._misplaced.look(batch)
         missing = set() if self.codec.registry is None else self._missing_schemas(batch.records)
         if not missing:
-            self.intake.take(batch)
+            self.assignment.take(batch)
             return
         wait = asyncio.ensure_future(self._take_with(missing, batch))
         self._waits.add(wait)
@@ -146,8 +146,8 @@ class Engine:
     async def _take_with(self, schema_ids: Iterable[int], batch: Batch) -> None:
         who = "intake of {}-{}".format(*batch.tp)
         for schema_id in schema_ids:
-            await await_schema(self.codec, schema_id, who, wanted=lambda: batch.epoch == self.intake.epoch)
-        self.intake.take(batch)
+            await await_schema(self.codec, schema_id, who, wanted=lambda: batch.epoch == self.assignment.epoch)
+        self.assignment.take(batch)
 
     async def cancel_running(self) -> None:
         """Cancel the jobs that still run."""

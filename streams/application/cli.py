@@ -104,9 +104,9 @@ def _check_topic(settings: Settings, queue: str) -> None:
     """Say within seconds, not when delivery has timed out, that there is no broker or no such queue."""
     admin = Admin(settings.cluster)
     try:
-        topics = admin.ask(_PATIENCE).topics
+        topics = admin.describe_cluster(_PATIENCE).topics
     except KafkaException as error:
-        raise _Unusable(admin.nobody(error)) from error
+        raise _Unusable(admin.no_broker_message(error)) from error
     if settings.topic(queue) not in topics:
         prefix = f"{settings.namespace}."
         queues = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))

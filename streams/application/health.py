@@ -19,8 +19,8 @@ def add_health(app: Any) -> None:
 
     async def health(view: Any, request: Any) -> Any:
         well = app.started and not app.should_stop and not app.crashed
-        intake = app.engine.intake
-        facts = {"well": well, "partitions": intake.assigned, "pending": intake.pending}
+        assignment = app.engine.assignment
+        facts = {"well": well, "partitions": assignment.assigned, "pending": assignment.pending}
         return view.json(facts, status=200 if well else 503)
 
     app.page("/health")(health)

@@ -42,8 +42,8 @@ class _Region:
     """One partition as it was found: its notes, and where its log begins and ends."""
 
     partition: int
-    place: GroupCommit
-    dealt: Handled
+    commit: GroupCommit
+    handled: Handled
     start: int
     end: int
 
@@ -70,12 +70,12 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         self._notes = Notes(settings.cluster, self.group, self.topics.dead)
 
     def find(
-        self, filters: Filters | None = None, *, dealt: bool = False, limit: int | None = None
+        self, filters: Filters | None = None, *, handled: bool = False, limit: int | None = None
     ) -> Iterator[Letter]:
         """The letters that are meant, one partition after the other, in each as they lie; with `dealt` all, marked."""
         filters = filters or Filters()
         regions = self._regions(filters)
-        found = (letter for region in regions for letter in self._scan(region, filters, everything=dealt))
+        found = (letter for region in regions for letter in self._scan(region, filters, everything=handled))
         for count, letter in enumerate(found, start=1):
             yield letter
             if count == limit:
@@ -164,9 +164,9 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
                 f"{self.topics.dead!r} has no partition {filters.partition}: it has {len(self.topics.dead_partitions)},"
                 " numbered from 0 on"
             )
-        places, bounds = self._notes.read(partitions), self._log.bounds(partitions)
+        commits, bounds = self._notes.read(partitions), self._log.bounds(partitions)
         return [
-            _Region(each, places[each], self._notes.dealt(each, places[each], bounds[each][0]), *bounds[each])
+            _Region(each, commits[each], self._notes.handled(each, commits[each], bounds[each][0]), *bounds[each])
             for each in partitions
         ]
 
@@ -174,7 +174,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         self, region: _Region, filters: Filters, *, everything: bool, gaps: list[Range] | None = None
     ) -> Iterator[Letter]:
         """The letters that are meant; notes what offsets the log does not hold."""
-        start = region.start if everything else max(region.start, region.dealt.watermark)
+        start = region.start if everything else max(region.start, region.handled.watermark)
         end = region.end
         if filters.offset is not None:
             start, end = max(start, filters.offset), min(end, filters.offset + 1)
@@ -185,10 +185,10 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
             if gaps is not None and read.offset > position:
                 gaps.append((position, read.offset))
             position = read.offset + 1
-            dealt = read.offset in region.dealt
-            if dealt and not everything:
+            handled = read.offset in region.handled
+            if handled and not everything:
                 continue
-            letter = replace(read, type=self._payloads.type_of(read.value, dict(read.headers)), dealt=dealt)
+            letter = replace(read, type=self._payloads.type_of(read.value, dict(read.headers)), handled=handled)
             if filters.match(letter):
                 yield letter
 
@@ -211,7 +211,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
                     skipped.append(Skipped(letter.place, letter.id, reason))
             offsets = in_publication_order(chosen)[:left]
             left = None if left is None else left - len(offsets)
-            dealt = region.dealt.and_also(gaps)
-            if offsets or (sweep and dealt.watermark > region.start):
-                parts.append(Part(region.partition, tuple(offsets), region.place, dealt, region.start))
+            handled = region.handled.and_also(gaps)
+            if offsets or (sweep and handled.watermark > region.start):
+                parts.append(Part(region.partition, tuple(offsets), region.commit, handled, region.start))
         return Plan(tuple(parts), tuple(skipped), reviving=reviving)

@@ -25,7 +25,7 @@ class Letter:
     #: The job's type: what its value says, else what its publisher states.
     type: str | None = None
     #: Whether it has been redriven or purged.
-    dealt: bool = False
+    handled: bool = False
 
     @cached_property
     def _found(self) -> dict[str, bytes | None]:

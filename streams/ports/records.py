@@ -39,18 +39,18 @@ def retry_topic(topic: str) -> str:
     return f"{topic}.retry"
 
 
-def origin(partition: WorkPartition, record: Record, position: int) -> Origin:
+def origin(partition: WorkPartition, record: Record, queue_offset: int) -> Origin:
     """Where a job lies, as far as its headers do not say where it came from: in its queue, or at least in the retry
     topic that it was read from."""
-    if position < 0:
+    if queue_offset < 0:
         return Origin(retry_topic(partition.topic), partition.number, record.offset)
-    return Origin(partition.topic, partition.number, position)
+    return Origin(partition.topic, partition.number, queue_offset)
 
 
 def origin_of(lane: WorkLane) -> Origin:
-    """Where the head of a lane lies: see `place`."""
+    """Where the head of a lane lies: see `origin`."""
     entry = lane.entry
-    return origin(lane.owner, lane.head, lane.head.offset if entry is None else entry.position)
+    return origin(lane.owner, lane.head, lane.head.offset if entry is None else entry.queue_offset)
 
 
 class OutgoingRecord(NamedTuple):

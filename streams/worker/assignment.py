@@ -39,7 +39,7 @@ class _Left(NamedTuple):
     """What this worker knew of a partition when it lost it: the generation in which it had got it, and its jobs."""
 
     generation: int
-    custodies: Sequence[CrashRecord]
+    crash_records: Sequence[CrashRecord]
 
 
 class Assignment:
@@ -51,17 +51,17 @@ class Assignment:
     """
 
     def __init__(
-        self, executors: Mapping[str, Executor], trials: Quarantine, *, limit_jobs: int, limit_bytes: int
+        self, executors: Mapping[str, Executor], quarantine: Quarantine, *, limit_jobs: int, limit_bytes: int
     ) -> None:
         self._executors = executors
-        self._trials = trials
+        self._quarantine = quarantine
         for executor in executors.values():
             executor.on_progress = self.progressed
             executor.on_hungry = partial(self._feed, executor)
-            executor.on_replaced = self._retries_replaced
+            executor.on_replaced = self._retry_topic_replaced
         self._limit_jobs = limit_jobs
         self._limit_bytes = limit_bytes
-        self._rooms = {topic: ParkedBudget() for topic in executors}
+        self._budgets = {topic: ParkedBudget() for topic in executors}
         self._partitions: dict[TopicPartition, WorkPartition] = {}
         self._left: dict[TopicPartition, _Left] = {}
         self._closed: dict[WorkPartition, TopicPartition] = {}
@@ -69,7 +69,7 @@ class Assignment:
         #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
         self.epoch = 0
         self._generation = -1
-        self.on_room: Callable[[TopicPartition], None] = lambda tp: None
+        self.on_fetchable: Callable[[TopicPartition], None] = lambda tp: None
         #: Topics that are not there: nothing is committed for them.
         self._missing: set[str] = set()
         #: Called when such a topic is there again.
@@ -84,22 +84,22 @@ class Assignment:
 
     # -- the group --------------------------------------------------------------------------------------------------
 
-    def hold(self) -> None:
+    def claim(self) -> None:
         """Have the next commits say that this worker holds its partitions."""
         for partition in self._partitions.values():
-            partition.hold()
+            partition.claim()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Have the next commits say that these partitions are left in order."""
         for partition in self._partitions.values():
-            partition.let_go()
+            partition.release()
 
-    def suspend(self) -> None:
+    def block_starts(self) -> None:
         """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
         self.epoch += 1
         for executor in self._executors.values():
-            executor.hold(StartBlock.REBALANCE)
-        self._trials.pause()
+            executor.block(StartBlock.REBALANCE)
+        self._quarantine.pause()
 
     async def quiet(self, timeout: float) -> bool:
         """Wait until no job runs and none is on its way to a retry topic, at most `timeout` seconds; whether that was
@@ -114,7 +114,7 @@ class Assignment:
         for executor in self._executors.values():
             await executor.quiet()
 
-    def keep(self, assigned: Iterable[TopicPartition], generation: int) -> set[TopicPartition]:
+    def reassign(self, assigned: Iterable[TopicPartition], generation: int) -> set[TopicPartition]:
         """Fence off what was not assigned again; the partitions that are new to this worker.
 
         A partition goes on as it was only if nobody else can have owned it in between, which is so exactly when the
@@ -128,19 +128,19 @@ class Assignment:
             self._lose(tp)
         for executor in self._executors.values():
             executor.forget_lost()
-        self._trials.forget_lost()
+        self._quarantine.forget_lost()
         return assigned - self._partitions.keys()
 
     def _lose(self, tp: TopicPartition) -> None:
         partition = self._partitions.pop(tp)
         partition.lose()
-        self._left[tp] = _Left(partition.generation, partition.custodies)
+        self._left[tp] = _Left(partition.generation, partition.crash_records)
         self._closed.pop(partition, None)
         waiting = self._waiting[self._executors[tp.topic]]
         if tp in waiting:
             waiting.remove(tp)
 
-    def prepare(self, tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> WorkPartition:
+    def restore(self, tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> WorkPartition:
         """A newly assigned partition where the group left it; its retry log is to be loaded before it is added."""
         partition: WorkPartition = QueuePartition(
             _restore(tp, queue),
@@ -148,7 +148,7 @@ class Assignment:
             number=tp.partition,
             limit_jobs=self._limit_jobs,
             limit_bytes=self._limit_bytes,
-            room=self._rooms[tp.topic],
+            budget=self._budgets[tp.topic],
             ordered=self._executors[tp.topic].ordered,
         )
         tracker = _restore(tp.retry, retries)
@@ -158,14 +158,14 @@ class Assignment:
         left = self._left.get(tp)
         if left is not None and left.generation == last_owner:
             # What was known of jobs of another log says nothing of those at the same offsets in this one.
-            known = CrashRecord() if queue.anew else left.custodies[0]
-            partition.go_on([known, *left.custodies[1:]])
+            known = CrashRecord() if queue.anew else left.crash_records[0]
+            partition.inherit([known, *left.crash_records[1:]])
         else:
-            partition.doubt(queue.end, retries.end, self._limit_jobs)
-        partition.hold()
+            partition.suspect_below(queue.end, retries.end, self._limit_jobs)
+        partition.claim()
         return partition
 
-    def add(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
+    def start(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
         """Take over partitions that are loaded and started."""
         self._partitions.update(partitions)
         self._share_limits()
@@ -175,20 +175,20 @@ class Assignment:
     def _share_limits(self) -> None:
         for topic in self._executors:
             mine = [partition for tp, partition in self._partitions.items() if tp.topic == topic]
-            self._rooms[topic].share(mine)
+            self._budgets[topic].divide_among(mine)
             for partition in mine:
                 partition.limit_jobs = max(1, self._limit_jobs // len(mine))
                 partition.limit_bytes = max(1, self._limit_bytes // len(mine))
 
-    def resume(self) -> None:
+    def unblock_starts(self) -> None:
         """Start jobs again."""
         for executor in self._executors.values():
-            executor.release(StartBlock.REBALANCE)
-        self._trials.resume()
+            executor.unblock(StartBlock.REBALANCE)
+        self._quarantine.resume()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to fetch next, for every partition."""
-        return {tp: partition.offsets.position for tp, partition in self._partitions.items()}
+        return {tp: partition.offsets.next_offset for tp, partition in self._partitions.items()}
 
     def ids(self) -> dict[TopicPartition, str]:
         """The id of the log of every partition; UNKNOWN where it has none."""
@@ -234,7 +234,7 @@ class Assignment:
                 anew[place] = None
             elif offsets.log == UNKNOWN != now:
                 offsets.log = now
-                offsets.touch()
+                offsets.mark_changed()
         return anew
 
     def _see(self, topic: str, *, there: bool) -> None:
@@ -257,7 +257,7 @@ class Assignment:
         for topic in topics:
             self._see(topic, there=False)
 
-    def _retries_replaced(self, partition: WorkPartition) -> None:
+    def _retry_topic_replaced(self, partition: WorkPartition) -> None:
         """An answer shows that a retry log is another one: before anything is finished by that."""
         for tp, mine in self._partitions.items():
             if mine is partition:
@@ -274,7 +274,7 @@ class Assignment:
         self._gone.update(offsets.log for place, offsets in _logs(tp, partition) if place in anew and offsets.log)
         self._lose(tp)
         self._executors[tp.topic].forget_lost()
-        self._trials.forget_lost()
+        self._quarantine.forget_lost()
         self._share_limits()
         self.on_restart(tp, anew)
 
@@ -285,10 +285,10 @@ class Assignment:
         partition = self._partitions.get(batch.tp)
         if partition is None or batch.epoch != self.epoch:
             return
-        if batch.records[0].offset < partition.offsets.position:
+        if batch.records[0].offset < partition.offsets.next_offset:
             logger.error(
                 "%s-%d starts again at offset %d, and had come to %d: the topic was made anew. Reading it from there.",
-                *batch.tp, batch.records[0].offset, partition.offsets.position,
+                *batch.tp, batch.records[0].offset, partition.offsets.next_offset,
             )  # fmt: skip
             self._restart(batch.tp, {batch.tp: batch.records[0].offset})
             return
@@ -300,10 +300,10 @@ class Assignment:
         executor.stir(partition)
         if partition.full:
             self._closed[partition] = batch.tp
-        elif executor.satiated():
+        elif executor.check_and_arm_hungry():
             self._waiting[executor].append(batch.tp)
         else:
-            self.on_room(batch.tp)
+            self.on_fetchable(batch.tp)
 
     def pass_over(self, tp: TopicPartition, epoch: int, span: Span) -> None:
         """Read on behind what holds no job, unless that was fetched in an earlier epoch."""
@@ -315,7 +315,7 @@ class Assignment:
         """A queue could run more than it has: read on."""
         waiting, self._waiting[executor] = self._waiting[executor], []
         for tp in waiting:
-            self.on_room(tp)
+            self.on_fetchable(tp)
 
     def progressed(self, partition: WorkPartition) -> None:
         """A job of this partition is finished (or lost)."""
@@ -327,8 +327,8 @@ class Assignment:
 
     def _reopen(self, partition: WorkPartition) -> None:
         """Read a closed partition again, if there is room in it."""
-        if partition.roomy:
-            self.on_room(self._closed.pop(partition))
+        if partition.may_read_again:
+            self.on_fetchable(self._closed.pop(partition))
 
     def tick(self, now_ms: int) -> None:
         """Start what has become due by now; to be called many times a second."""
@@ -352,7 +352,7 @@ class Assignment:
 
     # -- commits ----------------------------------------------------------------------------------------------------
 
-    def due(self) -> list[DueCommit]:
+    def collect_commits(self) -> list[DueCommit]:
         """What there is to commit.
 
         A job that has moved to the retry topic is pending there and finished here, so both go into one request.
@@ -365,13 +365,13 @@ class Assignment:
             if offsets.dirty and place.topic not in self._missing
         ]
 
-    def committed(self, commits: Iterable[DueCommit]) -> None:
+    def commits_acknowledged(self, commits: Iterable[DueCommit]) -> None:
         """The broker holds these commits."""
         for _tp, offsets, commit, partition in commits:
             offsets.acknowledge(commit)
             if partition in self._closed:
                 self._reopen(partition)
-        self._trials.committed()
+        self._quarantine.committed()
 
     @property
     def assigned(self) -> int:

@@ -77,10 +77,10 @@ class Executor:
 
     def __init__(
         self,
-        handling: HandlerTable,
-        outcomes: FollowUpPublisher,
-        appends: PendingWrites,
-        trials: Quarantine,
+        handlers: HandlerTable,
+        follow_ups: FollowUpPublisher,
+        writes: PendingWrites,
+        quarantine: Quarantine,
         *,
         concurrency: int,
         report_all: bool,
@@ -88,19 +88,19 @@ class Executor:
         lease: GroupLease,
         share: Share | None = None,
     ) -> None:
-        self.queue = handling.queue.name
+        self.queue = handlers.queue.name
         #: Whether jobs of one key run one after another.
-        self.ordered = handling.queue.order == "key"
-        self._handling = handling
-        self._open = handling.open
-        self._outcomes = outcomes
-        self._appends = appends
-        self._retries = RetryWriter(appends)
-        self._trials = trials
-        trials.join(self)
+        self.ordered = handlers.queue.order == "key"
+        self._handlers = handlers
+        self._prepare = handlers.prepare
+        self._follow_ups = follow_ups
+        self._writes = writes
+        self._retry_writer = RetryWriter(writes)
+        self._quarantine = quarantine
+        quarantine.join(self)
         self._reports = FailureReports(self.queue)
-        self._retries.on_written = self._written
-        self._retries.on_replaced = self._replaced
+        self._retry_writer.on_written = self._written
+        self._retry_writer.on_replaced = self._replaced
         self._concurrency = concurrency
         self._report_all = report_all
         self._patience_ms = round(schema_wait * 1000)
@@ -112,7 +112,7 @@ class Executor:
         self._tell_hungry = False
         #: Called when a runner has failed, which ends the worker.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
-        appends.on_failure = self._write_failed
+        writes.on_failure = self._write_failed
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         #: Called with the partition whose retry log is another one by now.
@@ -123,10 +123,10 @@ class Executor:
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
-        self._holds: set[StartBlock] = set()
+        self._blocks: set[StartBlock] = set()
         #: What may be started: all that is ready, unless there is a hold.
         self._startable = self._ready
-        self._turn = LoopSlice()
+        self._slice = LoopSlice()
         self._lease = lease
         self._inherited = RunContext()
         self._sweep = Sweep()
@@ -154,40 +154,40 @@ class Executor:
         self._wake()
 
     @property
-    def roomy(self) -> bool:
+    def has_free_runner(self) -> bool:
         """Whether a runner is free, or may be made."""
         return self.active < self._concurrency
 
     def _replaced(self, partition: WorkPartition) -> None:
         self.on_replaced(partition)
 
-    def satiated(self) -> bool:
+    def check_and_arm_hungry(self) -> bool:
         """Whether there is enough to run for now; if so, `on_hungry` is called when that has changed."""
         self._tell_hungry = len(self._ready) >= self._enough
         return self._tell_hungry
 
-    def hold(self, reason: StartBlock) -> None:
+    def block(self, reason: StartBlock) -> None:
         """Start no more jobs until the `release` of every hold, but for `submit_alone`; those that run go on."""
-        self._holds.add(reason)
-        self._see_holds()
+        self._blocks.add(reason)
+        self._apply_blocks()
 
-    def release(self, reason: StartBlock) -> None:
+    def unblock(self, reason: StartBlock) -> None:
         """Start jobs again."""
-        self._holds.discard(reason)
-        if reason is StartBlock.TRIAL:
+        self._blocks.discard(reason)
+        if reason is StartBlock.ISOLATION:
             # It may have been put off before a runner took it.
             self._ready.extend(self._alone)
             self._alone.clear()
-        self._see_holds()
+        self._apply_blocks()
         self._wake()
 
-    def _see_holds(self) -> None:
+    def _apply_blocks(self) -> None:
         if self._share is not None:
             self._ready.extendleft(reversed(self._share.recall()))
-        if not self._holds:
+        if not self._blocks:
             self._startable = self._ready
         else:
-            self._startable = self._alone if self._holds == {StartBlock.TRIAL} else _NOTHING
+            self._startable = self._alone if self._blocks == {StartBlock.ISOLATION} else _NOTHING
 
     def stir(self, partition: WorkPartition) -> None:
         """Take the lines of a partition whose time has come."""
@@ -199,7 +199,7 @@ class Executor:
         """Write what was read of parked keys to the retry topic."""
         diverted = partition.take_diverted()
         if diverted:
-            self._retries.write(partition, diverted, None)
+            self._retry_writer.write(partition, diverted, None)
 
     def _written(self, partition: WorkPartition) -> None:
         self.stir(partition)
@@ -213,21 +213,21 @@ class Executor:
         """Wait until no job runs, and no record is on its way to the retry topic or the dead letters."""
         if self.active:
             await self._quiet.wait()
-        await self._appends.quiet()
+        await self._writes.quiet()
 
     def forget_lost(self) -> None:
         """Cancel the runs of lost partitions, and drop what they have waiting."""
-        self._see_holds()
+        self._apply_blocks()
         self._ready = deque(lane for lane in self._ready if not lane.owner.lost)
         self._alone = deque(lane for lane in self._alone if not lane.owner.lost)
-        self._see_holds()
+        self._apply_blocks()
         if self._tell_hungry and len(self._ready) < self._enough:
             self._tell_hungry = False
             self.on_hungry()
         for runner in self._runners:
             if runner.lane is not None and runner.lane.owner.lost:
                 runner.cancel(CancelReason.LOST)
-        self._appends.forget_lost()
+        self._writes.forget_lost()
 
     @property
     def runners(self) -> list[Runner]:
@@ -267,7 +267,7 @@ class Executor:
         self._runners.clear()
         self._idle.clear()
         self._waking = 0
-        self._appends.stop()
+        self._writes.stop()
 
     def _wake(self) -> None:
         """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""
@@ -302,7 +302,7 @@ class Executor:
         True if another task goes on with that, since a job has changed this one.
         """
         self._waking -= 1
-        turn, lease = self._turn, self._lease
+        slice_, lease = self._slice, self._lease
         shared = self._inherited.decimals is not None
         name_now = asyncio.current_task().get_name  # type: ignore[union-attr]
         now = monotonic()
@@ -318,7 +318,7 @@ class Executor:
                 self._tell_hungry = False
                 self.on_hungry()
             partition = lane.owner
-            if partition.lost or ((partition.cautious or self._share) and self._sets_aside(lane)):
+            if partition.lost or ((partition.has_suspects or self._share) and self._withholds(lane)):
                 continue
             if ready and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
@@ -332,7 +332,7 @@ class Executor:
                     self._share.give_back(lane)
                 self.active -= 1
                 if not self.active:
-                    self._quiet.tell()
+                    self._quiet.wake_all()
             if ended and self._finish(lane):
                 self._ready.append(lane)
             self.on_progress(partition)
@@ -347,21 +347,21 @@ class Executor:
                 return True
             # Jobs that never wait must let the loop turn now and then.
             now = ended or monotonic()
-            while turn.over(now):
+            while slice_.used_up(now):
                 await self._pause(runner, asyncio.sleep(0))
                 now = monotonic()
         return False
 
-    def _sets_aside(self, lane: WorkLane) -> bool:
+    def _withholds(self, lane: WorkLane) -> bool:
         """Whether the head of a lane must wait: for a process, or since it may have killed a worker."""
         share = self._share
         if share is not None and share.sets_aside(lane):
             return True
-        if not lane.owner.cautious:
+        if not lane.owner.has_suspects:
             return False
         if share is None or share.process_of(lane) is None:
-            return self._trials.sets_aside(lane, self)
-        lane.owner.relax()  # What runs in a process has killed no worker.
+            return self._quarantine.withholds(lane, self)
+        lane.owner.refresh_suspects()  # What runs in a process has killed no worker.
         return False
 
     async def _pause(self, runner: Runner, pause: Coroutine[Any, Any, None]) -> None:
@@ -371,7 +371,7 @@ class Executor:
         except asyncio.CancelledError:
             if self._stopping:
                 raise
-            runner.restore()
+            runner.clear_cancellation()
 
     def _finish(self, lane: WorkLane) -> bool:
         """Finish the head of a lane; whether the lane is ready again."""
@@ -405,16 +405,18 @@ class Executor:
     ) -> float:
         """Run a job; when it was done. 0.0 if it has failed, and is finished later, or its partition was lost."""
         call: HandlerCall | None = None
-        trial: SuspectRun | None = None
+        suspect: SuspectRun | None = None
         # Whether its failure could not be dealt with, which ends the worker: it is not cleared by that.
         broken = False
         try:
             try:
                 process = None if self._share is None else self._share.process_of(lane)
-                if partition.cautious and process is None:
-                    trial = self._trials.enter(lane)
+                if partition.has_suspects and process is None:
+                    suspect = self._quarantine.begin_run(lane)
                 parked = lane.entry is not None
-                call, payload, ctx, timeout = await self._open_parked(lane, started) if parked else self._open(lane)
+                call, payload, ctx, timeout = (
+                    await self._prepare_parked(lane, started) if parked else self._prepare(lane)
+                )
                 runner.ctx = ctx
                 if call.ready is not None:
                     timeout += await call.ready()
@@ -431,7 +433,7 @@ class Executor:
                 if runner.cancelled:
                     await runner.absorb()
                 if ctx.follow_ups and not partition.lost:
-                    await self._outcomes.publish(ctx)
+                    await self._follow_ups.publish(ctx)
             except BaseException as error:
                 broken = not is_a(error, OutOfThreads)
                 await self._fail(runner, lane, call, error, started)
@@ -440,23 +442,23 @@ class Executor:
         except asyncio.CancelledError:
             if self._stopping:
                 raise
-            runner.restore()  # The partition is lost.
+            runner.clear_cancellation()  # The partition is lost.
             return 0.0
         finally:
-            if trial is not None:
-                trial.end(cleared=not (self._stopping or partition.lost or broken))
+            if suspect is not None:
+                suspect.end(cleared=not (self._stopping or partition.lost or broken))
         if self._report_all:
             report_done(self.queue, lane.head.key, ctx.id, monotonic() - started)
         return ended
 
-    async def _open_parked(self, lane: WorkLane, started: float) -> tuple[HandlerCall, Any, JobContext, float]:
+    async def _prepare_parked(self, lane: WorkLane, started: float) -> tuple[HandlerCall, Any, JobContext, float]:
         """Open the head of a line, as `_open`; the timeout counts from `started`.
 
         Its writer's schema may be missing: what comes from the queue has waited for its own before it was taken in.
         """
-        await self._handling.fetch_schema(lane)
+        await self._handlers.fetch_schema(lane)
         waited = monotonic() - started
-        call, payload, ctx, timeout = self._open(lane)
+        call, payload, ctx, timeout = self._prepare(lane)
         return call, payload, ctx, timeout + waited
 
     async def _fail(
@@ -470,45 +472,52 @@ class Executor:
         runner.deadline = None
         self._check_ours(lane, error)
         failed = failure_of(runner, error, limit)
+        if is_a(error, asyncio.CancelledError):
+            runner.clear_cancellation()
         if runner.cancelled:
             await runner.absorb()
         while monotonic() > self._lease.until and not lane.owner.lost:
             # Perhaps the partition has another owner by now, who should find nothing of ours in the retry topic.
             await self._pause(runner, self._lease.renewed())
         self._check_ours(lane, error)
-        now_ms, luck = ceil(time() * 1000), random()  # noqa: S311 - no secret
+        now_ms, random_share = ceil(time() * 1000), random()  # noqa: S311 - no secret
         decision, made = decide_after_failure(
-            call, lane, failed, now_ms=now_ms, luck=luck, patience_ms=self._patience_ms
+            None if call is None else call.retry,
+            lane,
+            failed,
+            now_ms=now_ms,
+            random_share=random_share,
+            patience_ms=self._patience_ms,
         )
         if isinstance(decision, RetryAt):
-            self._postpone(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
+            self._requeue(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
-            self._bury(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
+            self._give_up(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
 
     def _check_ours(self, lane: WorkLane, error: BaseException) -> None:
         """Raise CancelledError where a job was cut short and runs again elsewhere, whatever its handler makes of it."""
         if self._stopping or lane.owner.lost:
             raise asyncio.CancelledError from error
 
-    def _bury(self, lane: WorkLane, failed: Failure, made: int | None, started: float) -> None:
+    def _give_up(self, lane: WorkLane, failed: Failure, made: int | None, started: float) -> None:
         """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
         letter, took = dead_letter_of(lane, failed, made), monotonic() - started
-        self._appends.begin(letter, lane.owner, lambda _: self._buried(lane, failed, took), placed=False)
+        self._writes.append(letter, lane.owner, lambda _: self._given_up(lane, failed, took), needs_offset=False)
 
-    def _buried(self, lane: WorkLane, failed: Failure, took: float) -> None:
+    def _given_up(self, lane: WorkLane, failed: Failure, took: float) -> None:
         self._reports.dead(lane.head.key, _name(lane), failed, took, now=monotonic())
         if self._finish(lane):
             self.submit([lane])
         self.on_progress(lane.owner)
 
-    def _postpone(self, lane: WorkLane, again: RetryAt, failed: Failure, started: float) -> None:
+    def _requeue(self, lane: WorkLane, retry_at: RetryAt, failed: Failure, started: float) -> None:
         """Park a job until it runs again."""
         partition = lane.owner
         name, key = _name(lane), lane.head.key
-        writes = partition.postpone(lane, again.attempt, again.due_ms)
-        self._retries.write(partition, writes, None if failed.snooze else failed)
-        now, wait = monotonic(), again.due_ms / 1000 - time()
-        self._reports.retry(key, name, failed, now - started, wait=wait, made=again.attempt, now=now)
+        writes = partition.postpone(lane, retry_at.attempt, retry_at.due_ms)
+        self._retry_writer.write(partition, writes, None if failed.snooze else failed)
+        now, wait = monotonic(), retry_at.due_ms / 1000 - time()
+        self._reports.retry(key, name, failed, now - started, wait=wait, made=retry_at.attempt, now=now)
 
 
 def _see_end(runner: Runner, result: Any, started: float, ended: float) -> None:

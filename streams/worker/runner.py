@@ -56,9 +56,9 @@ class Runner:
         """Take a cancellation that the handler has left behind: it must not hit what comes after."""
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
-        self.restore()
+        self.clear_cancellation()
 
-    def restore(self) -> None:
+    def clear_cancellation(self) -> None:
         """Make the task usable again after `cancel`."""
         self.cut = None
         if self.task is not None:
@@ -81,7 +81,9 @@ def overran(limit: float) -> JobTimeout:
 
 
 def failure_of(runner: Runner, error: BaseException, limit: float) -> Failure:
-    """Say why a run failed, but for the stack; re-raises what is no failure of the job.
+    """Why a run failed, but for the stack; re-raises what is no failure of the job.
+
+    A task that was cancelled stays so: see `clear_cancellation`.
 
     limit  seconds that the run was given
     """
@@ -93,9 +95,8 @@ def failure_of(runner: Runner, error: BaseException, limit: float) -> Failure:
         raise error
     if is_a(error, asyncio.CancelledError):
         if runner.cut is CancelReason.TIMEOUT:
-            runner.restore()
             return Failure(name_of(JobTimeout), str(overran(limit)), kinds=kinds_of(JobTimeout))
         if runner.cut is CancelReason.LOST:
             raise error
-        runner.restore()  # The handler has cancelled its own task, or something that it waited for.
+        # Else the handler has cancelled its own task, or something that it waited for.
     return Failure.of(error)

@@ -19,5 +19,5 @@ def without_custody() -> None:
         del watermark, log
         return ""
 
-    QueuePartition.hold = QueuePartition.let_go = nothing  # type: ignore[method-assign]
+    QueuePartition.claim = QueuePartition.release = nothing  # type: ignore[method-assign]
     CrashRecord.text = silent  # type: ignore[method-assign]

@@ -31,8 +31,8 @@ def no_parking() -> None:
 
     def without(self: WorkPartition, *arguments: object, **options: object) -> None:
         make(self, *arguments, **options)  # type: ignore[arg-type]
-        self._parking = ParkedLanes(self, ordered=False)
-        self._lines = self._parking.lines
+        self._parked_lanes = ParkedLanes(self, ordered=False)
+        self._parked_by_key = self._parked_lanes.lanes
 
     QueuePartition.__init__ = without  # type: ignore[method-assign, assignment]
 
@@ -43,7 +43,7 @@ def no_loading() -> None:
 
     def without(self: WorkPartition, retries: OffsetTracker, end: int, generation: int = 0) -> None:
         del end
-        open_retries(self, retries, retries.position, generation)
+        open_retries(self, retries, retries.next_offset, generation)
 
     QueuePartition.open_retries = without  # type: ignore[method-assign, assignment]
 
@@ -58,8 +58,8 @@ def no_finish_rule() -> None:
         entries = list(entries)
         write(self, partition, entries, failed)
         for entry in entries:
-            if entry.offset == NOT_WRITTEN:
-                partition.offsets.finish(entry.position)
+            if entry.retry_offset == NOT_WRITTEN:
+                partition.offsets.finish(entry.queue_offset)
 
     def once(self: OffsetTracker, offset: int) -> None:
         if not self.is_finished(offset):
@@ -100,7 +100,7 @@ def no_map() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {
-    "parking": no_parking,
+    "parked_lanes": no_parking,
     "loading": no_loading,
     "finish rule": no_finish_rule,
     "fencing": no_fencing,

@@ -220,7 +220,7 @@ def test_some_go_back_and_the_others_stay(morgue: Morgue) -> None:
         assert deal_with(letters, Filters(key="key-2"), limit=3) == 3
         gone = {"job-8", "job-0", "job-2", "job-6", "job-10"} | {f"job-{number}" for number in range(1, 40, 4)}
         assert [letter.id for letter in letters.find()] == [job for job in ids if job not in gone]
-        assert {letter.id for letter in letters.find(dealt=True) if letter.dealt} == gone
+        assert {letter.id for letter in letters.find(handled=True) if letter.handled} == gone
         assert deal_with(letters, Filters(id="job-8")) == 0, "it is dealt with"
     assert set(morgue.returned_ids()) == gone
     assert "redriven or purged" in morgue.run("redrive", "ordered", "--id", "job-8", code=1)

@@ -186,7 +186,7 @@ def test_a_broker_takes_the_largest_map_that_fits(morgue: Morgue) -> None:
     with Notes(morgue.settings.cluster, "notes", morgue.dead) as notes:
         place = notes.write(0, largest, "cafe0123", expected=notes.read([0])[0])
         assert notes.read([0])[0] == place
-        assert notes.dealt(0, place, 0) == largest
+        assert notes.handled(0, place, 0) == largest
         assert MAP_LIMIT - 4 < len(place.metadata) <= MAP_LIMIT
 
 
@@ -255,7 +255,7 @@ def test_a_purge_without_filters_frees_what_was_sent_back(morgue: Morgue) -> Non
         assert letters.plan_purge(Filters(key="key-0")).parts == ()
         done = letters.purge(letters.plan_purge())
         assert (done.marked, done.deleted) == (0, 20)
-        assert not list(letters.find(dealt=True))
+        assert not list(letters.find(handled=True))
 
 
 def test_letters_are_found_after_a_purge_and_a_gap(morgue: Morgue) -> None:
@@ -274,7 +274,7 @@ def test_letters_are_found_after_a_purge_and_a_gap(morgue: Morgue) -> None:
     with morgue.open() as letters:
         assert [letter.offset for letter in letters.find()] == [0, 2, 4]
         assert letters.purge(letters.plan_purge(limit=2)).deleted >= 3
-        assert [letter.id for letter in letters.find(dealt=True)] == ["three"]
+        assert [letter.id for letter in letters.find(handled=True)] == ["three"]
         assert letters.purge(letters.plan_purge()).marked == 1
         morgue.bury("four")
         morgue.flush()

@@ -22,9 +22,9 @@ from producers import (
     DeliveryFailed,
     DeliveryPending,
     JobProducer,
+    LogPosition,
     PayloadInvalid,
     PayloadTooLarge,
-    Position,
     ProducerClosed,
     ProducerSettings,
 )
@@ -88,7 +88,7 @@ def test_a_job_is_in_the_log_with_its_metadata_as_cloudevents_headers(
     assert handle.id
     position = handle.result(timeout=30)
     assert handle.done()
-    assert position == Position(f"{settings.namespace}.email", handle.partition or 0, 0)
+    assert position == LogPosition(f"{settings.namespace}.email", handle.partition or 0, 0)
     assert handle.offset == 0
     (record,) = read_all(settings.bootstrap_servers, position.topic)
     assert record.key == b"customer-7"
@@ -166,7 +166,7 @@ def test_a_full_buffer_holds_the_publisher_back_and_loses_nothing(settings: Prod
 
 
 def test_threads_share_a_producer(producer: JobProducer, settings: ProducerSettings) -> None:
-    positions: list[Position] = []
+    positions: list[LogPosition] = []
 
     def publish(thread: int) -> None:
         positions.extend(producer.publish(email(number), key=str(thread)).result(30) for number in range(50))
@@ -300,7 +300,7 @@ def test_a_forked_child_publishes_through_a_client_of_its_own(settings: Producer
 async def test_many_tasks_publish_at_once(settings: ProducerSettings) -> None:
     async with AsyncJobProducer(settings) as producer:
 
-        async def publish(number: int) -> Position:
+        async def publish(number: int) -> LogPosition:
             return await (await producer.publish(email(number), key="k"))
 
         positions = await asyncio.gather(*(publish(number) for number in range(5_000)))

@@ -106,7 +106,7 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
     *published, position = printed
     handled = re.findall(r"\[newsletter (\S+)\] (.+) for \['ada@example\.org'\]", output)
     assert handled == list(zip([*published, enqueued], subjects, strict=True)), "in order, under their ids"
-    assert re.fullmatch(rf"Position\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
+    assert re.fullmatch(rf"LogPosition\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
 
 
 def test_failures_go_by_their_policy(home: Path, with_broker: Environment, settings: ProducerSettings) -> None:

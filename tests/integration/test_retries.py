@@ -184,7 +184,7 @@ def _early(runs: list[Run]) -> list[tuple[Run, Run]]:
 
 def _lateness(earlier: Run, later: Run, wait: float | None = None) -> float:
     """Seconds between the time when a run was due and its start."""
-    wait = POLICY.wait(later.attempt, luck=1) if wait is None else wait
+    wait = POLICY.wait(later.attempt, random_share=1) if wait is None else wait
     assert earlier.end is not None
     return (later.start - earlier.end) / SECOND - wait
 

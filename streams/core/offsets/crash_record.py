@@ -57,10 +57,10 @@ class Finished(Protocol):
 class StartMode(Enum):
     """How a job may be started."""
 
-    FREELY = "freely"
-    IN_COMPANY = "in company"
-    ALONE = "alone"
-    NEVER = "never"
+    FREE = "freely"
+    LIMITED = "in company"
+    ISOLATED = "alone"
+    REFUSED = "never"
 
 
 class CrashRecord:
@@ -70,15 +70,15 @@ class CrashRecord:
     has let go.
     """
 
-    __slots__ = ("_deaths", "_running", "held", "open", "unsure_end")
+    __slots__ = ("_deaths", "_running", "claimed", "suspects_end", "unreleased")
 
     def __init__(self, text: str = "", *, from_offset: int = 0) -> None:
         #: Whether the next owner will be unsure of its jobs: somebody holds it, or did and has not let it go.
-        self.open = False
+        self.unreleased = False
         #: Whether this owner holds it.
-        self.held = False
+        self.claimed = False
         #: The owner is unsure of jobs at offsets below this.
-        self.unsure_end = 0
+        self.suspects_end = 0
         self._deaths: dict[int, int] = {}
         #: What runs, and how it is named.
         self._running: dict[int, str] = {}
@@ -88,23 +88,23 @@ class CrashRecord:
         found = _TEXT.fullmatch(text)
         if found is None:
             return
-        self.open = found[1] == "1"
+        self.unreleased = found[1] == "1"
         for step, kind, deaths in _NAME.findall(found[2]):
             offset += int(step)
-            count = _count(int(deaths), kind if self.open else _STILL)
+            count = _count(int(deaths), kind if self.unreleased else _STILL)
             if count:
                 self._deaths[offset] = count
 
-    def go_on(self, before: CrashRecord) -> None:
+    def inherit(self, before: CrashRecord) -> None:
         """Know what was known before: the last owner was this very worker, which is alive. So whatever a commit says
         was running has killed nobody."""
-        self.unsure_end = before.unsure_end
+        self.suspects_end = before.suspects_end
         self._deaths = dict(before._deaths)
 
     def text(self, watermark: int, log: Finished) -> str:
         """What a commit says of it, after the map."""
-        running = self._running if self.held else {}
-        text, last = f"{MARK}{int(self.open)}", watermark
+        running = self._running if self.claimed else {}
+        text, last = f"{MARK}{int(self.unreleased)}", watermark
         for offset in sorted(self._deaths.keys() | running.keys()):
             if log.is_finished(offset):
                 continue
@@ -115,44 +115,45 @@ class CrashRecord:
             last = offset
         return "" if text == f"{MARK}0" else text
 
-    def doubt(self, end: int) -> None:
+    def suspect_below(self, end: int) -> None:
         """Be unsure of all jobs below an offset, if the last owner has not let go in order."""
-        if self.open:
-            self.unsure_end = end
+        if self.unreleased:
+            self.suspects_end = end
         self._deaths = dict(sorted(self._deaths.items())[:MAX_NAMED])
 
-    def hold(self) -> None:
+    def claim(self) -> None:
         """Note that this owner holds it, and answers for what runs."""
-        self.held = self.open = True
+        self.claimed = self.unreleased = True
 
-    def let_go(self, watermark: int) -> None:
+    def release(self, watermark: int) -> None:
         """Note that the owner leaves in order. What still runs has killed nobody.
 
         What it was unsure of and has not finished is left to the next owner to be unsure of.
         """
-        self.held = False
-        self.open = self.unsure_end > watermark
+        self.claimed = False
+        self.unreleased = self.suspects_end > watermark
 
-    def sure(self, watermark: int) -> bool:
-        """Whether nothing is left to be unsure of."""
-        if self.unsure_end > watermark or self._running:
+    def all_cleared(self, watermark: int) -> bool:
+        """Whether no job is suspected any more: none that ran at a death, nor any that may have."""
+        if self.suspects_end > watermark or self._running:
             return False
-        if any(offset >= watermark for offset in self._deaths):
-            return False
+        return all(offset < watermark for offset in self._deaths)
+
+    def reset(self) -> None:
+        """Forget deaths and suspects, all of which are cleared."""
         self._deaths.clear()
-        self.unsure_end = 0
-        return True
+        self.suspects_end = 0
 
     def deaths(self, offset: int) -> int:
         """How many deaths a job has to its account, or CERTAIN."""
         return self._deaths.get(offset, 0)
 
-    def way(self, offset: int) -> StartMode:
+    def start_mode(self, offset: int) -> StartMode:
         """How the job at an offset may be started."""
         deaths = self.deaths(offset)
         if deaths:
-            return StartMode.NEVER if deaths == CERTAIN else StartMode.ALONE
-        return StartMode.IN_COMPANY if offset < self.unsure_end else StartMode.FREELY
+            return StartMode.REFUSED if deaths == CERTAIN else StartMode.ISOLATED
+        return StartMode.LIMITED if offset < self.suspects_end else StartMode.FREE
 
     @property
     def suspects(self) -> int:
@@ -160,7 +161,7 @@ class CrashRecord:
         return len(self._deaths)
 
     @property
-    def crowded(self) -> bool:
+    def at_limit(self) -> bool:
         """Whether no more jobs should be named for now. One always may, lest those behind it wait for ever."""
         return bool(self._running) and len(self._deaths.keys() | self._running.keys()) >= MAX_NAMED
 

@@ -2,7 +2,7 @@
 
 Terms (see confluentinc/parallel-consumer's PartitionState for the ancestry of the idea):
 
-    position     the next offset to read
+    next offset  the next offset to read
     pending      read, not yet finished
     watermark    the lowest unfinished offset: everything below it is finished, and it is what gets committed
     end          one past the highest offset that is known, read now or finished in an earlier assignment
@@ -42,33 +42,43 @@ class OffsetTracker:
     """
 
     __slots__ = (
-        "_acknowledged", "_end", "_finished", "_high", "_passed", "_pending", "_unread", "custody", "fence",
-        "log", "position", "room",
+        "_acknowledged",
+        "_end",
+        "_finished",
+        "_high",
+        "_passed",
+        "_pending",
+        "_unread",
+        "crash_record",
+        "fence",
+        "log",
+        "map_headroom",
+        "next_offset",
     )  # fmt: skip
 
-    def __init__(self, position: int, metadata: str = "") -> None:
+    def __init__(self, next_offset: int, metadata: str = "") -> None:
         #: The next offset to read.
-        self.position = position
+        self.next_offset = next_offset
         #: Unfinished offsets in ascending order: a dict, since it keeps insertion order and deletes in O(1).
         self._pending: dict[int, None] = {}
-        self._end = position
-        self._high = position - 1
+        self._end = next_offset
+        self._high = next_offset - 1
         self._finished = 0
         self._acknowledged = 0
         #: How many more offsets may be read before the map might no longer fit into a commit.
-        self.room = 0
+        self.map_headroom = 0
         #: Restored offsets that are unfinished and have not been read yet: they are no load before they are.
         self._unread = 0
         #: Offsets that records of our own have passed over, from and to; their answers may still come.
         self._passed: list[tuple[int, int]] = []
         metadata, self.log, _ = log_id.read(metadata)
-        rest, mark, custody = metadata.partition(MARK)
+        rest, mark, crash_record = metadata.partition(MARK)
         finished, fence, place = rest.partition(fences.MARK)
         self._restore(finished)
         #: Which records count, where the log is a retry log.
         self.fence = Fence.read(fence + place)
         #: Who held it, and what may have killed them.
-        self.custody = CrashRecord(mark + custody, from_offset=position)
+        self.crash_record = CrashRecord(mark + crash_record, from_offset=next_offset)
         self.commit()
 
     def _restore(self, metadata: str) -> None:
@@ -93,9 +103,9 @@ class OffsetTracker:
         return len(self._pending) - self._unread
 
     @property
-    def spent(self) -> bool:
+    def map_full(self) -> bool:
         """Whether reading on could make the map too large. What is restored is in it already."""
-        return self.room <= 0 and not self._unread
+        return self.map_headroom <= 0 and not self._unread
 
     @property
     def watermark(self) -> int:
@@ -109,29 +119,29 @@ class OffsetTracker:
 
     def read(self, offset: int) -> bool:
         """Note that an offset was read; False if it is finished already and must not run again."""
-        if offset != self.position:
-            if offset < self.position:
+        if offset != self.next_offset:
+            if offset < self.next_offset:
                 return False
             self._skip(offset)
-        self.position = offset + 1
+        self.next_offset = offset + 1
         if offset < self._end:
             unfinished = offset in self._pending
             self._unread -= unfinished
             return unfinished
         self._pending[offset] = None
         self._end = offset + 1
-        self.room -= 1
+        self.map_headroom -= 1
         return True
 
     def read_all(self, offsets: list[int]) -> bool:
         """Note that ascending offsets were read, if all of them are new and none is missing; else False, and nothing is
         noted."""
         first, end = offsets[0], offsets[-1] + 1
-        if first != self.position or first < self._end or end - first != len(offsets):
+        if first != self.next_offset or first < self._end or end - first != len(offsets):
             return False
         self._pending.update(dict.fromkeys(offsets))
-        self.position = self._end = end
-        self.room -= len(offsets)
+        self.next_offset = self._end = end
+        self.map_headroom -= len(offsets)
         return True
 
     def _skip(self, offset: int) -> None:
@@ -139,24 +149,24 @@ class OffsetTracker:
 
         They count as finished; restored ones among them are, so that they never hold us up.
         """
-        self.room -= min(max(0, offset - max(self.position, self._end)), _GAP_COST)
+        self.map_headroom -= min(max(0, offset - max(self.next_offset, self._end)), _GAP_COST)
         if self._unread:
-            for gone in [known for known in self._pending if self.position <= known < offset]:
+            for gone in [known for known in self._pending if self.next_offset <= known < offset]:
                 del self._pending[gone]
                 self._unread -= 1
                 self._finished += 1
 
     def skip_to(self, offset: int) -> None:
         """Go on reading at an offset, since the log no longer holds what lies before it."""
-        if offset > self.position:
+        if offset > self.next_offset:
             self._skip(offset)
-            self.position = offset
+            self.next_offset = offset
             self._end = max(self._end, offset)
 
     def pass_over(self, start: int, to: int) -> bool:
         """Note that the log holds no job from `start` up to `to`; False, and nothing is noted, where that is not where
         it is read on."""
-        if start != self.position or to <= start:
+        if start != self.next_offset or to <= start:
             return False
         self.skip_to(to)
         self._finished += 1
@@ -169,9 +179,9 @@ class OffsetTracker:
         same, and the watermark goes back to it. That costs O(n) and is rare. Raises LogReplaced, and notes nothing, for
         an offset that another record has or had: a log gives each only once.
         """
-        if offset >= self.position:
-            if offset > self.position:
-                self._passed = [*self._passed[-_MOST_PASSED:], (self.position, offset)]
+        if offset >= self.next_offset:
+            if offset > self.next_offset:
+                self._passed = [*self._passed[-_MOST_PASSED:], (self.next_offset, offset)]
             if self.read(offset):
                 return
         else:
@@ -204,7 +214,7 @@ class OffsetTracker:
         """One past the highest offset that is known."""
         return self._end
 
-    def touch(self) -> int:
+    def mark_changed(self) -> int:
         """Have a commit due, whose custody has changed; what `acknowledged` will be when the broker holds it."""
         self._finished += 1
         return self._finished
@@ -218,10 +228,10 @@ class OffsetTracker:
         """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
         metadata = finished_map.encode(self._runs())
         budget = (finished_map.MAP_LIMIT - len(metadata)) * 3 // 4 * 8 // finished_map.COST_BITS
-        self.room = budget - len(self._pending) - _SLACK
+        self.map_headroom = budget - len(self._pending) - _SLACK
         watermark = self.watermark
         fence = "" if self.fence is None else self.fence.text
-        full = log_id.sign(metadata + fence + self.custody.text(watermark, self), self.log)
+        full = log_id.sign(metadata + fence + self.crash_record.text(watermark, self), self.log)
         return Commit(watermark, full, self._finished, log_id.sign(fence, self.log))
 
     def acknowledge(self, commit: Commit) -> None:

@@ -39,7 +39,7 @@ class ParkedBudget:
         self.limit_bytes = limit_bytes
         self.partitions: list[HasParkedJobs] = []
 
-    def share(self, partitions: Iterable[HasParkedJobs]) -> None:
+    def divide_among(self, partitions: Iterable[HasParkedJobs]) -> None:
         """Have these partitions share it, and no others any more."""
         self.partitions = list(partitions)
 

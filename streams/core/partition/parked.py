@@ -48,28 +48,28 @@ class ParkedLane(Lane[R, W]):
         """How many entries it has."""
         return 1 if self._behind is None else 1 + len(self._behind) - self._taken
 
-    def holds(self, position: int) -> bool:
+    def contains(self, queue_offset: int) -> bool:
         """Whether it has an entry of this position."""
-        if position == self.entry.position:
+        if queue_offset == self.entry.queue_offset:
             return True
         behind = self._behind
-        if not behind or position > behind[-1].position:
+        if not behind or queue_offset > behind[-1].queue_offset:
             return False
-        at = bisect_left(behind, position, lo=self._taken, key=_position)
-        return at < len(behind) and behind[at].position == position
+        at = bisect_left(behind, queue_offset, lo=self._taken, key=_queue_offset)
+        return at < len(behind) and behind[at].queue_offset == queue_offset
 
     def insert(self, entry: ParkedJob[R]) -> None:
         """Add an entry at the place of its position."""
-        if entry.position < self.entry.position:
+        if entry.queue_offset < self.entry.queue_offset:
             entry, self.entry = self.entry, entry
             self.head = self.entry.record
         if self._behind is None:
             self._behind = []
         behind = self._behind
-        if len(behind) == self._taken or entry.position > behind[-1].position:
+        if len(behind) == self._taken or entry.queue_offset > behind[-1].queue_offset:
             behind.append(entry)
         else:
-            behind.insert(bisect_left(behind, entry.position, lo=self._taken, key=_position), entry)
+            behind.insert(bisect_left(behind, entry.queue_offset, lo=self._taken, key=_queue_offset), entry)
 
     def take(self) -> bool:
         """Drop the head; False if nothing is behind it."""
@@ -85,35 +85,35 @@ class ParkedLane(Lane[R, W]):
         return True
 
 
-def _position(entry: ParkedJob[R]) -> int:
-    return entry.position
+def _queue_offset(entry: ParkedJob[R]) -> int:
+    return entry.queue_offset
 
 
 class ParkedLanes(Generic[R, W]):
     """All lines of one partition, and when their heads may run."""
 
-    __slots__ = ("_due", "_longest", "_ordered", "_owner", "_unread", "lines")
+    __slots__ = ("_due", "_longest", "_ordered", "_owner", "_unread", "lanes")
 
     def __init__(self, owner: W, *, ordered: bool) -> None:
         self._owner = owner
         self._ordered = ordered
         #: By key; by position, where every job is a line of its own.
-        self.lines: dict[bytes | int, ParkedLane[R, W]] = {}
+        self.lanes: dict[bytes | int, ParkedLane[R, W]] = {}
         self._longest: ParkedLane[R, W] | None = None
         #: Heads that wait for their time, and those that wait until the queue was read past their position. Both may
         #: hold an item twice, or one whose line has another head by now; these are passed over when their turn comes.
         self._due: list[tuple[int, int, ParkedLane[R, W]]] = []
         self._unread: list[tuple[int, int, ParkedLane[R, W]]] = []
 
-    def find(self, key: bytes | None, position: int) -> ParkedLane[R, W] | None:
+    def find(self, key: bytes | None, queue_offset: int) -> ParkedLane[R, W] | None:
         """The line that a job of this key and position belongs to, if there is one."""
-        return self.lines.get(key if self._ordered and key is not None else position)
+        return self.lanes.get(key if self._ordered and key is not None else queue_offset)
 
     def park(self, key: bytes | None, entry: ParkedJob[R]) -> ParkedLane[R, W]:
         """Open a line."""
         keyed = self._ordered and key is not None
-        line = ParkedLane(self._owner, key if keyed else None, entry, entry.position)
-        self.lines[_name(line)] = line
+        line = ParkedLane(self._owner, key if keyed else None, entry, entry.queue_offset)
+        self.lanes[_name(line)] = line
         return line
 
     def insert(self, line: ParkedLane[R, W], entry: ParkedJob[R]) -> None:
@@ -131,9 +131,9 @@ class ParkedLanes(Generic[R, W]):
         """Take the head off a line whose turn it was; False if that was the last, and the line is gone."""
         if line.take():
             return True
-        del self.lines[_name(line)]
+        del self.lanes[_name(line)]
         if line is self._longest:
-            self._longest = max(self.lines.values(), key=len, default=None)
+            self._longest = max(self.lanes.values(), key=len, default=None)
         return False
 
     def wait(self, line: ParkedLane[R, W], read_to: int) -> None:
@@ -144,18 +144,18 @@ class ParkedLanes(Generic[R, W]):
         entry = line.entry
         if entry.writing:
             return
-        if entry.position >= read_to:
-            heappush(self._unread, (entry.position, entry.offset, line))
+        if entry.queue_offset >= read_to:
+            heappush(self._unread, (entry.queue_offset, entry.retry_offset, line))
         else:
             line.waiting = True
-            heappush(self._due, (entry.due_ms, entry.offset, line))
+            heappush(self._due, (entry.due_ms, entry.retry_offset, line))
 
     def read_on(self, read_to: int) -> None:
         """Note how far the queue was read."""
         unread = self._unread
         while unread and unread[0][0] < read_to:
             _, offset, line = heappop(unread)
-            if line.entry.offset == offset:
+            if line.entry.retry_offset == offset:
                 self.wait(line, read_to)
 
     @property
@@ -186,7 +186,7 @@ class ParkedLanes(Generic[R, W]):
 
 def _current(item: tuple[int, int, ParkedLane[R, W]]) -> bool:
     _, offset, line = item
-    return line.waiting and line.entry.offset == offset
+    return line.waiting and line.entry.retry_offset == offset
 
 
 def _name(line: ParkedLane[R, W]) -> bytes | int:

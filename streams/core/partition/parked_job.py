@@ -26,30 +26,30 @@ class ParkedJob(Generic[R]):
     """
 
     # There may be hundreds of thousands.
-    __slots__ = ("attempt", "due_ms", "failed_ms", "offset", "position", "record", "since_ms", "writing")
+    __slots__ = ("attempt", "due_ms", "failed_ms", "queue_offset", "record", "retry_offset", "since_ms", "writing")
 
     def __init__(
         self,
         record: R,
-        position: int,
+        queue_offset: int,
         *,
         attempt: int = 0,
         due_ms: int = 0,
-        offset: int = NOT_WRITTEN,
+        retry_offset: int = NOT_WRITTEN,
         writing: bool = False,
     ) -> None:
         self.record = record
-        self.position = position
+        self.queue_offset = queue_offset
         self.attempt = attempt
         self.due_ms = due_ms
-        self.offset = offset
+        self.retry_offset = retry_offset
         self.writing = writing
         self.failed_ms = 0
         self.since_ms = 0
 
     def __repr__(self) -> str:
-        state = "writing" if self.writing else f"at {self.offset}"
-        return f"ParkedJob({self.position}, attempt={self.attempt}, due_ms={self.due_ms}, {state})"
+        state = "writing" if self.writing else f"at {self.retry_offset}"
+        return f"ParkedJob({self.queue_offset}, attempt={self.attempt}, due_ms={self.due_ms}, {state})"
 
     @property
     def untried(self) -> bool:

@@ -45,11 +45,12 @@ class QueuePartition(Generic[R]):
         "_diverted",
         "_lanes",
         "_large",
-        "_lines",
-        "_loading",
-        "_parking",
-        "cautious",
+        "_parked_by_key",
+        "_parked_lanes",
+        "_restoring",
+        "budget",
         "generation",
+        "has_suspects",
         "limit_bytes",
         "limit_jobs",
         "lost",
@@ -57,7 +58,6 @@ class QueuePartition(Generic[R]):
         "offsets",
         "parked_bytes",
         "retries",
-        "room",
         "topic",
         "writing",
     )
@@ -70,7 +70,7 @@ class QueuePartition(Generic[R]):
         number: int = 0,
         limit_jobs: int,
         limit_bytes: int,
-        room: ParkedBudget | None = None,
+        budget: ParkedBudget | None = None,
         ordered: bool = True,
     ) -> None:
         self.topic = topic
@@ -81,12 +81,12 @@ class QueuePartition(Generic[R]):
         #: Of the group, in which this owner has got it.
         self.generation = 0
         #: Whether any of its jobs may have killed their worker: see custody.py.
-        self.cautious = False
+        self.has_suspects = False
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
-        self.room = room or ParkedBudget()
-        if room is None:
-            self.room.share([self])
+        self.budget = budget or ParkedBudget()
+        if budget is None:
+            self.budget.divide_among([self])
         self.lost = False
         #: Records on their way to the retry log. A clean stop waits until there are none.
         self.writing = 0
@@ -95,9 +95,9 @@ class QueuePartition(Generic[R]):
         #: Bytes of the jobs that are parked.
         self.parked_bytes = 0
         self._lanes: Lanes[R, QueuePartition[R]] = Lanes(self) if ordered else IndependentLanes(self)
-        self._parking: ParkedLanes[R, QueuePartition[R]] = ParkedLanes(self, ordered=ordered)
-        self._lines = self._parking.lines
-        self._loading: ParkedJobsRestore[R] | None = None
+        self._parked_lanes: ParkedLanes[R, QueuePartition[R]] = ParkedLanes(self, ordered=ordered)
+        self._parked_by_key = self._parked_lanes.lanes
+        self._restoring: ParkedJobsRestore[R] | None = None
         self._diverted: list[ParkedJob[R]] = []
 
     # -- the retry log on assignment ----------------------------------------------------------------------------------
@@ -111,13 +111,13 @@ class QueuePartition(Generic[R]):
         self.generation = generation
         fence = Fence(end, generation)
         fences = [fence] if retries.fence is None or retries.fence.offset > end else [retries.fence, fence]
-        self._loading = ParkedJobsRestore(end, fences, self.offsets.log)
+        self._restoring = ParkedJobsRestore(end, fences, self.offsets.log)
         retries.fence = fence
 
     @property
     def loaded(self) -> bool:
         """Whether the retry log was read up to the end that was known at assignment, or there is none."""
-        return self._loading is None or self._retries.position >= self._loading.end
+        return self._restoring is None or self._retries.next_offset >= self._restoring.end
 
     def load(self, entries: Sequence[tuple[ParkedJob[R], Written]], read_to: int | None = None) -> None:
         """Take in records of the retry log as entries with their offset, in its order and without leaving any out.
@@ -130,12 +130,12 @@ class QueuePartition(Generic[R]):
         """
         if self.lost:
             return
-        loading = self._loading
+        loading = self._restoring
         if loading is None:
             raise RuntimeError(f"{self}: the retry log is read on assignment only")
         retries = self._retries
         for entry, written in entries:
-            if retries.read(entry.offset):
+            if retries.read(entry.retry_offset):
                 superseded = loading.add(entry.record.key, entry, written)
                 if superseded is not None:
                     retries.finish(superseded)
@@ -153,74 +153,80 @@ class QueuePartition(Generic[R]):
         """
         if self.lost:
             return
-        loading = self._loading
+        loading = self._restoring
         if loading is None or not self.loaded:
             raise RuntimeError(f"{self}: the retry log must be read to its end first")
-        self._loading = None
-        entries, moved = loading.settle(queue_end)
+        self._restoring = None
+        entries, moved = loading.in_order(queue_end)
         for entry in moved:
             entry.writing = True
         self._diverted += moved
         self.writing += len(moved)
         for entry in entries:
-            line = self._parking.find(entry.record.key, entry.position)
+            line = self._parked_lanes.find(entry.record.key, entry.queue_offset)
             if line is None:
-                self._parking.park(entry.record.key, entry)
+                self._parked_lanes.park(entry.record.key, entry)
             else:
-                self._parking.insert(line, entry)
+                self._parked_lanes.insert(line, entry)
             self.parked_bytes += size_of(entry.record)
-        for line in self._lines.values():
-            self._parking.wait(line, self.offsets.position)
+        for line in self._parked_by_key.values():
+            self._parked_lanes.wait(line, self.offsets.next_offset)
 
     # -- jobs that may kill their worker ------------------------------------------------------------------------------
 
-    def doubt(self, queue_end: int, retry_end: int, unsure: int) -> None:
+    def suspect_below(self, queue_end: int, retry_end: int, unsure: int) -> None:
         """Be cautious, if the last owner has not let go in order.
 
         queue_end, retry_end  where the logs end
         unsure                how many offsets, beyond what is known, the last owner may have read
         """
         for offsets, end in zip(self._trackers, (queue_end, retry_end), strict=False):
-            offsets.custody.doubt(min(end, offsets.end + unsure))
-        self.relax()
+            offsets.crash_record.suspect_below(min(end, offsets.end + unsure))
+        self.refresh_suspects()
 
     @property
-    def custodies(self) -> list[CrashRecord]:
+    def crash_records(self) -> list[CrashRecord]:
         """What is known of its jobs."""
-        return [offsets.custody for offsets in self._trackers]
+        return [offsets.crash_record for offsets in self._trackers]
 
-    def go_on(self, before: Sequence[CrashRecord]) -> None:
+    def inherit(self, before: Sequence[CrashRecord]) -> None:
         """Know of its jobs what was known before: the last owner was this worker, and did not die."""
-        for custody, known in zip(self.custodies, before, strict=True):
-            custody.go_on(known)
-        self.relax()
+        for crash_record, known in zip(self.crash_records, before, strict=True):
+            crash_record.inherit(known)
+        self.refresh_suspects()
 
-    def hold(self) -> None:
+    def claim(self) -> None:
         """Note in the next commit that this worker holds it."""
         for offsets in self._trackers:
-            if not offsets.custody.held:
-                offsets.custody.hold()
-                offsets.touch()
+            if not offsets.crash_record.claimed:
+                offsets.crash_record.claim()
+                offsets.mark_changed()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Note in the next commits, until `hold`, that it is left in order."""
         for offsets in self._trackers:
-            offsets.custody.let_go(offsets.watermark)
-            offsets.touch()
+            offsets.crash_record.release(offsets.watermark)
+            offsets.mark_changed()
 
     def refresh(self) -> None:
         """Have a commit due although nothing has changed."""
         for offsets in self._trackers:
-            offsets.touch()
+            offsets.mark_changed()
 
     def log_of(self, lane: Lane[R, QueuePartition[R]]) -> tuple[OffsetTracker, int]:
         """The log that holds the head of a lane until it is finished, and its offset there."""
         entry = lane.entry
-        return (self.offsets, lane.head.offset) if entry is None else (self._retries, entry.offset)
+        return (self.offsets, lane.head.offset) if entry is None else (self._retries, entry.retry_offset)
 
-    def relax(self) -> None:
-        """Be cautious no longer, if there is nothing left to be unsure of."""
-        self.cautious = not all(offsets.custody.sure(offsets.watermark) for offsets in self._trackers)
+    def refresh_suspects(self) -> None:
+        """Suspect no job any longer, if none is left that may have killed a worker."""
+        self.has_suspects = False
+        for offsets in self._trackers:
+            if offsets.crash_record.all_cleared(offsets.watermark):
+                offsets.crash_record.reset()
+            else:
+                self.has_suspects = True
+                return
 
     @property
     def _trackers(self) -> list[OffsetTracker]:
@@ -232,16 +238,16 @@ class QueuePartition(Generic[R]):
     def full(self) -> bool:
         """Whether no more of the queue should be read for now."""
         offsets = self.offsets
-        return offsets.load >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.spent or self._crowded
+        return offsets.load >= self.limit_jobs or self._bytes >= self.limit_bytes or offsets.map_full or self._crowded
 
     @property
-    def roomy(self) -> bool:
+    def may_read_again(self) -> bool:
         """Whether a full partition has drained far enough to read again."""
         offsets = self.offsets
         return (
             offsets.load <= self.limit_jobs * 3 // 4
             and self._bytes <= self.limit_bytes * 3 // 4
-            and (not offsets.spent or offsets.load == 0)
+            and (not offsets.map_full or offsets.load == 0)
             and not self._crowded
         )
 
@@ -258,9 +264,9 @@ class QueuePartition(Generic[R]):
         read again as soon as it is no longer crowded: each batch makes up for many jobs that end.
         """
         retries = self.retries
-        if retries is None or self._parking.unread:
+        if retries is None or self._parked_lanes.unread:
             return False
-        return self.room.crowded(self) or self._scattered(retries)
+        return self.budget.crowded(self) or self._scattered(retries)
 
     def _scattered(self, retries: OffsetTracker) -> bool:
         """Whether the retry log's map might not fit any more, if all that is held were parked and finished in the worst
@@ -269,8 +275,8 @@ class QueuePartition(Generic[R]):
         The jobs of a line finish in their order, so those of the longest one are a run of the map and no more, whatever
         lies between them: a hundred thousand of one key are no burden.
         """
-        room = retries.room - self.offsets.load
-        return room <= 0 and room + self._parking.longest <= 0
+        headroom = retries.map_headroom - self.offsets.load
+        return headroom <= 0 and headroom + self._parked_lanes.longest <= 0
 
     # -- the queue ----------------------------------------------------------------------------------------------------
 
@@ -281,12 +287,12 @@ class QueuePartition(Generic[R]):
         """
         if self.lost:
             return []
-        if self._loading is not None:
+        if self._restoring is not None:
             raise RuntimeError(f"{self}: the queue is read when its retry log was")
         ready = []
         lanes = self._lanes
         fresh = records if self.offsets.read_all([record.offset for record in records]) else self._unfinished(records)
-        if self._lines:
+        if self._parked_by_key:
             fresh = self._divert(fresh)
         size = 0
         for record in fresh:
@@ -304,21 +310,21 @@ class QueuePartition(Generic[R]):
 
     def _divert(self, records: Sequence[R]) -> list[R]:
         """Divert the records of parked keys; the others."""
-        find = self._parking.find
+        find = self._parked_lanes.find
         others = []
         for record in records:
             line = find(record.key, record.offset)
             if line is None:
                 others.append(record)
-            elif line.holds(record.offset):
+            elif line.contains(record.offset):
                 self.offsets.finish(record.offset)
             else:
                 entry = ParkedJob(record, record.offset, writing=True)
-                self._parking.insert(line, entry)
+                self._parked_lanes.insert(line, entry)
                 self._diverted.append(entry)
                 self._bytes += size_of(record)
                 self.writing += 1
-        self._parking.read_on(self.offsets.position)
+        self._parked_lanes.read_on(self.offsets.next_offset)
         return others
 
     def pass_over(self, start: int, to: int) -> bool:
@@ -326,7 +332,7 @@ class QueuePartition(Generic[R]):
         `start` is not where it is read on, or the partition is lost."""
         if self.lost or not self.offsets.pass_over(start, to):
             return False
-        self._parking.read_on(to)
+        self._parked_lanes.read_on(to)
         return True
 
     def take_diverted(self) -> list[ParkedJob[R]]:
@@ -343,7 +349,7 @@ class QueuePartition(Generic[R]):
         """
         if self.lost:
             return False
-        if self._lines and isinstance(lane, ParkedLane):
+        if self._parked_by_key and isinstance(lane, ParkedLane):
             return self._finish_parked(lane)
         record = lane.head
         self.offsets.finish(record.offset)
@@ -354,14 +360,14 @@ class QueuePartition(Generic[R]):
         return self._lanes.finish(lane)
 
     def _finish_parked(self, line: ParkedLane[R, QueuePartition[R]]) -> bool:
-        self._retries.finish(line.entry.offset)
+        self._retries.finish(line.entry.retry_offset)
         self.parked_bytes -= size_of(line.head)
-        if not self._parking.leave(line):
+        if not self._parked_lanes.leave(line):
             return False
         entry = line.entry
-        if entry.untried and not entry.writing and entry.position < self.offsets.position:
+        if entry.untried and not entry.writing and entry.queue_offset < self.offsets.next_offset:
             return True
-        self._parking.wait(line, self.offsets.position)
+        self._parked_lanes.wait(line, self.offsets.next_offset)
         return False
 
     # -- retries ------------------------------------------------------------------------------------------------------
@@ -394,11 +400,11 @@ class QueuePartition(Generic[R]):
     def _park(self, lane: Lane[R, QueuePartition[R]]) -> list[ParkedJob[R]]:
         """Make a line of a lane. Its records count exactly from now on."""
         entries = [ParkedJob(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
-        line = self._parking.park(lane.head.key, entries[0])
+        line = self._parked_lanes.park(lane.head.key, entries[0])
         for entry in entries[1:]:
-            self._parking.insert(line, entry)
+            self._parked_lanes.insert(line, entry)
         for entry in entries:
-            counted = small_size(entry.record) + self._large.held.pop(entry.position, 0)
+            counted = small_size(entry.record) + self._large.held.pop(entry.queue_offset, 0)
             self._bytes += size_of(entry.record) - counted
         self._lanes.remove(lane)
         return entries
@@ -413,19 +419,19 @@ class QueuePartition(Generic[R]):
             return
         retries = self._retries
         retries.wrote(offset)
-        former, entry.offset = entry.offset, offset
+        former, entry.retry_offset = entry.retry_offset, offset
         entry.writing = False
         self.writing -= 1
         if former == NOT_WRITTEN:
-            self.offsets.finish(entry.position)
+            self.offsets.finish(entry.queue_offset)
             size = size_of(entry.record)
             self._bytes -= size
             self.parked_bytes += size
         else:
             retries.finish(former)
-        line = self._parking.find(entry.record.key, entry.position)
+        line = self._parked_lanes.find(entry.record.key, entry.queue_offset)
         if line is not None and line.entry is entry:
-            self._parking.wait(line, self.offsets.position)
+            self._parked_lanes.wait(line, self.offsets.next_offset)
 
     def ready(self, now_ms: int) -> list[ParkedLane[R, QueuePartition[R]]]:
         """Hand out the lines whose heads may run by now.
@@ -433,15 +439,15 @@ class QueuePartition(Generic[R]):
         Ask when `next_due` has come; that may change whenever records are admitted or written, or a line's head
         finishes.
         """
-        if self.lost or self._loading is not None:
+        if self.lost or self._restoring is not None:
             return []
-        self._parking.read_on(self.offsets.position)
-        return self._parking.ready(now_ms)
+        self._parked_lanes.read_on(self.offsets.next_offset)
+        return self._parked_lanes.ready(now_ms)
 
     @property
     def next_due(self) -> int | None:
         """Epoch milliseconds (0: at once) when a line will be ready; None if none waits for its time."""
-        return None if self.lost else self._parking.next_due
+        return None if self.lost else self._parked_lanes.next_due
 
     @property
     def _retries(self) -> OffsetTracker:

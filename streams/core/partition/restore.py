@@ -45,47 +45,47 @@ class ParkedJobsRestore(Generic[R]):
     def add(self, key: bytes | None, entry: ParkedJob[R], written: Written = _UNSIGNED) -> int | None:
         """Take an entry in; the offset of the record that is thereby superseded, if one is. One that was written too
         late is itself."""
-        if not all(fence.passes(entry.offset, written.generation) for fence in self._fences):
-            return entry.offset
+        if not all(fence.passes(entry.retry_offset, written.generation) for fence in self._fences):
+            return entry.retry_offset
         entries = self._entries
-        if entry.position >= 0 and differ(written.log, self._log):
+        if entry.queue_offset >= 0 and differ(written.log, self._log):
             entries = self._gone.setdefault(written.log, {})
-        name = entry.position, key
+        name = entry.queue_offset, key
         other = entries.setdefault(name, entry)
         if other is entry:
             return None
-        if (other.attempt, other.offset) > (entry.attempt, entry.offset):
-            return entry.offset
+        if (other.attempt, other.retry_offset) > (entry.attempt, entry.retry_offset):
+            return entry.retry_offset
         entries[name] = entry
-        return other.offset
+        return other.retry_offset
 
-    def settle(self, queue_end: int) -> tuple[list[ParkedJob[R]], list[ParkedJob[R]]]:
+    def in_order(self, queue_end: int) -> tuple[list[ParkedJob[R]], list[ParkedJob[R]]]:
         """All entries in the order of their positions, the oldest log's first; and those whose position has changed.
 
         A position that the queue's log does not reach is of a log that is gone, since the topic was made anew, and so
         is one whose record says so. It is moved below 0, in its order, lest it be taken for that of a job of the new
         log.
         """
-        entries = sorted(self._entries.values(), key=_position)
-        logs = [sorted(entries.values(), key=_position) for entries in self._gone.values()]
-        logs.append([entry for entry in entries if entry.position >= queue_end])
-        lowest = min(0, entries[0].position) if entries else 0
+        entries = sorted(self._entries.values(), key=_queue_offset)
+        logs = [sorted(entries.values(), key=_queue_offset) for entries in self._gone.values()]
+        logs.append([entry for entry in entries if entry.queue_offset >= queue_end])
+        lowest = min(0, entries[0].queue_offset) if entries else 0
         # The newest log comes last, and so is moved first.
         for gone in reversed([log for log in logs if log]):
             _move_below(gone, lowest)
-            lowest = gone[0].position
+            lowest = gone[0].queue_offset
         moved = [entry for log in logs for entry in log]
         entries += [entry for log in logs[:-1] for entry in log]
-        entries.sort(key=_position)
+        entries.sort(key=_queue_offset)
         return entries, moved
 
 
-def _position(entry: ParkedJob[R]) -> int:
-    return entry.position
+def _queue_offset(entry: ParkedJob[R]) -> int:
+    return entry.queue_offset
 
 
 def _move_below(entries: Iterable[ParkedJob[R]], lowest: int) -> None:
     ascending = list(entries)
-    shift = ascending[-1].position + 1 - lowest
+    shift = ascending[-1].queue_offset + 1 - lowest
     for entry in ascending:
-        entry.position -= shift
+        entry.queue_offset -= shift

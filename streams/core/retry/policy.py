@@ -82,10 +82,10 @@ class RetryPolicy:
         seconds: Any = self.deadline
         return None if seconds is None else float(seconds)
 
-    def wait(self, attempt: int, luck: float) -> float:
+    def wait(self, attempt: int, random_share: float) -> float:
         """Seconds to wait after this many attempts; raises PolicyInvalid when a backoff function fails to say."""
         seconds = to_seconds("the policy's backoff function: its result", self.backoff(attempt))
-        return jittered(min(seconds, self._cap), self.jitter, luck)
+        return jittered(min(seconds, self._cap), self.jitter, random_share)
 
     def refusal(self, failed: Failure) -> str:
         """Why failures of this kind are not retried; empty if they are. A handler that says when is not asked why."""
@@ -127,7 +127,7 @@ def decide(
     attempt: int,
     now_ms: int,
     since_ms: int | None,
-    luck: float,
+    random_share: float,
     max_attempts: int | None = None,
     expires_ms: int | None = None,
 ) -> RetryAt | GiveUp:
@@ -149,7 +149,7 @@ def decide(
     if not failed.snooze and made >= most:
         return GiveUp(f"(gave up after {made} attempts)" if made > 1 else "(not retried: it may run once)")
     try:
-        wait = policy.wait(made, luck) if failed.retry_in is None else failed.retry_in
+        wait = policy.wait(made, random_share) if failed.retry_in is None else failed.retry_in
     except BaseException as error:  # It is a user's function, and may even have called exit().
         return GiveUp(f"(not retried: {_said(error)[:_LONGEST_REASON]})")
     due_ms = now_ms + max(0, round(wait * 1000))

@@ -22,7 +22,7 @@ _SHORTEST, _LONGEST = 1_000, 300_000
 
 
 def wait_or_give_up(
-    *, attempt: int, now_ms: int, since_ms: int, patience_ms: int, luck: float, expires_ms: int | None = None
+    *, attempt: int, now_ms: int, since_ms: int, patience_ms: int, random_share: float, expires_ms: int | None = None
 ) -> RetryAt | GiveUp:
     """Decide about a job that this worker does not know.
 
@@ -38,7 +38,7 @@ def wait_or_give_up(
             f"(no worker knew it within {patience_ms / 1000:g} s, see STREAMS_SCHEMA_WAIT)" if patience_ms else ""
         )
     wait = min(_LONGEST, max(_SHORTEST, now_ms - since_ms))
-    due_ms = min(end_ms, now_ms + round(jittered(wait, "equal", luck)))
+    due_ms = min(end_ms, now_ms + round(jittered(wait, "equal", random_share)))
     if expires_ms is not None and due_ms >= expires_ms:
         return GiveUp("(it expires before a worker may know it)")
     return RetryAt(due_ms, attempt)

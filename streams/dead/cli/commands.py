@@ -90,7 +90,7 @@ def list_letters(letters: DeadLetters, given: Options) -> None:
     """List the dead letters of QUEUE that are not dealt with, one a line."""
     filters = _filters(given)
     everything: bool = given["everything"]
-    found = letters.find(filters, dealt=everything, limit=given["limit"])
+    found = letters.find(filters, handled=everything, limit=given["limit"])
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     text: Iterator[str]
     if given["as_json"]:
@@ -107,7 +107,7 @@ def show(letters: DeadLetters, given: Options) -> None:
     filters = _filters(given)
     everything = given["everything"] or filters.single
     shown = 0
-    for shown, letter in enumerate(letters.find(filters, dealt=everything, limit=given["limit"]), start=1):
+    for shown, letter in enumerate(letters.find(filters, handled=everything, limit=given["limit"]), start=1):
         payload = letters.payload(letter)
         if given["as_json"]:
             click.echo(screen.as_line(screen.as_object(letter, payload)))
@@ -211,11 +211,11 @@ def _nothing(letters: DeadLetters, filters: Filters, *, everything: bool = False
     among = "that match" if filters.any else "at all"
     if everything:
         return f"there are no dead letters {among} in queue {letters.queue!r}"
-    dealt = sum(1 for _ in letters.find(filters, dealt=True))
-    if dealt:
+    handled = sum(1 for _ in letters.find(filters, handled=True))
+    if handled:
         whose = " that match" if filters.any else ""
         return (
-            f"nothing is left in queue {letters.queue!r}: {_count(dealt)}{whose}, redriven or purged (see list --all)"
+            f"nothing is left in queue {letters.queue!r}: {_count(handled)}{whose}, redriven or purged (see list --all)"
         )
     return f"there are no dead letters {among} in queue {letters.queue!r}"
 

@@ -46,7 +46,7 @@ def whole(letter: Letter, payload: Payload) -> Iterator[str]:
         "key": _key(letter),
         "place": str(letter.place),
         "origin": plain(str(letter.origin or "-")),
-        "dealt with": "yes, redriven or purged" if letter.dealt else "no",
+        "dealt with": "yes, redriven or purged" if letter.handled else "no",
         "attempts": "-" if letter.attempts is None else str(letter.attempts),
         "redrives": str(letter.redrives),
         "first failed": moment(letter.first_failed_at),
@@ -71,7 +71,7 @@ def as_object(letter: Letter, payload: Payload | None = None) -> dict[str, Any]:
         "type": (payload and payload.type) or letter.type,
         "key": None if letter.key is None else shown_bytes(letter.key),
         "origin": None if letter.origin is None else str(letter.origin),
-        "dealt": letter.dealt,
+        "dealt": letter.handled,
         "attempts": letter.attempts,
         "redrives": letter.redrives,
         "first_failed_at": letter.first_failed_at,
@@ -112,7 +112,7 @@ def _cells(letter: Letter, *, marked: bool) -> Sequence[str]:
         str(letter.redrives),
         plain(error),
     )
-    return ("yes" if letter.dealt else "no", *cells) if marked else cells
+    return ("yes" if letter.handled else "no", *cells) if marked else cells
 
 
 def _key(letter: Letter) -> str:

@@ -45,12 +45,12 @@ class Notes(AbstractContextManager["Notes"]):
         # confluent-kafka commits a C string, with the zero at its end.
         return {partition: GroupCommit(each.offset, each.metadata.rstrip("\0")) for partition, each in found.items()}
 
-    def dealt(self, partition: int, place: GroupCommit, start: int) -> Handled:
+    def handled(self, partition: int, commit: GroupCommit, start: int) -> Handled:
         """What is dealt with in a partition whose log begins at `start`. Raises NotesUnreadable."""
-        if place.offset < 0:
+        if commit.offset < 0:
             return Handled(start)
         try:
-            return Handled.read(place.offset, split(place.metadata)[0]).from_start(start)
+            return Handled.read(commit.offset, split(commit.metadata)[0]).from_start(start)
         except MapInvalid as error:
             raise NotesUnreadable(
                 f"what group {self.group!r} has committed for partition {partition} of {self.topic!r} is no note of"
@@ -66,21 +66,21 @@ class Notes(AbstractContextManager["Notes"]):
                 " notes of what is dealt with: this one stops. Look at what is left when the other has ended"
             )
 
-    def write(self, partition: int, dealt: Handled, claim: str, *, expected: GroupCommit) -> GroupCommit:
+    def write(self, partition: int, handled: Handled, claim: str, *, expected: GroupCommit) -> GroupCommit:
         """Commit what is dealt with, if the notes are still as expected; returns what they are now.
 
         Raises SomebodyElse or MapFull; then nothing is committed. Kafka cannot compare and set, so two that write
         within the same moment are told apart only at the next check.
         """
-        if not dealt.fits():
+        if not handled.fits():
             raise MapFull(f"the map of partition {partition} of {self.topic!r} does not fit into a commit")
         self.check(partition, expected)
-        place = GroupCommit(dealt.watermark, join(dealt.text, claim))
+        commit = GroupCommit(handled.watermark, join(handled.text, claim))
         with asking():
             self._consumer.commit(
-                offsets=[TopicPartition(self.topic, partition, place.offset, place.metadata)], asynchronous=False
+                offsets=[TopicPartition(self.topic, partition, commit.offset, commit.metadata)], asynchronous=False
             )
-        return place
+        return commit
 
     def close(self) -> None:
         """Let go of the client."""

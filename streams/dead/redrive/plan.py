@@ -29,8 +29,8 @@ class Part:
     #: In the order in which to deal with them.
     offsets: tuple[int, ...]
     #: The notes as they were read.
-    place: GroupCommit
-    dealt: Handled
+    commit: GroupCommit
+    handled: Handled
     #: The first offset that the log still holds.
     start: int
 
@@ -59,11 +59,11 @@ class Plan:
         return dict(Counter(each.reason for each in self.skipped))
 
 
-def map_full(topic: str, partition: int, dealt: Handled) -> MapFull:
+def map_full(topic: str, partition: int, handled: Handled) -> MapFull:
     """Say what to do when notes would not fit into a commit."""
     return MapFull(
         f"the letters to deal with in partition {partition} of {topic!r} lie too scattered among others: their map"
         " would not fit into a commit's metadata (4,096 bytes). Deal with the oldest letters first, whatever they are:"
-        f" redrive or purge all from offset {dealt.watermark:,} on, with --partition {partition} and --until or"
+        f" redrive or purge all from offset {handled.watermark:,} on, with --partition {partition} and --until or"
         " --limit; or choose fewer at a time"
     )

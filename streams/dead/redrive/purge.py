@@ -30,25 +30,25 @@ def purge(plan: Plan, notes: Notes, admin: AdminClient) -> Purged:
 
     Raises SomebodyElse, or MapFull before anything is marked.
     """
-    dealt = {part.partition: part.dealt.and_offsets(part.offsets) for part in plan.parts}
+    handled = {part.partition: part.handled.and_offsets(part.offsets) for part in plan.parts}
     for part in plan.parts:
-        if not dealt[part.partition].fits():
-            raise map_full(notes.topic, part.partition, part.dealt)
+        if not handled[part.partition].fits():
+            raise map_full(notes.topic, part.partition, part.handled)
     for part in plan.parts:
         # Without a claim: one that a redrive has put there is gone with it, so that it stops.
-        notes.write(part.partition, dealt[part.partition], "", expected=part.place)
-    deleted, kept = _delete(plan.parts, dealt, notes.topic, admin)
+        notes.write(part.partition, handled[part.partition], "", expected=part.commit)
+    deleted, kept = _delete(plan.parts, handled, notes.topic, admin)
     return Purged(plan.count, deleted, kept)
 
 
 def _delete(
-    parts: tuple[Part, ...], dealt: dict[int, Handled], topic: str, admin: AdminClient
+    parts: tuple[Part, ...], handled: dict[int, Handled], topic: str, admin: AdminClient
 ) -> tuple[int, tuple[str, ...]]:
     starts = {part.partition: part.start for part in parts}
     ends = [
-        TopicPartition(topic, part.partition, dealt[part.partition].watermark)
+        TopicPartition(topic, part.partition, handled[part.partition].watermark)
         for part in parts
-        if dealt[part.partition].watermark > part.start
+        if handled[part.partition].watermark > part.start
     ]
     deleted, kept = 0, []
     for end, request in (admin.delete_records(ends, request_timeout=REQUEST_TIMEOUT) if ends else {}).items():

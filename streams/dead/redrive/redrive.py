@@ -49,26 +49,26 @@ class Redrive:
 
     def run(self) -> Iterator[Progress]:
         """Deal with one chunk at each step. Raises DeadError; what was acknowledged is noted then, too."""
-        places = {part.partition: self._take(part) for part in self._plan.parts}
+        commits = {part.partition: self._take(part) for part in self._plan.parts}
         for part in self._plan.parts:
-            place, dealt = places[part.partition], part.dealt
+            commit, handled = commits[part.partition], part.handled
             for at in range(0, len(part.offsets), self._chunk):
                 offsets = part.offsets[at : at + self._chunk]
-                if not dealt.and_offsets(offsets).fits(len(offsets)):
-                    raise map_full(self._notes.topic, part.partition, dealt)
+                if not handled.and_offsets(offsets).fits(len(offsets)):
+                    raise map_full(self._notes.topic, part.partition, handled)
                 # Whoever has taken over sends these letters: they must not be sent here as well.
-                self._notes.check(part.partition, place)
+                self._notes.check(part.partition, commit)
                 letters = self._log.fetch(part.partition, offsets)
                 gone = [offset for offset in offsets if offset not in letters]
                 try:
                     self._publish([letters[offset] for offset in offsets if offset in letters])
                 finally:
-                    dealt, place = self._note(part.partition, dealt, gone, place)
+                    handled, commit = self._note(part.partition, handled, gone, commit)
                 yield self._progress(part.partition, letters, gone)
 
     def _take(self, part: Part) -> GroupCommit:
         """Claim a partition, so that a redrive that is at it stops."""
-        return self._notes.write(part.partition, part.dealt, self._claim, expected=part.place)
+        return self._notes.write(part.partition, part.handled, self._claim, expected=part.commit)
 
     def _publish(self, letters: list[Letter]) -> None:
         self._publisher.begin()
@@ -80,11 +80,13 @@ class Redrive:
             # Also when somebody has pressed Ctrl-C: what is under way arrives, and is noted.
             self._publisher.finish()
 
-    def _note(self, partition: int, dealt: Handled, gone: list[int], place: GroupCommit) -> tuple[Handled, GroupCommit]:
+    def _note(
+        self, partition: int, handled: Handled, gone: list[int], commit: GroupCommit
+    ) -> tuple[Handled, GroupCommit]:
         sent = self._publisher.acknowledged
-        dealt = dealt.and_offsets([*sent, *gone])
+        handled = handled.and_offsets([*sent, *gone])
         try:
-            return dealt, self._notes.write(partition, dealt, self._claim, expected=place)
+            return handled, self._notes.write(partition, handled, self._claim, expected=commit)
         except DeadError as error:
             raise type(error)(
                 f"{error}. {len(sent)} letters that were just sent are not noted as dealt with: they may be sent"

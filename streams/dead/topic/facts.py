@@ -39,9 +39,9 @@ def find_topics(admin: Admin, settings: Settings, queue: str, patience: float) -
     except OptionInvalid as error:
         raise UnknownQueue(str(error)) from error
     try:
-        topics = admin.ask(patience).topics
+        topics = admin.describe_cluster(patience).topics
     except KafkaException as error:
-        raise BrokerSilent(admin.nobody(error)) from error
+        raise BrokerSilent(admin.no_broker_message(error)) from error
     if topic not in topics or dead not in topics:
         raise UnknownQueue(
             f"there is no queue {queue!r} with dead letters in namespace {settings.namespace!r}; its queues:"

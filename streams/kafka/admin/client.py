@@ -37,7 +37,7 @@ class Admin:
         except KafkaException as error:
             raise SetupError(f"the Kafka client refuses its settings ({reason(error)}): check KAFKA_*") from error
 
-    def ask(self, timeout: float) -> ClusterMetadata:
+    def describe_cluster(self, timeout: float) -> ClusterMetadata:
         """What the cluster says of itself.
 
         Raises KafkaException when no broker answers within so many seconds, SetupError when brokers refuse the login:
@@ -60,7 +60,7 @@ class Admin:
         known = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]
         return known[-1].str() if known else reason(error)
 
-    def nobody(self, error: KafkaException) -> str:
+    def no_broker_message(self, error: KafkaException) -> str:
         """What to tell people when no broker answers."""
         return (
             f"no Kafka broker answers at {self.cluster.bootstrap_servers} ({self.why(error)}): check"

@@ -180,7 +180,7 @@ def _roles(settings: Settings, queues: Iterable[Queue]) -> dict[str, Role]:
 def _found(cluster: Admin, roles: Mapping[str, Role]) -> Iterator[Found]:
     if not roles:
         return
-    known = cluster.ask(_REQUEST_TIMEOUT).topics
+    known = cluster.describe_cluster(_REQUEST_TIMEOUT).topics
     asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in roles if name in known]
     for resource, described in cluster.client.describe_configs(asked, request_timeout=_REQUEST_TIMEOUT).items():
         entries = described.result()

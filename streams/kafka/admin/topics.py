@@ -213,10 +213,10 @@ def _partition_counts(cluster: Admin) -> dict[str, int]:
     timeout = min(_FIRST_TIMEOUT, _REQUEST_TIMEOUT)
     while True:
         try:
-            topics = cluster.ask(timeout).topics
+            topics = cluster.describe_cluster(timeout).topics
         except KafkaException as error:
             if time.monotonic() > give_up:
-                raise SetupError(cluster.nobody(error)) from error
+                raise SetupError(cluster.no_broker_message(error)) from error
             servers = cluster.cluster.bootstrap_servers
             logger.warning("waiting for a Kafka broker at %s: %s", servers, cluster.why(error))
         else:

@@ -64,9 +64,9 @@ class Wiring:
     """What the transport is tied to."""
 
     settings: Settings
-    intake: Assignment
+    assignment: Assignment
     retry_logs: RetryTopicReader
-    trials: Quarantine
+    quarantine: Quarantine
     #: Renewed by every heartbeat.
     lease: GroupLease
     #: Cancels what still runs when a stop has waited long enough.
@@ -81,8 +81,8 @@ class Consumer(driver.Consumer):
 
     def __init__(self, transport: Transport, **kwargs: Any) -> None:
         self.wiring = transport.wiring
-        self.intake = transport.wiring.intake
-        self.intake.on_room = self._reopen
+        self.work = transport.wiring.assignment
+        self.work.on_fetchable = self._reopen
         #: Partitions to fetch from. Never empty, since aiokafka takes an empty set for all partitions.
         self._open: set[Any] = {_NO_PARTITION}
         self._unopened: set[TopicPartition] = set()
@@ -90,8 +90,8 @@ class Consumer(driver.Consumer):
         self._restarts: dict[TopicPartition, int | None] = {}
         self._restarting: asyncio.Future[Any] | None = None
         self._opening = asyncio.Lock()
-        self.intake.on_restart = self._restart
-        self.intake.on_found = self._rejoin
+        self.work.on_restart = self._restart
+        self.work.on_found = self._rejoin
         self._generation = -1
         self._may_commit = False
         #: Whether the broker has taken the last commit before partitions were given up.
@@ -100,10 +100,10 @@ class Consumer(driver.Consumer):
         #: Seconds that it took to put the last commit together.
         self._taking = 0.0
         self._commit_wanted = asyncio.Event()
-        self.intake.on_finish = self._commit_wanted.set
+        self.work.on_finish = self._commit_wanted.set
         #: Set where somebody waits for the next commit.
         self._commit_now = asyncio.Event()
-        transport.wiring.trials.on_named = self._hurry
+        transport.wiring.quarantine.on_named = self._hurry
         self._committing = asyncio.Lock()
         #: Set where the ids of logs are to be looked at.
         self._look = asyncio.Event()
@@ -136,7 +136,7 @@ class Consumer(driver.Consumer):
             if not self.flow_active:
                 await self.wait(self.can_resume_flow.wait())
                 continue
-            epoch = self.intake.epoch
+            epoch = self.work.epoch
             try:
                 fetched = await self._thread.ask(self._thread.fetch(self._open, timeout=1.0))
             except ConsumerStoppedError:
@@ -146,11 +146,11 @@ class Consumer(driver.Consumer):
                 await self.sleep(_RETRY_AFTER)
                 continue
             # What a rebalance has overtaken is dropped here: positions only move when the intake takes a batch.
-            if self.flow_active and epoch == self.intake.epoch:
+            if self.flow_active and epoch == self.work.epoch:
                 for tp, records in fetched.records.items():
                     self._deliver(Batch(TopicPartition(*tp), epoch, records, fetched.passed.pop(tp, None)))
                 for tp, span in fetched.passed.items():
-                    self.intake.pass_over(TopicPartition(*tp), epoch, span)
+                    self.work.pass_over(TopicPartition(*tp), epoch, span)
 
     def _deliver(self, batch: Batch) -> None:
         """Put a batch into the agent's channel, as one event; the partition waits until it is taken in."""
@@ -172,13 +172,13 @@ class Consumer(driver.Consumer):
         self._commit_now.set()
         self._commit_wanted.set()
 
-    def _suspend(self) -> None:
+    def _block_starts(self) -> None:
         """Start nothing more, and see to it that a fetch that is under way takes nothing more.
 
         It may outlast the rebalance. What it took after the next seek would be dropped as overtaken, although the
         consumer's position had moved past it: jobs would be lost. So it is left with a set of its own, and that empty.
         """
-        self.intake.suspend()
+        self.work.block_starts()
         left_behind, self._open = self._open, {_NO_PARTITION}
         left_behind.intersection_update((_NO_PARTITION,))
 
@@ -186,10 +186,10 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what can be finished, commit, and let go."""
-        self._suspend()
+        self._block_starts()
         if revoked and self._thread.expelled():
             logger.warning("the group has gone on without this worker: its running jobs are cancelled")
-            self.intake.keep((), NO_GENERATION)
+            self.work.reassign((), NO_GENERATION)
         if self.app.should_stop:
             await self.wait_empty()
         else:
@@ -203,7 +203,7 @@ class Consumer(driver.Consumer):
             self._restarts = {}
         self._generation = generation_id
         self.wiring.lease.renew(monotonic())
-        self._unopened = self.intake.keep({TopicPartition(*tp) for tp in assigned}, generation_id)
+        self._unopened = self.work.reassign({TopicPartition(*tp) for tp in assigned}, generation_id)
         if self.app.should_stop:
             # What has finished since the revocation is of partitions that stayed.
             self._may_commit = True
@@ -214,39 +214,39 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Open new partitions where the group left them, and fetch every one from where it stands."""
-        epoch = self.intake.epoch
+        epoch = self.work.epoch
         if not await self._open_new(epoch):
             return
-        positions = self.intake.positions()
-        await self._thread.ask(self._thread.seek_all(positions, self.intake.ids()))
-        if epoch != self.intake.epoch:
+        positions = self.work.positions()
+        await self._thread.ask(self._thread.seek_all(positions, self.work.ids()))
+        if epoch != self.work.epoch:
             return
         self._may_commit = True
-        if not await self._commit_custody(epoch):
+        if not await self._commit_claims(epoch):
             return
-        self._open.update(tp for tp in positions if not self.intake.is_closed(tp))
+        self._open.update(tp for tp in positions if not self.work.is_closed(tp))
         self._commit_wanted.set()
-        self.intake.resume()
+        self.work.unblock_starts()
 
-    async def _commit_custody(self, epoch: int) -> bool:
+    async def _commit_claims(self, epoch: int) -> bool:
         """Have the broker know who holds the partitions before any job starts; False if a rebalance came first."""
-        self.intake.hold()
+        self.work.claim()
         while not await self._commit_due():
             await self.sleep(_RETRY_AFTER)
-            if epoch != self.intake.epoch:
+            if epoch != self.work.epoch:
                 return False
-        return epoch == self.intake.epoch
+        return epoch == self.work.epoch
 
     async def _open_new(self, epoch: int) -> bool:
         """Open what is unopened, however long the broker takes; False if a rebalance has overtaken this."""
         opening = PartitionOpener(
-            self.intake,
+            self.work,
             _Group(self._thread),
             self.wiring.retry_logs,
-            overtaken=lambda: epoch != self.intake.epoch,
+            overtaken=lambda: epoch != self.work.epoch,
         )
         async with self._opening:
-            while epoch == self.intake.epoch:
+            while epoch == self.work.epoch:
                 try:
                     wanted = frozenset(self._unopened)
                     if await opening.open(wanted, self._restarts):
@@ -265,23 +265,23 @@ class Consumer(driver.Consumer):
         self._unopened.add(tp)
         self._restarts.update(anew)
         if self._restarting is None or self._restarting.done():
-            self._restarting = self.add_future(self._reopen_restarted(self.intake.epoch))
+            self._restarting = self.add_future(self._reopen_restarted(self.work.epoch))
 
     async def _reopen_restarted(self, epoch: int) -> None:
-        while self._unopened and epoch == self.intake.epoch:
+        while self._unopened and epoch == self.work.epoch:
             again = frozenset(self._unopened)
             if not await self._open_new(epoch):
                 return
-            positions = {tp: position for tp, position in self.intake.positions().items() if tp in again}
-            await self._thread.ask(self._thread.seek_all(positions, self.intake.ids()))
-            if epoch == self.intake.epoch:
+            positions = {tp: position for tp, position in self.work.positions().items() if tp in again}
+            await self._thread.ask(self._thread.seek_all(positions, self.work.ids()))
+            if epoch == self.work.epoch:
                 for tp in positions:
-                    if not self.intake.is_closed(tp):
+                    if not self.work.is_closed(tp):
                         self._reopen(tp)
 
     async def wait_empty(self) -> None:
         """Wait for running jobs within bounds and commit. Called on a revocation, and when the worker stops."""
-        self._suspend()
+        self._block_starts()
         if not self.app.should_stop:
             await self._drain_for_rebalance()
         # The stop may have come while the rebalance waited.
@@ -291,10 +291,10 @@ class Consumer(driver.Consumer):
             await asyncio.shield(self._drained)
 
     async def _drain_for_rebalance(self) -> None:
-        if not await self.intake.quiet(self.wiring.settings.handover_timeout):
+        if not await self.work.quiet(self.wiring.settings.handover_timeout):
             logger.info("jobs still run after %g s; they go on while the group rebalances, and are cancelled if their"
                         " partition goes to another worker", self.wiring.settings.handover_timeout)  # fmt: skip
-        self.intake.let_go()
+        self.work.release()
         await self._commit_last()
 
     async def _drain_for_stop(self) -> None:
@@ -302,18 +302,18 @@ class Consumer(driver.Consumer):
         timeout = self.wiring.settings.stop_timeout
         if not self.app.crashed:
             # Else what may have brought the worker down is for the next one to be careful with.
-            self.intake.let_go()
-        if self.intake.active:
+            self.work.release()
+        if self.work.active:
             logger.info("waiting for %d jobs that run, %g s at the most; a second signal ends the worker at once",
-                        self.intake.active, timeout)  # fmt: skip
+                        self.work.active, timeout)  # fmt: skip
         # Who ends a worker that is stopping already, as its supervisor does that waits no longer, is none of its jobs:
         # let the broker know before that.
         early = asyncio.ensure_future(self._commit_in_time())
-        quiet = await self.intake.quiet(timeout)
+        quiet = await self.work.quiet(timeout)
         early.cancel()
         if not quiet:
             logger.warning("%d jobs still run %g s after the stop: cancelled, they run again elsewhere",
-                           self.intake.active, timeout)  # fmt: skip
+                           self.work.active, timeout)  # fmt: skip
         await self.wiring.cancel_running()
         # A rebalance may have forbidden it; a generation that is over is refused all the same.
         self._may_commit = True
@@ -349,7 +349,7 @@ class Consumer(driver.Consumer):
         """Commit what is due; False if it stays due."""
         async with self._committing:
             begun = monotonic()
-            due = self.intake.due() if self._may_commit else []
+            due = self.work.collect_commits() if self._may_commit else []
             self._taking = monotonic() - begun
             if not due:
                 return True
@@ -357,8 +357,8 @@ class Consumer(driver.Consumer):
                 for request in _requests(due):
                     work = self._thread.commit_due(request, self._generation, with_map=self._with_map)
                     missing = await self._thread.ask(work)
-                    self.intake.committed([each for each in request if each.tp.topic not in missing])
-                    self.intake.withhold(missing)
+                    self.work.commits_acknowledged([each for each in request if each.tp.topic not in missing])
+                    self.work.withhold(missing)
             except (CommitFailedError, IllegalStateError) as error:
                 logger.info("commit overtaken by a rebalance: %s", error)
             except OffsetMetadataTooLargeError:
@@ -405,14 +405,14 @@ class Consumer(driver.Consumer):
             logger.debug("no broker tells of open transactions: %r", error)
 
     async def _compare_logs(self) -> None:
-        epoch = self.intake.epoch
+        epoch = self.work.epoch
         try:
-            ids = await self._thread.ask(self._thread.ids(self.intake.logs()))
+            ids = await self._thread.ask(self._thread.ids(self.work.logs()))
         except KafkaError as error:
             logger.debug("no broker tells the ids of topics: %r", error)
             return
-        if epoch == self.intake.epoch:
-            self.intake.check(ids)
+        if epoch == self.work.epoch:
+            self.work.check(ids)
 
     async def _commit_last(self) -> None:
         """Commit what is due before partitions are given up; then nothing more until the next assignment."""
@@ -472,8 +472,8 @@ class _Group:
     def __init__(self, thread: ConsumerThread) -> None:
         self._thread = thread
 
-    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
-        return await self._thread.ask(self._thread.places(partitions))
+    async def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
+        return await self._thread.ask(self._thread.committed(partitions))
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         return await self._thread.ask(self._thread.bounds(partitions))

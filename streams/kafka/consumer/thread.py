@@ -257,7 +257,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Have the consumer ask which topics there are. May be called from any thread."""
         self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._client.force_metadata_update)
 
-    async def places(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
+    async def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """What the group has committed for these partitions, of whatever topics. Raises KafkaError, and Unsettled.
 
         aiokafka's own way of asking overlooks the error of a whole answer, such as that the coordinator has not loaded

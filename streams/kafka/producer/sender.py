@@ -126,7 +126,9 @@ class ReliableSender:
         """
         self._batching.open().start(record, answered)
 
-    async def send_again(self, record: OutgoingRecord, refused: KafkaException | None, *, placed: bool) -> int | None:
+    async def send_again(
+        self, record: OutgoingRecord, refused: KafkaException | None, *, needs_offset: bool
+    ) -> int | None:
         """Go on with the writing of a record that was refused; its offset.
 
         refused  why; None if the broker has it, and has not said where
@@ -134,7 +136,7 @@ class ReliableSender:
         """
         offset = None if refused is None else await self._deliver(record, refused=refused)
         others = cycle((self._alone, self._batching))
-        while placed and offset is None:
+        while needs_offset and offset is None:
             self._reports.report(record.topic, "the broker has it, and does not say at which offset")
             await asyncio.sleep(self._retry_after)
             # To a log that was made anew a client's numbers may be those of records that it has: it says so each time.
@@ -178,7 +180,7 @@ class ReliableSender:
             )
         if error.code() == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
             # The queue's topic has grown and this one has not.
-            record, why = await self._make_room(record, record.partition)
+            record, why = await self._add_partition(record, record.partition)
         elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             why = await self._raise_limit(record)
         elif error.code() in _NOT_THERE:
@@ -187,7 +189,7 @@ class ReliableSender:
         await asyncio.sleep(self._retry_after)
         return record
 
-    async def _make_room(self, record: OutgoingRecord, partition: int) -> tuple[OutgoingRecord, str]:
+    async def _add_partition(self, record: OutgoingRecord, partition: int) -> tuple[OutgoingRecord, str]:
         """Give a topic the partition that a record is for; the record, as it is to be sent now, and why so."""
         lacks = f"{record.topic} lacks partition {partition}"
         try:

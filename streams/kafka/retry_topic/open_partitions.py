@@ -26,9 +26,9 @@ class PartitionOpener:
     """One opening of partitions. `overtaken` says whether a rebalance has made it pointless."""
 
     def __init__(
-        self, intake: Assignment, group: ConsumerGroup, logs: RetryTopicReader, overtaken: Callable[[], bool]
+        self, assignment: Assignment, group: ConsumerGroup, logs: RetryTopicReader, overtaken: Callable[[], bool]
     ) -> None:
-        self._intake = intake
+        self._assignment = assignment
         self._group = group
         self._logs = logs
         self._overtaken = overtaken
@@ -42,7 +42,7 @@ class PartitionOpener:
         """
         try:
             ids = await self._ids(wanted)
-            partitions, anew = await self._prepare(wanted, restarts, ids)
+            partitions, anew = await self._restore(wanted, restarts, ids)
             await self._load(partitions)
         except RebalancedMeanwhile:
             return False
@@ -54,9 +54,9 @@ class PartitionOpener:
         if self._overtaken():
             return False
         for tp, partition in partitions.items():
-            partition.start(0 if tp in anew else max(ends[tp], partition.offsets.position))
+            partition.start(0 if tp in anew else max(ends[tp], partition.offsets.next_offset))
         _tell_caution(partitions)
-        self._intake.add(partitions)
+        self._assignment.start(partitions)
         return True
 
     async def _ids(self, wanted: Collection[TopicPartition]) -> dict[str, str]:
@@ -64,12 +64,12 @@ class PartitionOpener:
         told = await self._group.ids({place.topic for tp in wanted for place in (tp, tp.retry)})
         return {topic: known for topic, known in told.items() if known is not None}
 
-    async def _prepare(
+    async def _restore(
         self, wanted: Collection[TopicPartition], restarts: Anew, ids: Mapping[str, str]
     ) -> tuple[dict[TopicPartition, WorkPartition], set[TopicPartition]]:
         """The partitions as the group left them; and those whose log is another one than it was then."""
         retries = {tp: tp.retry for tp in wanted}
-        held = await self._group.places([*wanted, *retries.values()])
+        held = await self._group.committed([*wanted, *retries.values()])
         logs = await self._logs.bounds(retries.values(), self._overtaken)
         bounds = {**await self._group.bounds(wanted), **logs}
 
@@ -85,12 +85,12 @@ class PartitionOpener:
             return tp in restarts or forgotten or committed(tp).anew
 
         anew = {tp for tp in wanted if is_anew(tp)}
-        return {tp: self._intake.prepare(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
+        return {tp: self._assignment.restore(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
 
     async def _load(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
         """Read the retry logs. Raises Overtaken, and Unsettled."""
         loading = {tp.retry: partition for tp, partition in partitions.items() if not partition.loaded}
-        starts = {tp: partition.retries.position for tp, partition in loading.items() if partition.retries}
+        starts = {tp: partition.retries.next_offset for tp, partition in loading.items() if partition.retries}
         if starts:
             async for tp, records, read_to in self._logs.read(starts, self._overtaken):
                 loading[tp].load(_entries(records), read_to)
@@ -101,12 +101,12 @@ class PartitionOpener:
 
 def _tell_caution(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
     """Log that jobs are started with caution, and why they may be slow."""
-    cautious = {tp: partition for tp, partition in partitions.items() if partition.cautious}
+    cautious = {tp: partition for tp, partition in partitions.items() if partition.has_suspects}
     if not cautious:
         return
     named = ", ".join("{}-{}".format(*tp) for tp in sorted(cautious)[:_NAMED])
     more = f" and {len(cautious) - _NAMED} more" if len(cautious) > _NAMED else ""
-    suspects = sum(custody.suspects for partition in cautious.values() for custody in partition.custodies)
+    suspects = sum(crash_record.suspects for partition in cautious.values() for crash_record in partition.crash_records)
     logger.warning(
         "a worker died that had %s%s, or it was cut off: what it may have run starts a few at a time%s", named, more,
         f", and {suspects} jobs that ran at such a death one by one, with nothing beside them" if suspects else "",
@@ -116,9 +116,11 @@ def _tell_caution(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
 def _entries(records: Sequence[Stored]) -> list[tuple[ParkedJob[Record], Written]]:
     entries: list[tuple[ParkedJob[Record], Written]] = []
     for record in records:
-        position, attempt, due_ms, owner, log = retry_state(record.headers, record.offset)
+        queue_offset, attempt, due_ms, generation, log = retry_state(record.headers, record.offset)
         if due_ms and last_error(record.headers) in MAY_BE_KNOWN_LATER:
             due_ms = 1  # This worker may know what the last one did not.
-        entry: ParkedJob[Record] = ParkedJob(record, position, attempt=attempt, due_ms=due_ms, offset=record.offset)
-        entries.append((entry, Written(owner, log)))
+        entry: ParkedJob[Record] = ParkedJob(
+            record, queue_offset, attempt=attempt, due_ms=due_ms, retry_offset=record.offset
+        )
+        entries.append((entry, Written(generation, log)))
     return entries

@@ -92,7 +92,7 @@ class RetryTopicReader:
 
     def _lacks(self, wanted: Iterable[TopicPartition]) -> bool:
         """Whether a topic or a partition is missing; the client's own error does not say it."""
-        topics = Admin(self._cluster).ask(_REQUEST_TIMEOUT).topics
+        topics = Admin(self._cluster).describe_cluster(_REQUEST_TIMEOUT).topics
         return any(tp.topic not in topics or tp.partition not in topics[tp.topic].partitions for tp in wanted)
 
     def _bounds(self, wanted: list[TopicPartition]) -> dict[TopicPartition, LogBounds]:

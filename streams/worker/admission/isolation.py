@@ -40,19 +40,19 @@ _LOOK = 0.01
 
 
 class _Phase(Enum):
-    NOBODY = auto()
-    RESERVED = auto()
-    CLEARED = auto()
-    ASKED = auto()
-    NAMED = auto()
+    IDLE = auto()
+    QUEUE_BLOCKED = auto()
+    ALL_BLOCKED = auto()
+    PROBING = auto()
+    ANNOUNCED = auto()
     SUBMITTED = auto()
-    ALONE = auto()
-    CLOSED = auto()
-    BESIDE = auto()
+    ISOLATED = auto()
+    ENDING = auto()
+    OVERLAPPING = auto()
 
 
 #: The trial has not begun, and may be put off.
-_BEFORE = {_Phase.RESERVED, _Phase.CLEARED, _Phase.ASKED, _Phase.NAMED, _Phase.SUBMITTED}
+_BEFORE = {_Phase.QUEUE_BLOCKED, _Phase.ALL_BLOCKED, _Phase.PROBING, _Phase.ANNOUNCED, _Phase.SUBMITTED}
 
 
 class Isolation:
@@ -68,50 +68,50 @@ class Isolation:
         self,
         starters: Iterable[JobStarter],
         recall: Callable[[], None],
-        tell: Callable[[], None],
+        request_commit: Callable[[], None],
         submitted: Callable[[SuspectRun], None],
     ) -> None:
         self._starters = starters
         self._recall = recall
-        self._tell = tell
+        self._request_commit = request_commit
         self._submitted = submitted
         #: Whether nobody is to be named for now.
         self.paused = False
         self._waiting: deque[SuspectRun] = deque()
-        self._trial: SuspectRun | None = None
-        self._phase = _Phase.NOBODY
+        self._suspect: SuspectRun | None = None
+        self._phase = _Phase.IDLE
         #: Since when no other job has started.
         self._since = 0.0
         self._look: asyncio.TimerHandle | None = None
         self._steps: dict[_Phase, Callable[[SuspectRun], _Phase]] = {
-            _Phase.RESERVED: self._reserved,
-            _Phase.CLEARED: self._cleared,
-            _Phase.ASKED: self._asked,
-            _Phase.NAMED: self._named,
-            _Phase.CLOSED: self._closed,
-            _Phase.BESIDE: self._beside,
+            _Phase.QUEUE_BLOCKED: self._queue_blocked,
+            _Phase.ALL_BLOCKED: self._all_blocked,
+            _Phase.PROBING: self._probing,
+            _Phase.ANNOUNCED: self._announced,
+            _Phase.ENDING: self._ending,
+            _Phase.OVERLAPPING: self._overlapping,
         }
 
     def allows(self, starter: JobStarter) -> bool:
         """Whether other suspected jobs of a starter may be named."""
-        if self._phase is _Phase.RESERVED:
-            return self._trial is None or self._trial.starter is not starter
-        return not self.paused and self._phase in {_Phase.NOBODY, _Phase.BESIDE}
+        if self._phase is _Phase.QUEUE_BLOCKED:
+            return self._suspect is None or self._suspect.starter is not starter
+        return not self.paused and self._phase in {_Phase.IDLE, _Phase.OVERLAPPING}
 
-    def add(self, trial: SuspectRun) -> None:
+    def add(self, suspect: SuspectRun) -> None:
         """Have a job run alone when its turn has come."""
-        self._waiting.append(trial)
+        self._waiting.append(suspect)
 
     def advance(self) -> None:
         """Go on as far as it goes now. Call this whenever a commit is acknowledged, or a suspected run is over."""
         before = None
         while before is not self._phase:
             before = self._phase
-            if self._trial is None:
+            if self._suspect is None:
                 self._choose()
             elif before in self._steps:
-                self._phase = self._steps[before](self._trial)
-        if self._phase in {_Phase.RESERVED, _Phase.CLEARED} and self._look is None:
+                self._phase = self._steps[before](self._suspect)
+        if self._phase in {_Phase.QUEUE_BLOCKED, _Phase.ALL_BLOCKED} and self._look is None:
             self._look = asyncio.get_running_loop().call_later(_LOOK, self._look_again)
 
     def _look_again(self) -> None:
@@ -120,104 +120,104 @@ class Isolation:
 
     def _choose(self) -> None:
         if self._waiting and not self.paused:
-            self._trial = self._waiting.popleft()
-            self._trial.starter.hold(StartBlock.TRIAL)
-            self._phase = _Phase.RESERVED
+            self._suspect = self._waiting.popleft()
+            self._suspect.starter.block(StartBlock.ISOLATION)
+            self._phase = _Phase.QUEUE_BLOCKED
 
-    def _reserved(self, trial: SuspectRun) -> _Phase:
-        if not trial.starter.roomy:
-            return _Phase.RESERVED
+    def _queue_blocked(self, suspect: SuspectRun) -> _Phase:
+        if not suspect.starter.has_free_runner:
+            return _Phase.QUEUE_BLOCKED
         for starter in self._starters:
-            starter.hold(StartBlock.TRIAL)
+            starter.block(StartBlock.ISOLATION)
         self._since = monotonic()
         # They would be named as running beside it, and cannot start.
         self._recall()
-        return _Phase.CLEARED
+        return _Phase.ALL_BLOCKED
 
-    def _cleared(self, trial: SuspectRun) -> _Phase:
-        if any(starter.active for starter in self._starters) and monotonic() < self._since + _window(trial):
-            return _Phase.CLEARED
-        trial.ask()
-        self._tell()
-        return _Phase.ASKED
+    def _all_blocked(self, suspect: SuspectRun) -> _Phase:
+        if any(starter.active for starter in self._starters) and monotonic() < self._since + _window(suspect):
+            return _Phase.ALL_BLOCKED
+        suspect.probe()
+        self._request_commit()
+        return _Phase.PROBING
 
-    def _asked(self, trial: SuspectRun) -> _Phase:
-        if not trial.told:
-            return _Phase.ASKED
-        trial.name(alone=True)
-        self._tell()
-        return _Phase.NAMED
+    def _probing(self, suspect: SuspectRun) -> _Phase:
+        if not suspect.acknowledged:
+            return _Phase.PROBING
+        suspect.name(alone=True)
+        self._request_commit()
+        return _Phase.ANNOUNCED
 
-    def _named(self, trial: SuspectRun) -> _Phase:
-        if not trial.told:
-            return _Phase.NAMED
-        self._submitted(trial)
-        trial.starter.submit_alone(trial.lane)
+    def _announced(self, suspect: SuspectRun) -> _Phase:
+        if not suspect.acknowledged:
+            return _Phase.ANNOUNCED
+        self._submitted(suspect)
+        suspect.starter.submit_alone(suspect.lane)
         return _Phase.SUBMITTED
 
-    def begin(self, trial: SuspectRun) -> None:
+    def begin(self, suspect: SuspectRun) -> None:
         """A run begins: note it, if it is the one that is to run alone."""
-        if trial is self._trial:
-            self._phase = _Phase.ALONE
-            asyncio.get_running_loop().call_later(_window(trial), self._let_others, trial)
+        if suspect is self._suspect:
+            self._phase = _Phase.ISOLATED
+            asyncio.get_running_loop().call_later(_window(suspect), self._let_others, suspect)
 
-    def _let_others(self, trial: SuspectRun) -> None:
-        if trial is self._trial and self._phase is _Phase.ALONE:
-            trial.name()
-            self._close()
+    def _let_others(self, suspect: SuspectRun) -> None:
+        if suspect is self._suspect and self._phase is _Phase.ISOLATED:
+            suspect.name()
+            self._end()
             self.advance()
 
-    def ended(self, trial: SuspectRun) -> None:
+    def ended(self, suspect: SuspectRun) -> None:
         """A run is over: note it, if it is the one that ran alone."""
-        if trial is self._trial and self._phase is _Phase.ALONE:
-            self._close()
+        if suspect is self._suspect and self._phase is _Phase.ISOLATED:
+            self._end()
 
-    def _close(self) -> None:
-        self._phase = _Phase.CLOSED
-        self._tell()
+    def _end(self) -> None:
+        self._phase = _Phase.ENDING
+        self._request_commit()
 
-    def _closed(self, trial: SuspectRun) -> _Phase:
-        if not trial.told:
-            return _Phase.CLOSED
-        if not trial.over:
+    def _ending(self, suspect: SuspectRun) -> _Phase:
+        if not suspect.acknowledged:
+            return _Phase.ENDING
+        if not suspect.over:
             self._release()
-            return _Phase.BESIDE
-        if self._waiting and not self.paused and self._waiting[0].starter.roomy:
+            return _Phase.OVERLAPPING
+        if self._waiting and not self.paused and self._waiting[0].starter.has_free_runner:
             # Nobody has started meanwhile, so the next one need not wait for them again.
-            self._trial = self._waiting.popleft()
-            return _Phase.CLEARED
+            self._suspect = self._waiting.popleft()
+            return _Phase.ALL_BLOCKED
         return self._leave()
 
-    def _beside(self, trial: SuspectRun) -> _Phase:
-        return self._leave() if trial.over else _Phase.BESIDE
+    def _overlapping(self, suspect: SuspectRun) -> _Phase:
+        return self._leave() if suspect.over else _Phase.OVERLAPPING
 
     def _leave(self) -> _Phase:
-        self._trial = None
+        self._suspect = None
         self._release()
-        return _Phase.NOBODY
+        return _Phase.IDLE
 
     def _release(self) -> None:
         for starter in self._starters:
-            starter.release(StartBlock.TRIAL)
+            starter.unblock(StartBlock.ISOLATION)
 
     def withdraw(self) -> None:
         """Put the next one off if it has not begun. If it was submitted, its lane stays where it was."""
-        trial = self._trial
-        if trial is None or self._phase not in _BEFORE:
+        suspect = self._suspect
+        if suspect is None or self._phase not in _BEFORE:
             return
-        if self._phase is _Phase.NAMED:
-            trial.unname()
-            self._tell()
+        if self._phase is _Phase.ANNOUNCED:
+            suspect.unname()
+            self._request_commit()
         if self._phase is not _Phase.SUBMITTED:
-            self._waiting.appendleft(trial)
+            self._waiting.appendleft(suspect)
         self._phase = self._leave()
 
     def forget_lost(self) -> None:
         """Drop what belongs to other workers now."""
-        self._waiting = deque(trial for trial in self._waiting if not trial.lost)
-        if self._trial is not None and self._trial.lost and self._phase in _BEFORE:
+        self._waiting = deque(suspect for suspect in self._waiting if not suspect.lost)
+        if self._suspect is not None and self._suspect.lost and self._phase in _BEFORE:
             self._phase = self._leave()
 
 
-def _window(trial: SuspectRun) -> float:
-    return WINDOWS[min(max(trial.deaths, 1), len(WINDOWS)) - 1]
+def _window(suspect: SuspectRun) -> float:
+    return WINDOWS[min(max(suspect.deaths, 1), len(WINDOWS)) - 1]

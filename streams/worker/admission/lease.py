@@ -7,34 +7,26 @@ partitions may have a new owner that runs the same keys.
 
 from __future__ import annotations
 
-import asyncio
+from streams.aio.wait_list import WaitList
 
 
 class GroupLease:
-    """Until when jobs may be started, in seconds of the monotonic clock; without bound before the first heartbeat."""
+    """Until when a worker may start jobs, in seconds of the monotonic clock; without bound before the first heartbeat.
+
+    The consumer's thread renews it, and runners look at `until` before each job.
+    """
 
     def __init__(self, session: float = float("inf")) -> None:
         self._session = session
         #: Read by runners on the worker's loop, written through `renew` from the thread of the heartbeats.
         self.until = float("inf")
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting = WaitList()
 
     def renew(self, sent: float) -> None:
         """Note that the group has answered a heartbeat sent at `sent`. May be called from any thread."""
         self.until = sent + self._session
-        # The worker's loop may be telling them right now.
-        waiting = self._waiting
-        if waiting:
-            waiting[0].get_loop().call_soon_threadsafe(self._tell)
+        self._waiting.wake_all_soon()
 
     async def renewed(self) -> None:
         """Wait for the next heartbeat that is answered."""
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        await waiting
-
-    def _tell(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        await self._waiting.wait()

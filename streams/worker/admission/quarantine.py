@@ -32,7 +32,7 @@ class Quarantine:
         self._named: list[SuspectRun] = []
         #: Whose lanes were submitted and have not been taken by a runner.
         self._submitted: dict[WorkLane, SuspectRun] = {}
-        self._solitude = Isolation(self._starters, self._recall, self._tell, self._submit)
+        self._isolation = Isolation(self._starters, self._recall, self._request_commit, self._submit)
 
     def join(self, starter: JobStarter) -> None:
         """Start no jobs of it while another one runs alone."""
@@ -40,35 +40,35 @@ class Quarantine:
 
     # -- asked by a runner, for a lane of a cautious partition ---------------------------------------------------------
 
-    def sets_aside(self, lane: WorkLane, starter: JobStarter) -> bool:
+    def withholds(self, lane: WorkLane, starter: JobStarter) -> bool:
         """Whether the head of a lane must wait. Then the lane is submitted again, once."""
         if lane in self._submitted:
             return False
         partition = lane.owner
-        partition.relax()
+        partition.refresh_suspects()
         log, offset = partition.log_of(lane)
-        way = log.custody.way(offset)
-        if way not in {StartMode.IN_COMPANY, StartMode.ALONE}:
+        way = log.crash_record.start_mode(offset)
+        if way not in {StartMode.LIMITED, StartMode.ISOLATED}:
             return False
-        trial = SuspectRun(lane, starter, self._ended)
-        if way is StartMode.ALONE:
-            self._solitude.add(trial)
+        suspect = SuspectRun(lane, starter, self._ended)
+        if way is StartMode.ISOLATED:
+            self._isolation.add(suspect)
         else:
-            self._waiting.setdefault(log, deque()).append(trial)
+            self._waiting.setdefault(log, deque()).append(suspect)
         self._go_on()
         return True
 
-    def enter(self, lane: WorkLane) -> SuspectRun | None:
+    def begin_run(self, lane: WorkLane) -> SuspectRun | None:
         """Begin a run; the trial to end after it, None if there is no suspicion.
 
         Raises KilledItsWorkers for a job that must not be started again.
         """
-        trial = self._submitted.pop(lane, None)
-        if trial is not None:
-            self._solitude.begin(trial)
-            return trial
+        suspect = self._submitted.pop(lane, None)
+        if suspect is not None:
+            self._isolation.begin(suspect)
+            return suspect
         log, offset = lane.owner.log_of(lane)
-        if log.custody.way(offset) is StartMode.NEVER:
+        if log.crash_record.start_mode(offset) is StartMode.REFUSED:
             raise KilledItsWorkers(
                 "its worker died each of the last times that it ran, and the last time it ran alone: it is not started"
                 " again"
@@ -85,70 +85,70 @@ class Quarantine:
 
     def _submit_named(self) -> None:
         named, self._named = self._named, []
-        for trial in named:
-            if trial.told:
-                self._submit(trial)
-                trial.starter.submit([trial.lane])
+        for suspect in named:
+            if suspect.acknowledged:
+                self._submit(suspect)
+                suspect.starter.submit([suspect.lane])
             else:
-                self._named.append(trial)
+                self._named.append(suspect)
 
-    def _submit(self, trial: SuspectRun) -> None:
-        self._submitted[trial.lane] = trial
+    def _submit(self, suspect: SuspectRun) -> None:
+        self._submitted[suspect.lane] = suspect
 
-    def _ended(self, trial: SuspectRun) -> None:
-        self._solitude.ended(trial)
+    def _ended(self, suspect: SuspectRun) -> None:
+        self._isolation.ended(suspect)
         self._go_on()
 
     def _go_on(self) -> None:
-        self._solitude.advance()
+        self._isolation.advance()
         if self._waiting:
-            self._name_company()
+            self._name_more()
 
-    def _name_company(self) -> None:
+    def _name_more(self) -> None:
         before = len(self._named)
         for log, waiting in [*self._waiting.items()]:
-            while waiting and not log.custody.crowded and self._solitude.allows(waiting[0].starter):
-                trial = waiting.popleft()
-                trial.name()
-                self._named.append(trial)
+            while waiting and not log.crash_record.at_limit and self._isolation.allows(waiting[0].starter):
+                suspect = waiting.popleft()
+                suspect.name()
+                self._named.append(suspect)
             if not waiting:
                 del self._waiting[log]
         if len(self._named) > before:
-            self._tell()
+            self._request_commit()
 
-    def _tell(self) -> None:
+    def _request_commit(self) -> None:
         self.on_named()
 
     # -- what comes in between -----------------------------------------------------------------------------------------
 
     def pause(self) -> None:
         """Name nobody, and have the next commit name nobody who has not begun: executors start no jobs for now."""
-        self._solitude.paused = True
+        self._isolation.paused = True
         if self._submitted or self._named:
             self._recall()
-            self._tell()
-        self._solitude.withdraw()
+            self._request_commit()
+        self._isolation.withdraw()
 
     def resume(self) -> None:
         """Executors start jobs again."""
-        self._solitude.paused = False
+        self._isolation.paused = False
         self._go_on()
 
     def _recall(self) -> None:
         """Take back the names of those that have not begun. Who was submitted is set aside again by a runner."""
-        for trial in self._submitted.values():
-            trial.unname()
+        for suspect in self._submitted.values():
+            suspect.unname()
         self._submitted.clear()
-        for trial in reversed(self._named):
-            trial.unname()
-            self._waiting.setdefault(trial.log, deque()).appendleft(trial)
+        for suspect in reversed(self._named):
+            suspect.unname()
+            self._waiting.setdefault(suspect.log, deque()).appendleft(suspect)
         self._named.clear()
 
     def forget_lost(self) -> None:
         """Drop what belongs to other workers now."""
-        self._submitted = {lane: trial for lane, trial in self._submitted.items() if not trial.lost}
-        self._named = [trial for trial in self._named if not trial.lost]
+        self._submitted = {lane: suspect for lane, suspect in self._submitted.items() if not suspect.lost}
+        self._named = [suspect for suspect in self._named if not suspect.lost]
         # All jobs of a log are of one partition.
         self._waiting = {log: waiting for log, waiting in self._waiting.items() if not waiting[0].lost}
-        self._solitude.forget_lost()
+        self._isolation.forget_lost()
         self._go_on()

@@ -9,4 +9,4 @@ class StartBlock(Enum):
     """Why an executor starts no jobs."""
 
     REBALANCE = "rebalance"
-    TRIAL = "a job that may kill the worker runs alone"
+    ISOLATION = "a job that may kill the worker runs alone"

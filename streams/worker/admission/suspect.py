@@ -17,7 +17,7 @@ class JobStarter(Protocol):
         """How many run now."""
 
     @property
-    def roomy(self) -> bool:
+    def has_free_runner(self) -> bool:
         """Whether one more may run beside them."""
 
     def submit(self, lanes: Iterable[WorkLane]) -> None:
@@ -26,10 +26,10 @@ class JobStarter(Protocol):
     def submit_alone(self, lane: WorkLane) -> None:
         """Take a lane whose head runs alone: Hold.TRIAL does not hold it back."""
 
-    def hold(self, reason: StartBlock) -> None:
+    def block(self, reason: StartBlock) -> None:
         """Start no more jobs."""
 
-    def release(self, reason: StartBlock) -> None:
+    def unblock(self, reason: StartBlock) -> None:
         """Start jobs again."""
 
 
@@ -56,24 +56,24 @@ class SuspectRun:
     @property
     def deaths(self) -> int:
         """How many deaths it has to its account."""
-        return self.log.custody.deaths(self._offset)
+        return self.log.crash_record.deaths(self._offset)
 
-    def ask(self) -> None:
+    def probe(self) -> None:
         """Have a commit due that says nothing new of it: `told` then says whether the broker answers."""
-        self._change = self.log.touch()
+        self._change = self.log.mark_changed()
 
     def name(self, *, alone: bool = False) -> None:
         """Have the next commit say that it runs."""
-        self.log.custody.start(self._offset, alone=alone)
-        self._change = self.log.touch()
+        self.log.crash_record.start(self._offset, alone=alone)
+        self._change = self.log.mark_changed()
 
     def unname(self) -> None:
         """Have the next commit say that it does not run. It is as suspect as before."""
-        self.log.custody.leave(self._offset)
-        self._change = self.log.touch()
+        self.log.crash_record.leave(self._offset)
+        self._change = self.log.mark_changed()
 
     @property
-    def told(self) -> bool:
+    def acknowledged(self) -> bool:
         """Whether the broker holds what was said of it last, or it is no longer ours to say."""
         return self.lost or self.log.acknowledged >= self._change
 
@@ -81,6 +81,6 @@ class SuspectRun:
         """The run is over; `cleared` if it has come to an outcome."""
         self.over = True
         if cleared:
-            self.log.custody.end(self._offset)
+            self.log.crash_record.end(self._offset)
         self.unname()
         self._on_end(self)

@@ -53,7 +53,7 @@ class HandlerTable:
         self._unheeded: set[str] = set()
         self._calls = {job.job_type: _call(job, queue.around, threads, processes) for job in queue}
 
-    def open(self, lane: WorkLane) -> tuple[HandlerCall, Any, JobContext, float]:
+    def prepare(self, lane: WorkLane) -> tuple[HandlerCall, Any, JobContext, float]:
         """Make the head of a lane ready to run: the call, the payload, the context, and the timeout in seconds.
 
         Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter, some of

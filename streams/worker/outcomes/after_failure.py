@@ -8,10 +8,9 @@ from typing import NamedTuple
 from schemas.errors import HeaderInvalid
 from schemas.headers import first_failure, parse, quick_identity
 from streams.core.retry.failure import Failure
-from streams.core.retry.policy import GiveUp, RetryAt, decide
+from streams.core.retry.policy import GiveUp, RetryAt, RetryPolicy, decide
 from streams.core.retry.unknown_jobs import MAY_BE_KNOWN_LATER, wait_or_give_up
 from streams.ports.records import WorkLane, origin_of
-from streams.worker.handlers.calls import HandlerCall
 
 
 class FailureDecision(NamedTuple):
@@ -22,18 +21,24 @@ class FailureDecision(NamedTuple):
 
 
 def decide_after_failure(
-    call: HandlerCall | None, lane: WorkLane, failed: Failure, *, now_ms: int, luck: float, patience_ms: int = 0
+    policy: RetryPolicy | None,
+    lane: WorkLane,
+    failed: Failure,
+    *,
+    now_ms: int,
+    random_share: float,
+    patience_ms: int = 0,
 ) -> FailureDecision:
     """Decide about the head of a lane.
 
-    call         None if the job could not even be opened: unknown, undecodable, expired
+    policy               of the job's handler; None if the job could not even be prepared: unknown, undecodable, expired
     luck         chance, from 0 up to 1
     patience_ms  how long a job waits that no worker knows yet
     """
     entry, record = lane.entry, lane.head
-    if call is None:
+    if policy is None:
         may_wait = failed.error_type in MAY_BE_KNOWN_LATER
-        decision = _judge_unknown(lane, now_ms, luck, patience_ms) if may_wait else GiveUp("")
+        decision = _judge_unknown(lane, now_ms, random_share, patience_ms) if may_wait else GiveUp("")
         return FailureDecision(decision, None if entry is None else entry.attempt)
     attempt, most, expires = 0, None, None
     since = record.timestamp if record.timestamp > 0 else 0 if entry is None else entry.since_ms
@@ -43,12 +48,12 @@ def decide_after_failure(
     if entry is not None:
         attempt = entry.attempt
     decision = decide(
-        call.retry,
+        policy,
         failed,
         attempt=attempt,
         now_ms=now_ms,
         since_ms=since or None,
-        luck=luck,
+        random_share=random_share,
         max_attempts=most,
         expires_ms=expires,
     )
@@ -61,7 +66,7 @@ def waiting(failed: Failure, patience_ms: int) -> Failure:
     return replace(failed, message=f"{failed.message} {until}")
 
 
-def _judge_unknown(lane: WorkLane, now_ms: int, luck: float, patience_ms: int) -> RetryAt | GiveUp:
+def _judge_unknown(lane: WorkLane, now_ms: int, random_share: float, patience_ms: int) -> RetryAt | GiveUp:
     try:
         metadata = parse(lane.head.headers, *origin_of(lane))
     except HeaderInvalid:
@@ -71,7 +76,7 @@ def _judge_unknown(lane: WorkLane, now_ms: int, luck: float, patience_ms: int) -
         now_ms=now_ms,
         since_ms=_first_met(lane) or now_ms,
         patience_ms=patience_ms,
-        luck=luck,
+        random_share=random_share,
         expires_ms=metadata.expires_at,
     )
 

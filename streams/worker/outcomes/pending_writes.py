@@ -25,25 +25,25 @@ class PendingWrites:
         #: Called when a write has failed for a reason of ours, which ends the worker.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
 
-    def begin(self, record: OutgoingRecord, partition: WorkPartition, then: OnWritten, *, placed: bool) -> None:
+    def append(self, record: OutgoingRecord, partition: WorkPartition, done: OnWritten, *, needs_offset: bool) -> None:
         """Write a record for a partition until the broker has it; then call `then`, unless the partition is lost.
 
         Those of one topic and partition lie in the log in the order of these calls, as far as the sender promises it.
 
         placed  whether its offset must be known; it is written twice rather than not
         """
-        write = PendingWrite(self._sender, record, self._told, self._failed, placed=placed)
-        self._on_way[write] = partition, then
+        write = PendingWrite(self._sender, record, self._told, self._failed, needs_offset=needs_offset)
+        self._on_way[write] = partition, done
         write.start()
 
     def _told(self, write: PendingWrite, offset: int | None) -> None:
-        _, then = self._on_way.pop(write)
+        _, done = self._on_way.pop(write)
         try:
-            then(offset)
+            done(offset)
         except Exception as error:  # Such as of a retry topic that was made anew while its partition is in use.
             self.on_failure(error)
         if not self._on_way:
-            self._quiet.tell()
+            self._quiet.wake_all()
 
     def _failed(self, write: PendingWrite, error: BaseException) -> None:
         del self._on_way[write]
@@ -67,7 +67,7 @@ class PendingWrites:
             write.cancel()
             del self._on_way[write]
         if not self._on_way:
-            self._quiet.tell()
+            self._quiet.wake_all()
 
 
 class PendingWrite:
@@ -77,7 +77,7 @@ class PendingWrite:
     failed  called with this and an error of ours, after which nothing more is tried
     """
 
-    __slots__ = ("_cancelled", "_failed", "_placed", "_record", "_sender", "_task", "_told")
+    __slots__ = ("_cancelled", "_failed", "_needs_offset", "_record", "_sender", "_task", "_told")
 
     def __init__(
         self,
@@ -86,13 +86,13 @@ class PendingWrite:
         told: Callable[[PendingWrite, int | None], None],
         failed: Callable[[PendingWrite, BaseException], None],
         *,
-        placed: bool,
+        needs_offset: bool,
     ) -> None:
         self._sender = sender
         self._record = record
         self._told = told
         self._failed = failed
-        self._placed = placed
+        self._needs_offset = needs_offset
         self._task: asyncio.Task[int | None] | None = None
         self._cancelled = False
 
@@ -112,13 +112,13 @@ class PendingWrite:
     def _answered(self, error: KafkaError | None, offset: int | None) -> None:
         if self._cancelled:
             return
-        if error is None and not (self._placed and offset is None):
+        if error is None and not (self._needs_offset and offset is None):
             self._told(self, offset)
         else:
             self._send_again(None if error is None else KafkaException(error))
 
     def _send_again(self, refused: KafkaException | None) -> None:
-        again = self._sender.send_again(self._record, refused, placed=self._placed)
+        again = self._sender.send_again(self._record, refused, needs_offset=self._needs_offset)
         self._task = asyncio.ensure_future(again)
         self._task.add_done_callback(self._sent_again)
 

@@ -18,8 +18,8 @@ from streams.worker.outcomes.pending_writes import PendingWrites
 class RetryWriter:
     """The writes of one queue to its retry topic; each tells its partition when the broker has it."""
 
-    def __init__(self, appends: PendingWrites) -> None:
-        self._appends = appends
+    def __init__(self, writes: PendingWrites) -> None:
+        self._writes = writes
         #: Called with the partition of a record that the broker holds.
         self.on_written: Callable[[WorkPartition], None] = lambda partition: None
         #: Called with the partition of a record that shows that the retry log is another one by now.
@@ -32,7 +32,7 @@ class RetryWriter:
         """
         for entry in entries:
             record = _outgoing(partition, entry, failed)
-            self._appends.begin(record, partition, partial(self._written, partition, entry), placed=True)
+            self._writes.append(record, partition, partial(self._written, partition, entry), needs_offset=True)
             failed = None
 
     def _written(self, partition: WorkPartition, entry: ParkedJob[Record], offset: int) -> None:
@@ -51,7 +51,7 @@ def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failur
         entry.failed_ms = now_ms
     headers = with_retry(
         record.headers,
-        origin=origin(partition, record, entry.position),
+        origin=origin(partition, record, entry.queue_offset),
         state=_state(partition, entry),
         failure=None if failed is None else (failed.error_type, failed.message),
         now_ms=now_ms,
@@ -67,5 +67,5 @@ def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failur
 
 def _state(partition: WorkPartition, entry: ParkedJob[Record]) -> RetryState:
     # A position below 0 is of no log.
-    log = partition.offsets.log if entry.position >= 0 else UNKNOWN
-    return RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation), log)
+    log = partition.offsets.log if entry.queue_offset >= 0 else UNKNOWN
+    return RetryState(entry.queue_offset, entry.attempt, entry.due_ms, max(0, partition.generation), log)

@@ -229,7 +229,7 @@ class PartitionMachine(RuleBasedStateMachine):
         assert mark >= self.watermark, "the watermark never goes back"
         self.watermark = mark
         assert mark <= min(self.unfinished, default=mark), "the watermark never passes an unfinished offset"
-        assert offsets.position == self.position
+        assert offsets.next_offset == self.position
         assert offsets.load == len(self.unfinished), "what is read and unfinished is the load, and nothing else"
         expected = {job.offset for job in self.log if job.offset >= self.position} - self.skips
         assert mark <= min(expected, default=mark), "nor one that was not read"

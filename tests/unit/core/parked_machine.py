@@ -27,7 +27,7 @@ survives = st.sampled_from([True, True, False])
 
 
 def position_of(lane: WorkLane) -> int:
-    return lane.head.offset if lane.entry is None else lane.entry.position
+    return lane.head.offset if lane.entry is None else lane.entry.queue_offset
 
 
 class ParkingMachine(RuleBasedStateMachine):
@@ -73,10 +73,10 @@ class ParkingMachine(RuleBasedStateMachine):
             OffsetTracker(held.queue.watermark, held.queue.metadata),
             limit_jobs=20,
             limit_bytes=50_000,
-            room=(room := ParkedBudget(12)),
+            budget=(room := ParkedBudget(12)),
             ordered=self.ordered,
         )
-        room.share([self.partition])
+        room.divide_among([self.partition])
         self.retry_end = self.world.retry_end
         self.world.generation += 1
         retries = OffsetTracker(held.retries.watermark, held.retries.metadata)
@@ -101,7 +101,7 @@ class ParkingMachine(RuleBasedStateMachine):
         """Read the retry log, in batches; stale writes that land meanwhile may be among it."""
         retries = self.partition.retries
         assert retries
-        ahead = [copy for copy in self.world.retry if copy.offset >= retries.position]
+        ahead = [copy for copy in self.world.retry if copy.offset >= retries.next_offset]
         batch = ahead[:count]
         whole = len(batch) == len(ahead)
         entries = [(self.entry(copy), Written(copy.owner)) for copy in batch]
@@ -110,7 +110,7 @@ class ParkingMachine(RuleBasedStateMachine):
             self.begin()
 
     def entry(self, copy: Copy) -> ParkedJob[Job]:
-        return ParkedJob(copy, copy.position, attempt=copy.attempt, due_ms=copy.due_ms, offset=copy.offset)
+        return ParkedJob(copy, copy.position, attempt=copy.attempt, due_ms=copy.due_ms, retry_offset=copy.offset)
 
     def begin(self) -> None:
         self.partition.start(self.world.queue_end)
@@ -120,7 +120,7 @@ class ParkingMachine(RuleBasedStateMachine):
         retries = self.partition.retries
         assert retries
         for copy in self.world.retry:
-            if copy.offset >= retries.position or not restored.read(copy.offset):
+            if copy.offset >= retries.next_offset or not restored.read(copy.offset):
                 continue
             if all(fence is None or fence.passes(copy.offset, copy.owner) for fence in (restored.fence, retries.fence)):
                 other = best.get(copy.position, copy)
@@ -151,7 +151,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.closed = self.partition.full
 
     def is_closed(self) -> bool:
-        self.closed = self.closed and not self.partition.roomy
+        self.closed = self.closed and not self.partition.may_read_again
         return self.closed
 
     def become_ready(self, lanes: list[WorkLane]) -> None:
@@ -214,7 +214,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.parked.pop(position, None)
         writes = self.partition.postpone(lane, world.attempts[position], world.now + wait)
         assert writes
-        assert writes[0].position == position, "the head goes first"
+        assert writes[0].queue_offset == position, "the head goes first"
         self.send(writes)
 
     @precondition(lambda self: self.ready)
@@ -340,7 +340,7 @@ class ParkingMachine(RuleBasedStateMachine):
         before = partition.offsets.commit(), partition.retries.commit()
         assert partition.ready(self.world.now + 1000) == []
         assert partition.next_due is None
-        assert partition.admit([Job(partition.offsets.position, b"a")]) == []
+        assert partition.admit([Job(partition.offsets.next_offset, b"a")]) == []
         if acks:
             partition.wrote(acks.pop(), self.world.retry_end + 10)
         if running and late % 2:
@@ -383,7 +383,7 @@ class ParkingMachine(RuleBasedStateMachine):
         assert self.partition.retries
         assert self.partition.retries.pending == 0
         assert self.partition.next_due is None
-        assert self.partition.roomy
+        assert self.partition.may_read_again
         assert (self.partition._bytes, self.partition.parked_bytes) == (0, 0)
 
     def drain(self) -> bool:

@@ -39,7 +39,7 @@ class Write:
     @classmethod
     def of(cls, owner: int, entry: ParkedJob[Job]) -> Write:
         assert entry.writing, "only what is writing is written"
-        return cls(owner, entry, entry.record.key, entry.position, entry.attempt, entry.due_ms)
+        return cls(owner, entry, entry.record.key, entry.queue_offset, entry.attempt, entry.due_ms)
 
 
 @dataclass(frozen=True)

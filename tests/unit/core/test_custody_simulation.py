@@ -43,9 +43,9 @@ class Owner:
     def __init__(self, world: World) -> None:
         self.world = world
         self.offsets = OffsetTracker(*world.committed)
-        self.custody = self.offsets.custody
-        self.custody.doubt(world.published)
-        self.custody.hold()
+        self.crash_record = self.offsets.crash_record
+        self.crash_record.suspect_below(world.published)
+        self.crash_record.claim()
         self.commit()
         self.waiting: list[int] = []
         self.running: list[int] = []
@@ -62,7 +62,7 @@ class Owner:
                 return End.DONE
             rare = world.draw(st.integers(0, 30))
             if rare == 30:
-                self.custody.let_go(self.offsets.watermark)
+                self.crash_record.release(self.offsets.watermark)
                 self.commit()
                 return End.HANDED_OVER
             if rare > 27:
@@ -73,14 +73,14 @@ class Owner:
     def read(self) -> None:
         if not (self.waiting or self.running) or self.world.draw(st.booleans()):
             self.world.published = min(self.world.jobs, self.world.published + 2)
-        new = range(self.offsets.position, self.world.published)
+        new = range(self.offsets.next_offset, self.world.published)
         self.waiting += [offset for offset in new if self.offsets.read(offset)]
 
     def rebalance(self) -> None:
         """Let go of it while jobs run, and have it back."""
-        self.custody.let_go(self.offsets.watermark)
+        self.crash_record.release(self.offsets.watermark)
         self.commit()
-        self.custody.hold()
+        self.crash_record.claim()
         self.commit()
 
     def step(self) -> bool:
@@ -95,24 +95,24 @@ class Owner:
         return False
 
     def may_start(self, offset: int) -> bool:
-        way = self.custody.way(offset)
-        if way is StartMode.ALONE:
+        way = self.crash_record.start_mode(offset)
+        if way is StartMode.ISOLATED:
             return self.alone is None and self.beside is None
-        if way is StartMode.IN_COMPANY:
-            return self.alone is None and not self.custody.crowded
-        return self.alone is None or way is StartMode.NEVER
+        if way is StartMode.LIMITED:
+            return self.alone is None and not self.crash_record.at_limit
+        return self.alone is None or way is StartMode.REFUSED
 
     def start(self, offset: int) -> bool:
         self.waiting.remove(offset)
-        way = self.custody.way(offset)
-        if way is StartMode.NEVER:
+        way = self.crash_record.start_mode(offset)
+        if way is StartMode.REFUSED:
             self.world.buried.add(offset)
             self.offsets.finish(offset)
             return False
-        if way is not StartMode.FREELY:
-            self.custody.start(offset, alone=way is StartMode.ALONE)
+        if way is not StartMode.FREE:
+            self.crash_record.start(offset, alone=way is StartMode.ISOLATED)
             self.commit()
-        if way is StartMode.ALONE:
+        if way is StartMode.ISOLATED:
             self.alone = offset
         self.world.starts[offset] += 1
         self.running.append(offset)
@@ -121,13 +121,13 @@ class Owner:
     def let_others(self) -> None:
         """The one that is alone is no longer, when a commit says so."""
         assert self.alone is not None
-        self.custody.start(self.alone)
+        self.crash_record.start(self.alone)
         self.commit()
         self.alone, self.beside = None, self.alone
 
     def end(self, offset: int) -> None:
         self.running.remove(offset)
-        self.custody.end(offset)
+        self.crash_record.end(offset)
         self.offsets.finish(offset)
         if offset == self.beside:
             self.beside = None
@@ -173,9 +173,9 @@ HUNT = settings(
 )
 
 
-def _names_what_still_runs(custody: CrashRecord, watermark: int) -> None:
+def _names_what_still_runs(crash_record: CrashRecord, watermark: int) -> None:
     """A death would be counted though nobody has died."""
-    custody.open = not custody.sure(watermark)
+    crash_record.unreleased = not crash_record.all_cleared(watermark)
 
 
 def _tells_nobody(owner: Owner) -> None:
@@ -183,16 +183,16 @@ def _tells_nobody(owner: Owner) -> None:
     owner.alone, owner.beside = None, owner.alone
 
 
-def _forgets_who_waits(custody: CrashRecord, watermark: int) -> None:
+def _forgets_who_waits(crash_record: CrashRecord, watermark: int) -> None:
     """The next owner would start all of them at once, and name none."""
-    custody.held = custody.open = False
+    crash_record.claimed = crash_record.unreleased = False
 
 
 @pytest.mark.parametrize(
     ("of", "rule", "broken"),
     [
-        (CrashRecord, "let_go", _names_what_still_runs),
-        (CrashRecord, "let_go", _forgets_who_waits),
+        (CrashRecord, "release", _names_what_still_runs),
+        (CrashRecord, "release", _forgets_who_waits),
         (Owner, "let_others", _tells_nobody),
     ],
 )

@@ -38,7 +38,7 @@ def a_late_write() -> Jobs:
     second = opened(2, None, [])
     (lane,) = second.admit([Job(0, b"a")])
     second.finish(lane)
-    landed = ParkedJob(late.record, 0, attempt=1, due_ms=5, offset=0)
+    landed = ParkedJob(late.record, 0, attempt=1, due_ms=5, retry_offset=0)
     third = opened(3, commits(second), [(landed, first.generation)])
     third.admit([Job(1, b"b")])
     return third
@@ -62,7 +62,7 @@ def test_what_landed_before_the_next_owner_took_over_counts() -> None:
     (lane,) = first.admit([Job(0, b"a")])
     (entry,) = first.postpone(lane, 1, 5)
     first.wrote(entry, 0)
-    landed = ParkedJob(entry.record, 0, attempt=1, due_ms=5, offset=0)
+    landed = ParkedJob(entry.record, 0, attempt=1, due_ms=5, retry_offset=0)
     second = opened(2, commits(first), [(landed, first.generation)])
     assert second.parked == 1
     third = opened(3, commits(second), [(landed, first.generation)])
@@ -80,7 +80,7 @@ def test_what_is_written_is_read(offset: int, generation: int) -> None:
     assert Fence.read(fence.text) == fence
     tracker = OffsetTracker(0)
     tracker.fence = fence
-    tracker.custody.hold()
+    tracker.crash_record.claim()
     commit = tracker.commit()
     assert commit.metadata.endswith(sign(f"{fence.text}{MARK}1", UNKNOWN))
     assert OffsetTracker(commit.watermark, commit.metadata).fence == fence

@@ -90,7 +90,7 @@ class RunsDuplicates(OffsetTracker):
     """A record that was read before is taken for new."""
 
     def read(self, offset: int) -> bool:
-        return super().read(offset) or offset < self.position
+        return super().read(offset) or offset < self.next_offset
 
 
 class StaysDirty(OffsetTracker):

@@ -103,7 +103,7 @@ def test_gaps(spacing: int, batch: int) -> None:
     partition = Jobs(OffsetTracker(0), limit_jobs=1_000_000, limit_bytes=1)
     lanes: list[Lane[Job, Jobs]] = []
     while not partition.full:
-        start = partition.offsets.position
+        start = partition.offsets.next_offset
         lanes += partition.admit([Job(start + (index + 1) * spacing - 1) for index in range(batch)])
     partition.finish(lanes[-1])
     assert_commits(partition, complete=batch == 1)
@@ -147,7 +147,7 @@ def test_no_admissible_history_makes_a_map_too_large(
     lanes: list[Lane[Job, Jobs]] = []
     for batch, spacing, share, commits in steps * repeat:
         if not partition.full:
-            start = partition.offsets.position
+            start = partition.offsets.next_offset
             lanes += partition.admit([Job(start + (index + 1) * spacing - 1) for index in range(batch)])
         finishing = {id(lane) for lane in lanes if lot.random() < share}
         for lane in [lane for lane in lanes if id(lane) in finishing]:
@@ -162,7 +162,7 @@ def test_a_full_map_makes_a_partition_full_and_draining_it_roomy() -> None:
     partition = Jobs(OffsetTracker(0), limit_jobs=1_000_000, limit_bytes=1)
     lanes: list[Lane[Job, Jobs]] = []
     while not is_full(partition):
-        lanes += partition.admit([Job(partition.offsets.position + index) for index in range(BATCH)])
+        lanes += partition.admit([Job(partition.offsets.next_offset + index) for index in range(BATCH)])
     assert partition.offsets.pending > 10_000
     assert not is_roomy(partition)
     slow, *others = lanes
@@ -179,16 +179,16 @@ def is_full(partition: Jobs) -> bool:
 
 
 def is_roomy(partition: Jobs) -> bool:
-    return partition.roomy
+    return partition.may_read_again
 
 
 def test_room_is_charged_for_every_read() -> None:
     """The rule would be none if reading cost nothing until the next commit."""
     tracker = OffsetTracker(0)
-    room = tracker.room
+    room = tracker.map_headroom
     tracker.read(0)
     tracker.read(1)
-    assert tracker.room <= room - 2
+    assert tracker.map_headroom <= room - 2
 
 
 def test_a_restored_map_counts_against_the_room() -> None:
@@ -201,4 +201,4 @@ def test_a_restored_map_counts_against_the_room() -> None:
     commit = tracker.commit()
     assert sum(decode(commit.metadata.partition("~")[0])[::2]) == 1000
     restored = OffsetTracker(commit.watermark, commit.metadata)
-    assert restored.room < fresh.room - 1000
+    assert restored.map_headroom < fresh.map_headroom - 1000

@@ -30,7 +30,7 @@ def test_what_an_earlier_worker_finished_is_part_of_the_watermark_before_it_is_r
     assert tracker.read(10)
     tracker.finish(10)
     assert tracker.commit().watermark == 14
-    assert tracker.position == 11
+    assert tracker.next_offset == 11
 
 
 def test_finishing_an_earlier_offset_forgets_no_later_one() -> None:
@@ -63,26 +63,26 @@ def test_what_finishes_after_a_commit_was_taken_is_not_covered_by_it() -> None:
 
 def test_a_batch_is_read_as_a_whole_or_not_at_all() -> None:
     tracker = OffsetTracker(10)
-    room = tracker.room
+    room = tracker.map_headroom
     assert not tracker.read_all([10, 12])
     assert not tracker.read_all([11, 12])
     assert not tracker.read_all([9, 10])
-    assert (tracker.position, tracker.pending, tracker.room) == (10, 0, room)
+    assert (tracker.next_offset, tracker.pending, tracker.map_headroom) == (10, 0, room)
     assert tracker.read_all([10, 11, 12])
-    assert (tracker.position, tracker.pending, tracker.room) == (13, 3, room - 3)
+    assert (tracker.next_offset, tracker.pending, tracker.map_headroom) == (13, 3, room - 3)
     restored_tracker = restored(11, start=10, end=12)
     assert not restored_tracker.read_all([10, 11])
 
 
 def test_gaps_cost_room_and_those_that_a_map_knows_do_not() -> None:
     tracker = OffsetTracker(0)
-    room = tracker.room
+    room = tracker.map_headroom
     tracker.read(1_000_000)
-    assert room - 100 < tracker.room < room - 2
+    assert room - 100 < tracker.map_headroom < room - 2
     known = restored(500, start=0, end=501)
-    room = known.room
+    room = known.map_headroom
     known.read(400)
-    assert known.room == room
+    assert known.map_headroom == room
 
 
 def test_what_the_log_no_longer_holds_is_finished() -> None:
@@ -98,10 +98,10 @@ def test_what_the_log_no_longer_holds_is_finished() -> None:
 def test_skipping_beyond_what_is_known() -> None:
     tracker = restored(12, start=10, end=13)
     tracker.skip_to(100)
-    assert (tracker.position, tracker.watermark, tracker.pending) == (100, 100, 0)
+    assert (tracker.next_offset, tracker.watermark, tracker.pending) == (100, 100, 0)
     assert tracker.dirty
     tracker.skip_to(50)
-    assert tracker.position == 100
+    assert tracker.next_offset == 100
     assert tracker.read(100)
     assert tracker.watermark == 100
 
@@ -114,7 +114,7 @@ def test_what_others_wrote_in_between_is_finished() -> None:
     tracker.wrote(10)
     tracker.wrote(14)
     tracker.finish(10)
-    assert (tracker.watermark, tracker.pending, tracker.position) == (14, 1, 15)
+    assert (tracker.watermark, tracker.pending, tracker.next_offset) == (14, 1, 15)
 
 
 def test_an_answer_that_comes_late_is_pending_all_the_same() -> None:
@@ -141,7 +141,7 @@ def test_a_map_says_more_than_the_log_holds_and_what_is_written_is_pending() -> 
     for offset in range(3):
         tracker.read(offset)
     tracker.wrote(5)
-    assert tracker.position == 6
+    assert tracker.next_offset == 6
     assert 5 in tracker._pending
     tracker.finish(5)
 

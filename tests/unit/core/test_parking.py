@@ -28,8 +28,8 @@ def partition(
     limit_bytes: int = 10_000,
 ) -> Jobs:
     room = ParkedBudget(limit_retries, limit_retry_bytes)
-    part = Jobs(OffsetTracker(start), limit_jobs=1000, limit_bytes=limit_bytes, room=room, ordered=ordered)
-    room.share([part])
+    part = Jobs(OffsetTracker(start), limit_jobs=1000, limit_bytes=limit_bytes, budget=room, ordered=ordered)
+    room.divide_among([part])
     return part
 
 
@@ -48,7 +48,7 @@ def opened(part: Jobs, *entries: ParkedJob[Job], queue_end: int = 1_000_000) -> 
 
 def entries(*positions: int, key: bytes | None = b"a", due_ms: int = 5, size: int = 0) -> list[ParkedJob[Job]]:
     return [
-        ParkedJob(Job(offset, key, bytes(size)), position, attempt=1, due_ms=due_ms, offset=offset)
+        ParkedJob(Job(offset, key, bytes(size)), position, attempt=1, due_ms=due_ms, retry_offset=offset)
         for offset, position in enumerate(positions)
     ]
 
@@ -56,7 +56,7 @@ def entries(*positions: int, key: bytes | None = b"a", due_ms: int = 5, size: in
 def write(part: Jobs, *writes: ParkedJob[Job]) -> None:
     assert part.retries
     for each in writes:
-        part.wrote(each, part.retries.position)
+        part.wrote(each, part.retries.next_offset)
 
 
 def is_full(part: Jobs) -> bool:
@@ -64,7 +64,7 @@ def is_full(part: Jobs) -> bool:
 
 
 def is_roomy(part: Jobs) -> bool:
-    return part.roomy
+    return part.may_read_again
 
 
 def is_loaded(part: Jobs) -> bool:
@@ -79,9 +79,9 @@ def run(part: Jobs, now_ms: int) -> list[int]:
     """Run all that is due; the positions in their order."""
     ran = []
     for line in part.ready(now_ms):
-        ran.append(line.entry.position)
+        ran.append(line.entry.queue_offset)
         while part.finish(line):
-            ran.append(line.entry.position)
+            ran.append(line.entry.queue_offset)
     return ran
 
 
@@ -126,7 +126,7 @@ def test_only_the_head_is_written_again() -> None:
     part = opened(partition(), *entries(0, 1, 2))
     part.admit([Job(3, b"b")])
     (line,) = part.ready(5)
-    assert [each.position for each in part.postpone(line, 2, 70)] == [0]
+    assert [each.queue_offset for each in part.postpone(line, 2, 70)] == [0]
     assert due(part) is None
     write(part, line.entry)
     assert due(part) == 70
@@ -141,21 +141,21 @@ def test_only_the_head_is_written_again() -> None:
 def test_a_line_is_a_sorted_list(positions: list[int], takes: list[int]) -> None:
     """Whatever is inserted where, and however much is taken in between."""
     first, *others = entries(*positions)
-    line: ParkedLane[Job, None] = ParkedLane(None, b"a", first, first.position)
-    model = [first.position]
+    line: ParkedLane[Job, None] = ParkedLane(None, b"a", first, first.queue_offset)
+    model = [first.queue_offset]
     for index, entry in enumerate(others):
         line.insert(entry)
-        model = sorted([*model, entry.position])
+        model = sorted([*model, entry.queue_offset])
         for _ in range(takes[index] if index < len(takes) else 0):
             assert line.take() == (len(model) > 1)
             model = model[1:] or model
-        assert line.entry.position == model[0]
+        assert line.entry.queue_offset == model[0]
         assert line.head is line.entry.record
         assert len(line) == len(model)
-    assert [each for each in range(-1, 402) if line.holds(each)] == model
+    assert [each for each in range(-1, 402) if line.contains(each)] == model
     while line.take():
         model.pop(0)
-        assert line.entry.position == model[0]
+        assert line.entry.queue_offset == model[0]
     assert len(model) == 1
 
 
@@ -167,7 +167,7 @@ def test_a_head_that_was_overtaken_twice_is_handed_out_once() -> None:
     assert run(part, 5) == [3]
     part.admit([Job(8, b"b")])
     (line,) = part.ready(5)
-    assert line.entry.position == 7
+    assert line.entry.queue_offset == 7
     assert part.ready(5) == []
     assert due(part) is None
     assert not part.finish(line)
@@ -277,7 +277,7 @@ def test_jobs_of_a_log_that_is_gone_run_at_once_and_stand_for_no_job_of_the_new_
     assert part.admit([Job(0, b"a")]) == []
     assert part.admit([Job(100, b"a")]) == []
     late = part.take_diverted()
-    assert [each.position for each in late] == [-2, -1, 0, 100]
+    assert [each.queue_offset for each in late] == [-2, -1, 0, 100]
     write(part, *late)
     assert run(part, 5) == [-2]
     assert run(part, 5) == [-1, 0, 100]
@@ -287,14 +287,14 @@ def test_what_is_of_a_log_that_is_gone_says_so_in_the_log_from_then_on() -> None
     """A position of the old log may be one that the new log has, too."""
     part = opened(partition(), *entries(10), queue_end=0)
     (moved,) = part.take_diverted()
-    assert moved.position < 0
+    assert moved.queue_offset < 0
     assert part.ready(5) == [], "not before the broker has it under that position"
     assert part.writing == 1
     part.wrote(moved, 1)
     assert part.retries
     assert part.retries.watermark == 1, "its old record is finished"
     part.admit([Job(offset, b"a") for offset in range(20)])
-    assert [entry.position for entry in part.take_diverted()] == [*range(20)], "the new log's job 10 is another one"
+    assert [entry.queue_offset for entry in part.take_diverted()] == [*range(20)], "the new log's job 10 is another one"
 
 
 def test_logs_that_are_gone_do_not_mix() -> None:
@@ -311,7 +311,7 @@ def test_logs_that_are_gone_do_not_mix() -> None:
 
 def test_records_of_two_keys_at_one_position_are_two_jobs() -> None:
     (one,) = entries(100)
-    other = ParkedJob(Job(1, b"b"), 100, attempt=1, due_ms=5, offset=1)
+    other = ParkedJob(Job(1, b"b"), 100, attempt=1, due_ms=5, retry_offset=1)
     part = opened(partition(), one, other, queue_end=1)
     write(part, *part.take_diverted())
     assert len(part.ready(5)) == 2
@@ -351,14 +351,14 @@ def test_a_full_partition_reads_on_for_those_that_wait_for_it() -> None:
 
 def test_a_partition_may_park_what_others_leave_and_always_its_share() -> None:
     hot, small = partition(), partition()
-    room = hot.room = small.room = ParkedBudget(16)
-    room.share([hot, small])
+    room = hot.budget = small.budget = ParkedBudget(16)
+    room.divide_among([hot, small])
     opened(hot, *entries(*range(11), key=None)).admit([Job(11, b"b")])
     opened(small).admit([Job(0, b"b")])
     assert not is_full(hot), "more than its share, and less than all"
     late = partition()
-    late.room = room
-    room.share([hot, late])
+    late.budget = room
+    room.divide_among([hot, late])
     opened(late, *entries(*range(7), key=None)).admit([Job(7, b"b")])
     assert is_full(hot)
     assert not is_full(late), "less than its share, though all together are too many"
@@ -422,7 +422,7 @@ def test_the_map_of_a_full_partition_fits_in_whatever_order_its_retries_finish()
     done = set()
     for number, line in enumerate(lines):
         assert line.entry is not None
-        done.add(line.entry.offset)
+        done.add(line.entry.retry_offset)
         part.finish(line)
         if number % 500 == 0:
             commit = retries.commit()
@@ -460,7 +460,7 @@ def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:
         part.retries.commit()
     assert part.retries
     assert len(part.retries.commit().metadata) < 100
-    assert part.retries.room < 0
+    assert part.retries.map_headroom < 0
     assert not is_full(part)
 
 
@@ -475,7 +475,7 @@ def test_a_partition_that_is_lost_while_it_loads_does_nothing() -> None:
     part.start(10)
     part.load(known(entries(4, 5)[1:]))
     assert part.retries
-    assert part.retries.position == 1
+    assert part.retries.next_offset == 1
     assert part.admit([Job(0)]) == []
     assert part.ready(1000) == []
 
@@ -499,7 +499,7 @@ def test_a_lost_partition_does_nothing() -> None:
     assert part.postpone(lanes[0], 1, 5) == []
     part.wrote(late, 7)
     assert part.offsets.commit() == before
-    assert part.offsets.position == 3
+    assert part.offsets.next_offset == 3
 
 
 def test_a_record_that_names_another_log_stands_for_no_job_of_this_one() -> None:
@@ -509,10 +509,13 @@ def test_a_record_that_names_another_log_stands_for_no_job_of_this_one() -> None
     part.open_retries(OffsetTracker(0), 3)
     logs = ("a" * 22, "b" * 22, log)
     part.load(
-        [(ParkedJob(Job(0, b"k"), 4, attempt=1, due_ms=1, offset=at), Written(0, of)) for at, of in enumerate(logs)]
+        [
+            (ParkedJob(Job(0, b"k"), 4, attempt=1, due_ms=1, retry_offset=at), Written(0, of))
+            for at, of in enumerate(logs)
+        ]
     )
     part.start(100)
     moved = part.take_diverted()
-    assert [entry.offset for entry in moved] == [0, 1]
-    assert moved[0].position < moved[1].position < 0
+    assert [entry.retry_offset for entry in moved] == [0, 1]
+    assert moved[0].queue_offset < moved[1].queue_offset < 0
     assert part.parked == 3

@@ -46,12 +46,12 @@ class NothingIsParked(Jobs):
 
     def _divert(self, records: Sequence[Job]) -> list[Job]:
         others = [record for record in records if not self._holds(record)]
-        self._parking.read_on(self.offsets.position)
+        self._parked_lanes.read_on(self.offsets.next_offset)
         return others
 
     def _holds(self, record: Job) -> bool:
-        line = self._parking.find(record.key, record.offset)
-        if line is None or not line.holds(record.offset):
+        line = self._parked_lanes.find(record.key, record.offset)
+        if line is None or not line.contains(record.offset):
             return False
         self.offsets.finish(record.offset)
         return True
@@ -76,11 +76,11 @@ class StartsTheQueueFirst(Jobs):
 
     def start(self, queue_end: int) -> None:
         self.queue_end = queue_end
-        self.later, self._loading = self._loading, None
+        self.later, self._restoring = self._restoring, None
 
     def ready(self, now_ms: int) -> list[ParkedLane[Job, Jobs]]:
         if self.later is not None:
-            self._loading, self.later = self.later, None
+            self._restoring, self.later = self.later, None
             super().start(self.queue_end)
         return super().ready(now_ms)
 
@@ -90,8 +90,8 @@ class LoadsNothing(Jobs):
 
     def load(self, entries: Sequence[tuple[ParkedJob[Job], Written]], read_to: int | None = None) -> None:
         super().load(entries, read_to)
-        assert self._loading
-        self._loading._entries.clear()
+        assert self._restoring
+        self._restoring._entries.clear()
 
 
 class FinishesBeforeTheBrokerHasIt(Jobs):
@@ -100,14 +100,14 @@ class FinishesBeforeTheBrokerHasIt(Jobs):
     def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[ParkedJob[Job]]:
         writes = super().postpone(lane, attempt, due_ms)
         for entry in writes:
-            if entry.offset == NOT_WRITTEN and not self.lost:
-                self.offsets._pending.pop(entry.position)
+            if entry.retry_offset == NOT_WRITTEN and not self.lost:
+                self.offsets._pending.pop(entry.queue_offset)
                 self.offsets._finished += 1
         return writes
 
     def wrote(self, entry: ParkedJob[Job], offset: int) -> None:
-        if entry.offset == NOT_WRITTEN and not self.lost:
-            self.offsets._pending.setdefault(entry.position)
+        if entry.retry_offset == NOT_WRITTEN and not self.lost:
+            self.offsets._pending.setdefault(entry.queue_offset)
         super().wrote(entry, offset)
 
 
@@ -115,7 +115,7 @@ class ForgetsTheFormerRecord(Jobs):
     """A retry that fails again leaves its earlier record unfinished."""
 
     def wrote(self, entry: ParkedJob[Job], offset: int) -> None:
-        former = entry.offset
+        former = entry.retry_offset
         super().wrote(entry, offset)
         if former != NOT_WRITTEN and self.retries and not self.lost:
             self.retries._pending = dict.fromkeys(sorted([*self.retries._pending, former]))
@@ -126,7 +126,7 @@ class RunsWhatIsStillBeingWritten(Jobs):
 
     def _finish_parked(self, line: ParkedLane[Job, Jobs]) -> bool:
         ready = super()._finish_parked(line)
-        return ready or (len(self._lines) > 0 and line.entry.untried and line.entry.writing)
+        return ready or (len(self._parked_by_key) > 0 and line.entry.untried and line.entry.writing)
 
 
 class GoesOnWhenLost(Jobs):
@@ -178,15 +178,15 @@ def at_the_end(self: ParkedLane[Any, Any], entry: ParkedJob[Any]) -> None:
 
 def acknowledged_in_order(self: OffsetTracker, offset: int) -> None:
     self.read(offset)
-    self._pending.setdefault(max(offset, self.position - 1))
+    self._pending.setdefault(max(offset, self.next_offset - 1))
 
 
 def keeps_the_older(
     self: ParkedJobsRestore[Any], key: bytes | None, entry: ParkedJob[Any], generation: int | None = None
 ) -> int | None:
     del generation
-    other = self._entries.setdefault((entry.position, key), entry)
-    return None if other is entry else entry.offset
+    other = self._entries.setdefault((entry.queue_offset, key), entry)
+    return None if other is entry else entry.retry_offset
 
 
 def never_wakes(self: ParkedLanes[Any, Any], read_to: int) -> None:

@@ -24,7 +24,7 @@ def is_full(part: Jobs) -> bool:
 
 
 def is_roomy(part: Jobs) -> bool:
-    return part.roomy
+    return part.may_read_again
 
 
 def test_is_full_at_its_limit_of_jobs_and_roomy_at_three_quarters() -> None:
@@ -168,28 +168,28 @@ def test_a_restored_map_without_room_is_still_worked_off() -> None:
     """What the map holds already costs it nothing to be read."""
     before = partition(limit_jobs=1_000_000)
     while not before.full:
-        lanes = before.admit(jobs(before.offsets.position, BATCH))
+        lanes = before.admit(jobs(before.offsets.next_offset, BATCH))
         for lane in lanes[1::2]:
             before.finish(lane)
         before.offsets.commit()
-    end = before.offsets.position
+    end = before.offsets.next_offset
     commit = before.offsets.commit()
     after = partition(1_000_000, tracker=OffsetTracker(commit.watermark, commit.metadata))
-    after.offsets.room = -1
+    after.offsets.map_headroom = -1
     assert len(run_all(after, end + 100)) == before.offsets.pending + 100
 
 
 def run_all(part: Jobs, end: int) -> list[int]:
     """Read when it may be read, finish what was read, commit; the offsets in the order in which they ran."""
     ran, closed = list[int](), False
-    while part.offsets.position < end:
-        assert not closed, f"stuck at {part.offsets.position} with {part.offsets.pending} pending"
-        start = part.offsets.position
+    while part.offsets.next_offset < end:
+        assert not closed, f"stuck at {part.offsets.next_offset} with {part.offsets.pending} pending"
+        start = part.offsets.next_offset
         for lane in part.admit(jobs(start, min(BATCH, end - start))):
             ran.append(lane.head.offset)
             part.finish(lane)
         closed = part.full
         part.offsets.acknowledge(part.offsets.commit())
-        closed = closed and not part.roomy
+        closed = closed and not part.may_read_again
     assert part.offsets.pending == 0
     return ran

@@ -67,7 +67,7 @@ class OutOfStock(PermanentError):
 
 
 def after(policy: RetryPolicy, error: BaseException, *, attempt: int = 0, **options: Any) -> RetryAt | GiveUp:
-    given_ = {"now_ms": NOW, "since_ms": NOW, "luck": 0.5, **options}
+    given_ = {"now_ms": NOW, "since_ms": NOW, "random_share": 0.5, **options}
     return decide(policy, Failure.of(error), attempt=attempt, **given_)
 
 
@@ -89,11 +89,13 @@ def test_a_decision_keeps_its_bounds(
     attempt: int,
     now_ms: int,
     since_ms: int | None,
-    luck: float,
+    random_share: float,
     own: int | None,
 ) -> None:
     """Never before now, never beyond the deadline, never more attempts than the maximum, and one attempt at a time."""
-    decision = decide(policy, failed, attempt=attempt, now_ms=now_ms, since_ms=since_ms, luck=luck, max_attempts=own)
+    decision = decide(
+        policy, failed, attempt=attempt, now_ms=now_ms, since_ms=since_ms, random_share=random_share, max_attempts=own
+    )
     most = policy.max_attempts if own is None else own
     if isinstance(decision, GiveUp):
         assert policy.deadline is not None or (attempt + 1 >= most and not failed.snooze)
@@ -110,12 +112,16 @@ def test_a_decision_keeps_its_bounds(
 
 
 @given(st.integers(1, 400), policies, failures.filter(lambda failed: not failed.snooze), lucks)
-def test_a_job_that_always_fails_comes_to_an_end(most: int, policy: RetryPolicy, failed: Failure, luck: float) -> None:
+def test_a_job_that_always_fails_comes_to_an_end(
+    most: int, policy: RetryPolicy, failed: Failure, random_share: float
+) -> None:
     attempt = runs = 0
     now_ms = NOW
     while True:
         runs += 1
-        decision = decide(policy, failed, attempt=attempt, now_ms=now_ms, since_ms=NOW, luck=luck, max_attempts=most)
+        decision = decide(
+            policy, failed, attempt=attempt, now_ms=now_ms, since_ms=NOW, random_share=random_share, max_attempts=most
+        )
         if isinstance(decision, GiveUp):
             break
         attempt, now_ms = decision.attempt, decision.due_ms
@@ -143,10 +149,10 @@ def test_a_whole_factor_costs_no_time() -> None:
 
 
 @given(policies, st.integers(1, 10_000), lucks)
-def test_chance_keeps_within_its_share(policy: RetryPolicy, attempt: int, luck: float) -> None:
+def test_chance_keeps_within_its_share(policy: RetryPolicy, attempt: int, random_share: float) -> None:
     whole = min(policy.backoff(attempt), policy._cap)
     least = {"none": whole, "equal": whole / 2, "full": 0.0}[policy.jitter]
-    wait = policy.wait(attempt, luck)
+    wait = policy.wait(attempt, random_share)
     assert least <= wait <= whole
     assert policy.wait(attempt, 0.0) == least
     if policy.jitter != "none" and whole > 1:
@@ -154,11 +160,11 @@ def test_chance_keeps_within_its_share(policy: RetryPolicy, attempt: int, luck: 
 
 
 @given(policies.filter(lambda policy: policy.max_attempts < 100), lucks)
-def test_the_timetable_says_what_happens(policy: RetryPolicy, luck: float) -> None:
+def test_the_timetable_says_what_happens(policy: RetryPolicy, random_share: float) -> None:
     table = timetable(policy)
     assert [row.attempt for row in table] == [*range(1, policy.max_attempts)]
     for row in table:
-        assert row.earliest <= policy.wait(row.attempt, luck) <= row.latest
+        assert row.earliest <= policy.wait(row.attempt, random_share) <= row.latest
 
 
 # -- the defaults -----------------------------------------------------------------------------------------------------
@@ -266,7 +272,7 @@ def test_what_is_permanent_is_an_error_of_ours() -> None:
 
 def test_a_failure_without_kinds_is_of_its_type() -> None:
     failed = Failure(name_of(JobTimeout), "too long", "")
-    decision = decide(RetryPolicy(never=(JobTimeout,)), failed, attempt=0, now_ms=NOW, since_ms=None, luck=0.0)
+    decision = decide(RetryPolicy(never=(JobTimeout,)), failed, attempt=0, now_ms=NOW, since_ms=None, random_share=0.0)
     assert isinstance(decision, GiveUp)
 
 
@@ -478,7 +484,7 @@ def group(*errors: Exception) -> Failure:
 
 
 def outcome(policy: RetryPolicy, failed: Failure, attempt: int = 0) -> RetryAt | GiveUp:
-    return decide(policy, failed, attempt=attempt, now_ms=NOW, since_ms=NOW, luck=0.0)
+    return decide(policy, failed, attempt=attempt, now_ms=NOW, since_ms=NOW, random_share=0.0)
 
 
 QUICK = RetryPolicy(max_attempts=3, backoff=Fixed(1), jitter="none", never=(FileNotFoundError,))

@@ -13,8 +13,10 @@ HOUR = 3_600_000
 
 
 @given(st.integers(0, HOUR - 1), st.floats(0, 1, exclude_max=True), st.integers(0, 5))
-def test_it_comes_back_ever_later_without_an_attempt(waited: int, luck: float, attempt: int) -> None:
-    decision = wait_or_give_up(attempt=attempt, now_ms=NOW, since_ms=NOW - waited, patience_ms=HOUR, luck=luck)
+def test_it_comes_back_ever_later_without_an_attempt(waited: int, random_share: float, attempt: int) -> None:
+    decision = wait_or_give_up(
+        attempt=attempt, now_ms=NOW, since_ms=NOW - waited, patience_ms=HOUR, random_share=random_share
+    )
     assert isinstance(decision, RetryAt)
     assert decision.attempt == attempt
     assert NOW < decision.due_ms <= NOW - waited + HOUR
@@ -24,7 +26,7 @@ def test_it_comes_back_ever_later_without_an_attempt(waited: int, luck: float, a
 def test_some_dozens_of_tries_fill_an_hour() -> None:
     now, tries = NOW, 0
     while isinstance(
-        decision := wait_or_give_up(attempt=0, now_ms=now, since_ms=NOW, patience_ms=HOUR, luck=0), RetryAt
+        decision := wait_or_give_up(attempt=0, now_ms=now, since_ms=NOW, patience_ms=HOUR, random_share=0), RetryAt
     ):
         now, tries = decision.due_ms, tries + 1
     assert now == NOW + HOUR
@@ -32,10 +34,10 @@ def test_some_dozens_of_tries_fill_an_hour() -> None:
 
 
 def test_who_has_waited_long_enough_or_will_have_expired_is_given_up() -> None:
-    late = wait_or_give_up(attempt=0, now_ms=NOW + HOUR, since_ms=NOW, patience_ms=HOUR, luck=0)
+    late = wait_or_give_up(attempt=0, now_ms=NOW + HOUR, since_ms=NOW, patience_ms=HOUR, random_share=0)
     assert late == GiveUp("(no worker knew it within 3600 s, see STREAMS_SCHEMA_WAIT)")
-    assert wait_or_give_up(attempt=0, now_ms=NOW, since_ms=NOW, patience_ms=0, luck=0) == GiveUp("")
-    expires = wait_or_give_up(attempt=0, now_ms=NOW, since_ms=NOW, patience_ms=HOUR, luck=0, expires_ms=NOW + 1)
+    assert wait_or_give_up(attempt=0, now_ms=NOW, since_ms=NOW, patience_ms=0, random_share=0) == GiveUp("")
+    expires = wait_or_give_up(attempt=0, now_ms=NOW, since_ms=NOW, patience_ms=HOUR, random_share=0, expires_ms=NOW + 1)
     assert expires == GiveUp("(it expires before a worker may know it)")
 
 

@@ -15,31 +15,31 @@ OFFSETS = st.sets(st.integers(0, 300))
 
 @given(st.integers(0, 300), st.lists(OFFSETS, max_size=4))
 def test_it_holds_what_was_put_into_it(watermark: int, batches: list[set[int]]) -> None:
-    dealt = Handled(watermark)
+    handled = Handled(watermark)
     for batch in batches:
-        dealt = dealt.and_offsets(batch)
+        handled = handled.and_offsets(batch)
     everything = set(range(watermark)).union(*batches)
-    assert {offset for offset in range(400) if offset in dealt} == everything
-    assert dealt.watermark not in everything
-    assert all(start > dealt.watermark and start < end for start, end in dealt.ranges)
-    assert all(dealt.ranges[at][1] < dealt.ranges[at + 1][0] for at in range(len(dealt.ranges) - 1))
+    assert {offset for offset in range(400) if offset in handled} == everything
+    assert handled.watermark not in everything
+    assert all(start > handled.watermark and start < end for start, end in handled.ranges)
+    assert all(handled.ranges[at][1] < handled.ranges[at + 1][0] for at in range(len(handled.ranges) - 1))
 
 
 @given(st.integers(0, 300), OFFSETS)
 def test_it_comes_back_from_a_commit_for_us_and_for_a_tracker(watermark: int, offsets: set[int]) -> None:
-    dealt = Handled(watermark).and_offsets(offsets)
-    assert dealt.fits()
-    assert Handled.read(dealt.watermark, dealt.text) == dealt
-    tracker = OffsetTracker(dealt.watermark, dealt.text)
-    assert [offset for offset in range(dealt.watermark, 301) if tracker.read(offset)] == [
-        offset for offset in range(dealt.watermark, 301) if offset not in dealt
+    handled = Handled(watermark).and_offsets(offsets)
+    assert handled.fits()
+    assert Handled.read(handled.watermark, handled.text) == handled
+    tracker = OffsetTracker(handled.watermark, handled.text)
+    assert [offset for offset in range(handled.watermark, 301) if tracker.read(offset)] == [
+        offset for offset in range(handled.watermark, 301) if offset not in handled
     ]
 
 
 @given(st.integers(0, 300), OFFSETS, st.integers(0, 400))
 def test_what_has_left_the_log_is_dealt_with(watermark: int, offsets: set[int], start: int) -> None:
-    dealt = Handled(watermark).and_offsets(offsets).from_start(start)
-    assert {offset for offset in range(500) if offset in dealt} == {*range(max(watermark, start)), *offsets}
+    handled = Handled(watermark).and_offsets(offsets).from_start(start)
+    assert {offset for offset in range(500) if offset in handled} == {*range(max(watermark, start)), *offsets}
 
 
 def test_a_letter_far_ahead_of_many_others_fits() -> None:

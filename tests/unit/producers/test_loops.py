@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from producers import AsyncJobHandle, AsyncJobProducer, DeliveryFailed, DeliveryPending, Position, ProducerSettings
+from producers import AsyncJobHandle, AsyncJobProducer, DeliveryFailed, DeliveryPending, LogPosition, ProducerSettings
 from tests.mock_cluster import MockCluster
 from tests.unit.producers.brokers import WITHIN, email, mocked, settings
 
@@ -32,7 +32,7 @@ async def fire(producer: AsyncJobProducer) -> AsyncJobHandle:
     return await producer.publish(email(), key="k")
 
 
-async def deliver(producer: AsyncJobProducer) -> Position:
+async def deliver(producer: AsyncJobProducer) -> LogPosition:
     return await asyncio.wait_for(await producer.publish(email(), key="k"), WITHIN)
 
 
@@ -74,7 +74,7 @@ def test_who_has_given_up_waiting_on_a_loop_that_is_closed_holds_up_nobody(broke
 
 def test_loops_in_threads_share_a_producer(broker: MockCluster) -> None:
     producer = AsyncJobProducer(settings(broker), client_options={"queue.buffering.max.messages": 10})
-    positions: list[Position] = []
+    positions: list[LogPosition] = []
 
     async def many() -> None:
         positions.extend([await asyncio.wait_for(await producer.publish(email()), WITHIN) for _ in range(30)])

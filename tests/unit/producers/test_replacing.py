@@ -11,7 +11,7 @@ from time import monotonic
 import pytest
 from confluent_kafka import KafkaError
 
-from producers import AsyncJobProducer, DeliveriesFailed, DeliveryFailed, JobProducer, Position
+from producers import AsyncJobProducer, DeliveriesFailed, DeliveryFailed, JobProducer, LogPosition
 from producers.delivery.handle import Handle
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.producers.brokers import WITHIN, email, mocked, settings
@@ -26,7 +26,7 @@ def broker() -> Iterator[MockCluster]:
         yield broker
 
 
-def outcome(handle: Handle) -> Position | DeliveryFailed:
+def outcome(handle: Handle) -> LogPosition | DeliveryFailed:
     assert handle._settled()
     try:
         return handle._outcome()
@@ -34,16 +34,16 @@ def outcome(handle: Handle) -> Position | DeliveryFailed:
         return failure
 
 
-def check(outcomes: list[Position | DeliveryFailed]) -> None:
+def check(outcomes: list[LogPosition | DeliveryFailed]) -> None:
     """Some have failed, none knows whether it was written, and the others lie in the order of their calls."""
     failures = [each for each in outcomes if isinstance(each, DeliveryFailed)]
-    offsets = [each.offset for each in outcomes if isinstance(each, Position)]
+    offsets = [each.offset for each in outcomes if isinstance(each, LogPosition)]
     assert failures
     assert all(failure.may_be_written for failure in failures)
     assert all("may not have been delivered" in str(failure) for failure in failures)
     assert all("publish it again under the same id" in str(failure) for failure in failures)
     assert offsets == sorted(offsets)
-    assert isinstance(outcomes[-1], Position)
+    assert isinstance(outcomes[-1], LogPosition)
 
 
 def test_a_client_that_fails_for_good_is_replaced(broker: MockCluster, caplog: pytest.LogCaptureFixture) -> None:

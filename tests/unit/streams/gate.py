@@ -38,7 +38,7 @@ async def after_a_death(
     """A rig whose partition's last owner died; with `commits`, what is named is committed at once."""
     async with rig(handler, concurrency=concurrency) as it:
         if commits:
-            it.trials.on_named = partial(commit_soon, it)
+            it.quarantine.on_named = partial(commit_soon, it)
         it.open(P0, committed=PartitionStart(0, metadata, 0, 100))
         yield it
 
@@ -48,11 +48,11 @@ def commit_soon(it: Rig) -> None:
 
 
 def commit(it: Rig) -> None:
-    it.intake.committed(it.intake.due())
+    it.assignment.commits_acknowledged(it.assignment.collect_commits())
 
 
 def noted(it: Rig, tp: TopicPartition = P0) -> str:
     """What the next commit of a partition says."""
-    it.intake.refresh()
-    (metadata,) = [due.commit.metadata for due in it.intake.due() if due.tp == tp]
+    it.assignment.refresh()
+    (metadata,) = [due.commit.metadata for due in it.assignment.collect_commits() if due.tp == tp]
     return metadata

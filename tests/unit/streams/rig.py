@@ -109,9 +109,9 @@ class Rig:
     """One queue and what belongs to it."""
 
     executor: Executor
-    intake: Assignment
+    assignment: Assignment
     letters: Letters
-    trials: Quarantine
+    quarantine: Quarantine
     threads: ThreadRunner
     lease: GroupLease
     reopened: list[TopicPartition] = field(default_factory=list)
@@ -119,23 +119,23 @@ class Rig:
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: PartitionStart | None = None) -> None:
         """Assign partitions as the group would, and start them."""
-        self.add(self.intake.keep(tps, generation), committed or PartitionStart(None, "", 0, 1_000_000))
-        self.intake.resume()
+        self.add(self.assignment.reassign(tps, generation), committed or PartitionStart(None, "", 0, 1_000_000))
+        self.assignment.unblock_starts()
 
     def add(self, tps: Iterable[TopicPartition], committed: PartitionStart) -> None:
         """Open partitions whose retry logs are empty."""
-        partitions = {tp: self.intake.prepare(tp, committed, PartitionStart(None, "", 0, 0)) for tp in tps}
+        partitions = {tp: self.assignment.restore(tp, committed, PartitionStart(None, "", 0, 0)) for tp in tps}
         for partition in partitions.values():
             partition.start(1_000_000)
-        self.intake.add(partitions)
-        self.intake.committed(self.intake.due())
+        self.assignment.start(partitions)
+        self.assignment.commits_acknowledged(self.assignment.collect_commits())
 
     def take(self, batch: Sequence[Fetched], tp: TopicPartition = P0, epoch: int | None = None) -> None:
-        self.intake.take(Batch(tp, self.intake.epoch if epoch is None else epoch, batch))
+        self.assignment.take(Batch(tp, self.assignment.epoch if epoch is None else epoch, batch))
 
     async def idle(self) -> None:
         """Wait until nothing is unfinished, parked jobs included."""
-        await until(lambda: not self.intake.pending and not self.intake.parked)
+        await until(lambda: not self.assignment.pending and not self.assignment.parked)
 
 
 @asynccontextmanager
@@ -157,39 +157,39 @@ async def rig(
     """A running queue with one handler, which is CPU-bound if there are processes."""
     queue = Queue("webhook", retry=retry, order=order, around=around)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
-    trials = Quarantine()
+    quarantine = Quarantine()
     letters, threads, lease = Letters(), ThreadRunner(), GroupLease(session=60)
     handling = HandlerTable(queue, codec or CODEC, threads, processes or ProcessRunner(1))
     executor = executor_type(
         handling,
         FollowUpPublisher(letters, codec or CODEC, Settings()),
         PendingWrites(letters),
-        trials,
+        quarantine,
         concurrency=concurrency,
         report_all=False,
         schema_wait=schema_wait,
         lease=lease,
         share=None if processes is None else processes.share(handling.in_process, concurrency),
     )
-    intake = Assignment({TOPIC: executor}, trials, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
+    assignment = Assignment({TOPIC: executor}, quarantine, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
     watch = asyncio.create_task(executor.watch())
-    clock = asyncio.create_task(_tell_time(intake))
-    it = Rig(executor, intake, letters, trials, threads, lease)
-    intake.on_room = it.reopened.append
-    intake.on_restart = lambda tp, anew: it.restarted.append((tp, anew))
+    clock = asyncio.create_task(_tell_time(assignment))
+    it = Rig(executor, assignment, letters, quarantine, threads, lease)
+    assignment.on_fetchable = it.reopened.append
+    assignment.on_restart = lambda tp, anew: it.restarted.append((tp, anew))
     try:
         yield it
     finally:
-        intake.suspend()
+        assignment.block_starts()
         watch.cancel()
         clock.cancel()
         await executor.stop()
 
 
-async def _tell_time(intake: Assignment) -> None:
+async def _tell_time(assignment: Assignment) -> None:
     while True:
         await asyncio.sleep(0.001)
-        intake.tick(int(time() * 1000))
+        assignment.tick(int(time() * 1000))
 
 
 async def until(condition: Callable[[], object], within: float = 20.0) -> None:

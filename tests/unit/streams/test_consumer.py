@@ -67,7 +67,7 @@ class Group:
             self.held[tp] = (commit.watermark, commit.metadata if with_map else commit.short)
         return set()
 
-    async def places(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
+    async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         if self.refusals:
             raise self.refusals.pop(0)
         return {tp: CommittedOffset(*self.held.get(tp, (None, ""))) for tp in partitions}
@@ -115,7 +115,7 @@ class Stage:
     async def assign(self, *tps: TopicPartition, generation: int | None = None) -> None:
         self.group.generation = self.group.generation + 1 if generation is None else generation
         self.consumer._generation = self.group.generation
-        self.consumer._unopened = self.rig.intake.keep(tps, self.group.generation)
+        self.consumer._unopened = self.rig.assignment.reassign(tps, self.group.generation)
         await self.consumer.perform_seek()
         # What an assignment commits is only that it is one.
         self.group.commits = 0
@@ -148,7 +148,7 @@ async def stage(
     values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
     async with rig(handler) as it:
         app = JobsApp(values, Engine(values, [], CODEC))
-        wiring = Wiring(values, it.intake, NoRetries(), it.trials, it.lease, it.executor.stop)
+        wiring = Wiring(values, it.assignment, NoRetries(), it.quarantine, it.lease, it.executor.stop)
         link = Transport(app.conf.broker_consumer, app, wiring)
         committing: list[asyncio.Future[bool]] = []
         group = Group()
@@ -156,7 +156,7 @@ async def stage(
         consumer = consumer_type(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused)
         consumer._thread.thread_loop.close()  # it never ran
         consumer._thread = group  # type: ignore[assignment]
-        it.trials.on_named = lambda: committing.append(asyncio.ensure_future(consumer._commit_due()))
+        it.quarantine.on_named = lambda: committing.append(asyncio.ensure_future(consumer._commit_due()))
         yield Stage(consumer, group, it, app)
 
 
@@ -165,7 +165,7 @@ async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.group.refusals.append(ValueError("a fault of ours"))
-        on.rig.intake.on_restart(P0, {P0: None})
+        on.rig.assignment.on_restart(P0, {P0: None})
         await until(lambda: on.consumer.crashed)
 
 
@@ -179,9 +179,9 @@ async def test_a_log_that_is_replaced_while_partitions_are_opened_is_opened_agai
 
         async def restart_within(positions: Any, logs: Any) -> None:
             await seek(positions, logs)
-            if P0 in on.rig.intake.positions() and not replaced:
+            if P0 in on.rig.assignment.positions() and not replaced:
                 replaced.append(P0)
-                on.rig.intake._restart(P0, {P0: None})
+                on.rig.assignment._restart(P0, {P0: None})
 
         replaced: list[TopicPartition] = []
         monkeypatch.setattr(on.group, "seek_all", restart_within)
@@ -201,7 +201,7 @@ async def test_commits_the_watermark_and_the_map() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), *records(1, 4)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         assert await on.commit()
         assert (on.group.watermark(P0), on.group.finished(P0)) == (0, [1, 4])
 
@@ -225,9 +225,9 @@ class DropsRefusedAcks(Consumer):
     """Faust pops acks before it commits them, and updates the committed offset though the broker refused it."""
 
     async def _commit_due(self) -> bool:
-        due = self.intake.due()
+        due = self.work.collect_commits()
         done = await super()._commit_due()
-        self.intake.committed(due)
+        self.work.commits_acknowledged(due)
         return done
 
 
@@ -251,14 +251,14 @@ async def check_a_refused_commit(consumer_type: type[Consumer], refusal: Excepti
         await on.commit()
         assert await on.commit()
         assert on.group.watermark(P0) == 3
-        assert on.rig.intake.due() == []
+        assert on.rig.assignment.collect_commits() == []
 
 
 async def test_a_broker_that_takes_no_maps_still_takes_watermarks() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.rig.take([record(0), record(1, event="slow"), record(2)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         on.group.refusals = [OffsetMetadataTooLargeError()]
         assert not await on.commit()
         assert await on.commit()
@@ -317,8 +317,8 @@ class WaitsForEver(Consumer):
     """Faust's `wait_empty` has no timeout."""
 
     async def wait_empty(self) -> None:
-        self.intake.suspend()
-        await self.intake._all_quiet()
+        self.work.block_starts()
+        await self.work._all_quiet()
         await self._commit_last()
 
 
@@ -326,7 +326,7 @@ class DropsAcksOnRevocation(Consumer):
     """Faust throws the acks away before the app waits and commits."""
 
     async def wait_empty(self) -> None:
-        self.intake.due = list  # type: ignore[method-assign]
+        self.work.collect_commits = list  # type: ignore[method-assign]
         await super().wait_empty()
 
 
@@ -341,7 +341,7 @@ async def check_a_hand_over(consumer_type: type[Consumer]) -> None:
     async with stage(Handler(), consumer_type) as on:
         await on.assign(P0)
         on.rig.take([record(0), record(1, event="slow"), record(2), record(3)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         await asyncio.wait_for(on.consumer.wait_empty(), 1)
         assert on.group.watermark(P0) == 1
         assert on.group.finished(P0) == [1, 2]
@@ -353,7 +353,7 @@ async def test_nothing_is_committed_between_a_hand_over_and_the_next_assignment(
     async with stage(handler) as on:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         await on.consumer.wait_empty()
         handler.go.set()
         await on.rig.idle()
@@ -383,7 +383,7 @@ async def test_another_worker_skips_what_was_handed_over() -> None:
     async with stage(first) as before, stage(second) as after:
         await before.assign(P0)
         before.rig.take([record(0, event="slow"), *records(1, 5)])
-        await until(lambda: before.rig.intake.pending == 1)
+        await until(lambda: before.rig.assignment.pending == 1)
         await before.consumer.wait_empty()
         after.group.held = before.group.held
         await after.assign(P0)
@@ -398,7 +398,7 @@ async def test_a_partition_that_stays_is_neither_restored_nor_run_again() -> Non
     async with stage(handler) as on:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         await on.consumer.wait_empty()
         await on.assign(P0, P1)
         assert on.group.seeks == {P0: 2, P1: 0}
@@ -423,19 +423,19 @@ async def test_a_rebalance_that_overtakes_the_reading_of_offsets_wins(monkeypatc
         on.group.refusals = [RequestTimedOutError() for _ in range(1000)]
         assigning = asyncio.create_task(on.assign(P0))
         await until(lambda: len(on.group.refusals) < 1000)
-        on.rig.intake.suspend()
+        on.rig.assignment.block_starts()
         await asyncio.wait_for(assigning, 5)
-        assert on.rig.intake.assigned == 0
+        assert on.rig.assignment.assigned == 0
         assert on.group.seeks == {}
 
 
 async def test_a_full_partition_stays_closed_through_a_rebalance() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0, P1)
-        on.rig.intake._partitions[P0].limit_jobs = 1
+        on.rig.assignment._partitions[P0].limit_jobs = 1
         on.rig.take([record(0, event="slow")])
         await on.consumer.wait_empty()
-        on.rig.intake._limit_jobs = 1
+        on.rig.assignment._limit_jobs = 1
         await on.assign(P0, P1)
         assert P1 in on.consumer._open
         assert P0 not in on.consumer._open
@@ -449,11 +449,11 @@ async def test_a_stop_cuts_what_runs_too_long_and_commits_the_rest() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.rig.take([record(0), record(1, event="slow"), record(2)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         on.app._stopped.set()
         await asyncio.wait_for(on.consumer.wait_empty(), 5)
         assert on.rig.executor.active == 0
-        assert on.rig.intake.pending == 1
+        assert on.rig.assignment.pending == 1
         assert on.group.watermark(P0) == 1
         assert on.group.finished(P0) == [1, 1]
 
@@ -464,7 +464,7 @@ async def test_who_stops_for_a_fault_of_its_own_does_not_leave_in_order(fault: b
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.rig.take([record(0), record(1, event="slow"), record(2)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         if fault:
             on.app._crash(ValueError("a fault of ours"))
         else:
@@ -472,7 +472,7 @@ async def test_who_stops_for_a_fault_of_its_own_does_not_leave_in_order(fault: b
         await asyncio.wait_for(on.consumer.wait_empty(), 5)
         assert on.group.watermark(P0) == 1
         tracker = OffsetTracker(*on.group.held[P0])
-        assert tracker.custody.open == fault
+        assert tracker.crash_record.unreleased == fault
 
 
 async def test_the_broker_knows_of_a_stop_while_jobs_still_run() -> None:
@@ -481,12 +481,12 @@ async def test_the_broker_knows_of_a_stop_while_jobs_still_run() -> None:
     async with stage(handler, stop_timeout=30) as on:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         assert await on.commit()
-        assert OffsetTracker(*on.group.held[P0]).custody.open
+        assert OffsetTracker(*on.group.held[P0]).crash_record.unreleased
         on.app._stopped.set()
         stopping = asyncio.create_task(on.consumer.wait_empty())
-        await until(lambda: not OffsetTracker(*on.group.held[P0]).custody.open)
+        await until(lambda: not OffsetTracker(*on.group.held[P0]).crash_record.unreleased)
         assert on.rig.executor.active == 1
         assert not stopping.done()
         handler.go.set()
@@ -499,7 +499,7 @@ async def test_a_stop_is_made_once_whoever_asks() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         on.app._stopped.set()
         first = asyncio.create_task(on.consumer.wait_empty())
         await turns()
@@ -517,7 +517,7 @@ async def test_what_a_stop_could_not_commit_is_committed_for_the_partitions_that
         await on.assign(P0, P1)
         for tp in (P0, P1):
             on.rig.take([record(0, event="slow"), record(1)], tp)
-        await until(lambda: on.rig.intake.pending == 2)
+        await until(lambda: on.rig.assignment.pending == 2)
         on.group.generation += 1
         on.app._stopped.set()
         handler.go.set()
@@ -533,7 +533,7 @@ async def test_a_stop_between_two_generations_waits_for_the_next() -> None:
     async with stage(handler, stop_timeout=5) as on:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
-        await until(lambda: on.rig.intake.pending == 1)
+        await until(lambda: on.rig.assignment.pending == 1)
         await on.consumer.on_partitions_revoked({TP(*P0)})
         await on.consumer.wait_empty()  # Faust's part of a revocation
         on.group.generation += 1

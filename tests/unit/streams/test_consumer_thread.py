@@ -110,14 +110,14 @@ def answered(*topics: tuple[str, list[tuple[int, int, str, int]]], error: int = 
     return OffsetFetchResponse_v3(0, list(topics), error)
 
 
-async def places(answer: Any) -> tuple[dict[Place, CommittedOffset] | BaseException, bool]:
+async def committed(answer: Any) -> tuple[dict[Place, CommittedOffset] | BaseException, bool]:
     """What is told of an answer, or raised; and whether another coordinator is looked for."""
     coordinator = Coordinator(answer)
     consumer = type("Consumer", (), {"_coordinator": coordinator})
     thread = ConsumerThread.__new__(ConsumerThread)
     vars(thread)["_ensure_consumer"] = lambda: consumer
     try:
-        return await thread.places([ONE, TWO, RETRY]), coordinator.dead
+        return await thread.committed([ONE, TWO, RETRY]), coordinator.dead
     except Exception as error:
         return error, coordinator.dead
 
@@ -125,31 +125,31 @@ async def places(answer: Any) -> tuple[dict[Place, CommittedOffset] | BaseExcept
 async def test_what_is_committed_is_told() -> None:
     told = [("jobs.email", [(0, 7, "map", 0), (1, -1, "", 0)]), ("jobs.email.retry", [(0, 0, "", 0)])]
     expected = {ONE: CommittedOffset(7, "map"), TWO: CommittedOffset(None, ""), RETRY: CommittedOffset(0, "")}
-    assert await places(answered(*told)) == (expected, False)
-    assert await places(OffsetFetchResponse_v1(told)) == (expected, False)
+    assert await committed(answered(*told)) == (expected, False)
+    assert await committed(OffsetFetchResponse_v1(told)) == (expected, False)
 
 
 @pytest.mark.parametrize(("code", "kind"), [(LOADING, GroupLoadInProgressError), (-1, UnknownError)])
 async def test_an_error_of_the_whole_answer_is_no_group_without_commits(code: int, kind: type[Exception]) -> None:
     """Every job of the partitions would run again."""
-    error, dead = await places(answered(error=code))
+    error, dead = await committed(answered(error=code))
     assert isinstance(error, kind)
     assert not dead
 
 
 async def test_another_coordinator_is_looked_for() -> None:
-    error, dead = await places(answered(error=NOT_COORDINATOR))
+    error, dead = await committed(answered(error=NOT_COORDINATOR))
     assert isinstance(error, NotCoordinatorForGroupError)
     assert dead
 
 
 async def test_an_error_of_one_partition() -> None:
-    error, _ = await places(answered(("jobs.email", [(0, 7, "", 0), (1, -1, "", LOADING)])))
+    error, _ = await committed(answered(("jobs.email", [(0, 7, "", 0), (1, -1, "", LOADING)])))
     assert isinstance(error, GroupLoadInProgressError)
 
 
 async def test_a_partition_that_is_not_told_of_is_not_one_without_commits() -> None:
-    error, _ = await places(answered(("jobs.email", [(0, 7, "", 0), (1, 3, "", 0)])))
+    error, _ = await committed(answered(("jobs.email", [(0, 7, "", 0), (1, 3, "", 0)])))
     assert isinstance(error, NotSettledYet)
     assert "jobs.email.retry-0" in str(error)
 

@@ -54,11 +54,11 @@ async def test_a_job_that_waits_for_a_process_has_not_begun(pool: ProcessRunner,
         await until(note.exists)
         await turns()
         assert it.executor.active == 1
-        it.intake.suspend()
+        it.assignment.block_starts()
         # The one that runs is over, for a stop or a handover; those that wait neither hold it up nor start.
         await it.executor.quiet()
         assert not noted(note, 2)
-        it.intake.resume()
+        it.assignment.unblock_starts()
         await it.idle()
         assert noted(note, 2)
         assert noted(note, 3)
@@ -102,7 +102,7 @@ async def test_a_partition_that_is_lost_takes_its_waiting_jobs_along(pool: Proce
         it.open(P0)
         it.take([cpu_bound(0, "note and wait", str(note)), cpu_bound(1, "pid", f"{note}1")])
         await until(note.exists)
-        it.intake.keep([], 2)
+        it.assignment.reassign([], 2)
         await until(lambda: not it.executor.active)
         it.open(P0, generation=3)
         it.take([cpu_bound(0, "pid", f"{note}0")])

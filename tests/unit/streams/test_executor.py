@@ -100,7 +100,7 @@ async def test_a_key_that_waits_does_not_hold_others_back() -> None:
         it.open(P0)
         it.take([record(0, "slow"), record(1, "slow"), record(2, "quick"), record(3, "quick"), record(4)])
         gate.let("2", "3", "4")
-        await until(lambda: it.intake.pending == 2)
+        await until(lambda: it.assignment.pending == 2)
         assert gate.running == {"0"}
         gate.let("0", "1")
         await it.idle()
@@ -193,11 +193,11 @@ async def test_whatever_a_handler_raises_is_a_dead_letter_and_the_work_goes_on(
     async with rig(handler, concurrency=1) as it:
         it.open(P0)
         it.take([record(0, "a", "bad"), record(1, "a"), record(2, "a", "bad"), record(3, "b")])
-        await until(lambda: not it.intake.pending, within=5)
+        await until(lambda: not it.assignment.pending, within=5)
         assert [letter.topic for letter in it.letters.sent] == [f"{P0.topic}.dead"] * 2
         assert it.letters.header("job-origin") == ["jobs.webhook/0/0", "jobs.webhook/0/2"]
         assert it.letters.header("job-error-type") == [name_of(failure)] * 2
-        assert it.intake.due()[0].commit.watermark == 4
+        assert it.assignment.collect_commits()[0].commit.watermark == 4
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
@@ -209,7 +209,7 @@ async def test_whatever_a_plain_function_raises_is_a_dead_letter(failure: BaseEx
     async with rig(handler, concurrency=1) as it:
         it.open(P0)
         it.take([record(0, "a", "bad"), record(1, "a")])
-        await until(lambda: not it.intake.pending, within=5)
+        await until(lambda: not it.assignment.pending, within=5)
         assert it.letters.header("job-origin") == ["jobs.webhook/0/0"]
 
 
@@ -297,8 +297,8 @@ async def check_nothing_finishes_before_its_outcome(executor_type: type[Executor
         it.letters.open.clear()
         it.take([record(0, "a"), record(1, "a")])
         await turns(200)
-        assert it.intake.pending == 2
-        assert it.intake.due() == []
+        assert it.assignment.pending == 2
+        assert it.assignment.collect_commits() == []
         it.letters.open.set()
         await it.idle()
         assert it.letters.header("job-origin") == ["jobs.webhook/0/0", "jobs.webhook/0/1"]
@@ -313,7 +313,7 @@ async def test_a_job_is_finished_only_when_its_follow_ups_are_written() -> None:
         it.letters.open.clear()
         it.take([record(0, "a")])
         await turns(200)
-        assert it.intake.pending == 1
+        assert it.assignment.pending == 1
         it.letters.open.set()
         await it.idle()
         (sent,) = it.letters.sent
@@ -438,12 +438,12 @@ async def test_hold_starts_nothing_and_release_goes_on() -> None:
         it.open(P0)
         it.take(records(0, 6))
         await until(lambda: len(gate.running) == 2)
-        it.executor.hold(StartBlock.REBALANCE)
+        it.executor.block(StartBlock.REBALANCE)
         gate.let(*map(str, range(6)))
         await it.executor.quiet()
         await turns()
         assert len(gate.started) == 2
-        it.executor.release(StartBlock.REBALANCE)
+        it.executor.unblock(StartBlock.REBALANCE)
         await it.idle()
     assert Counter(gate.started) == Counter(map(str, range(6)))
 
@@ -471,7 +471,7 @@ async def test_runs_of_a_lost_partition_are_cancelled_and_never_finish() -> None
         it.take(records(0, 4, ["a", "b"]), P0)
         it.take([record(10, "c")], P1)
         await until(lambda: len(gate.running) == 3)
-        partition = it.intake._partitions[P0]
+        partition = it.assignment._partitions[P0]
         it.open(P1, generation=2)
         await until(lambda: gate.running == {"10"})
         await turns()
@@ -494,8 +494,8 @@ async def test_nothing_is_finished_by_a_record_that_shows_that_its_retry_topic_w
         it.executor.on_failure = failures.append
         it.open(P0)
         it.take([record(0, "a")])
-        await until(lambda: it.intake.parked == 1)
-        partition = it.intake._partitions[P0]
+        await until(lambda: it.assignment.parked == 1)
+        partition = it.assignment._partitions[P0]
         it.letters.ends.clear()
         it.take([record(1, "b")])
         await until(lambda: it.restarted)
@@ -567,7 +567,7 @@ async def test_a_dead_letter_that_cannot_be_written_holds_its_key_and_nothing_el
         await until(lambda: len(ran) == 20)
         assert set(ran) == {"good"}
         await turns()
-        assert it.intake.pending == 40
+        assert it.assignment.pending == 40
         quiet = asyncio.create_task(it.executor.quiet())
         await turns()
         assert not quiet.done(), "who waits for the end of all work waits for the letters"
@@ -593,7 +593,7 @@ async def test_a_lost_run_that_will_not_be_cancelled_does_not_count() -> None:
         it.open(P0)
         it.take(records(0, 2))
         await until(lambda: it.executor.active)
-        partition = it.intake._partitions[P0]
+        partition = it.assignment._partitions[P0]
         it.open(P1, generation=2)
         await turns()
         go_on.set()
@@ -634,9 +634,9 @@ async def test_a_cancelled_run_that_fails_while_we_stop_leaves_no_dead_letter() 
         it.open(P0)
         it.take([record(0, "a"), record(1, "a")])
         await until(lambda: it.executor.active)
-        it.intake.suspend()
+        it.assignment.block_starts()
         await it.executor.stop()
-        assert it.intake.pending == 2
+        assert it.assignment.pending == 2
         assert not it.letters.sent
 
 
@@ -725,12 +725,12 @@ async def test_stop_cancels_what_runs_and_finishes_nothing() -> None:
         it.open(P0)
         it.take(records(0, 4))
         await until(lambda: len(gate.running) == 2)
-        it.intake.suspend()
+        it.assignment.block_starts()
         await it.executor.stop()
         assert not gate.running
         assert it.executor.active == 0
-        assert it.intake.pending == 4
-        assert it.intake.due() == []
+        assert it.assignment.pending == 4
+        assert it.assignment.collect_commits() == []
         assert not it.letters.sent
 
 
@@ -743,7 +743,7 @@ async def test_stop_leaves_no_runner_behind(count: int, ticks: int) -> None:
         it.open(P0)
         it.take(records(0, count))
         await turns(ticks)
-        it.intake.suspend()
+        it.assignment.block_starts()
         await it.executor.stop()
         assert asyncio.all_tasks() == before
         await asyncio.wait_for(it.executor.quiet(), 5)
@@ -758,15 +758,15 @@ async def test_a_satiated_executor_tells_once_when_it_is_hungry() -> None:
         it.executor.on_hungry = lambda: told.append(it.executor.active)
         it.open(P0)
         enough = executor_module._ENOUGH
-        assert not it.executor.satiated()
+        assert not it.executor.check_and_arm_hungry()
         it.take(records(0, enough + 2))
         await until(lambda: gate.running)
-        assert it.executor.satiated()
+        assert it.executor.check_and_arm_hungry()
         assert not told
         gate.let(*map(str, range(enough + 2)))
         await it.idle()
         assert len(told) == 1
-        assert not it.executor.satiated()
+        assert not it.executor.check_and_arm_hungry()
 
 
 # -- handlers that hand back work -------------------------------------------------------------------------------------

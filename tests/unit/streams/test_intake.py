@@ -33,9 +33,9 @@ class Handler:
         await self.go.wait()
 
 
-def acknowledge(intake: Assignment) -> list[DueCommit]:
-    due = intake.due()
-    intake.committed(due)
+def acknowledge(assignment: Assignment) -> list[DueCommit]:
+    due = assignment.collect_commits()
+    assignment.commits_acknowledged(due)
     return due
 
 
@@ -45,14 +45,14 @@ def acknowledge(intake: Assignment) -> list[DueCommit]:
 async def test_starts_at_the_first_record_when_nothing_was_committed() -> None:
     async with rig(Handler()) as it:
         it.open(P0, committed=PartitionStart(None, "", 7, 20))
-        assert it.intake.positions() == {P0: 7}
+        assert it.assignment.positions() == {P0: 7}
 
 
 async def test_starts_where_the_group_left_it_and_skips_what_its_map_says() -> None:
     handler = Handler()
     async with rig(handler) as it:
         it.open(P0, committed=PartitionStart(10, encode([1, 2, 1, 1]), 0, 20))
-        assert it.intake.positions() == {P0: 10}
+        assert it.assignment.positions() == {P0: 10}
         it.take(records(10, 6))
         await it.idle()
         assert sorted(handler.ran) == ["10", "13", "15"]
@@ -74,18 +74,18 @@ async def test_what_retention_removed_is_said_and_the_rest_of_the_map_still_hold
     handler = Handler()
     async with rig(handler) as it:
         it.open(P0, committed=PartitionStart(10, encode([1, 1, 5, 3]), 14, 30))
-        assert it.intake.positions() == {P0: 14}
+        assert it.assignment.positions() == {P0: 14}
         it.take(records(14, 8))
         await it.idle()
         assert sorted(handler.ran) == ["14", "15", "16", "20", "21"]
-        assert it.intake.due()[0].commit.watermark == 22
+        assert it.assignment.collect_commits()[0].commit.watermark == 22
     assert "retention removed" in caplog.text
 
 
 async def test_a_topic_that_was_made_anew_is_read_from_its_start(caplog: pytest.LogCaptureFixture) -> None:
     async with rig(Handler()) as it:
         it.open(P0, committed=PartitionStart(1000, encode([1, 1]), 0, 5))
-        assert it.intake.positions() == {P0: 0}
+        assert it.assignment.positions() == {P0: 0}
     assert "made anew" in caplog.text
 
 
@@ -97,15 +97,15 @@ async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
         it.open(P0, committed=PartitionStart(100, "", 0, 200))
         it.take(records(100, 3))
         await it.idle()
-        old = it.intake.due()
+        old = it.assignment.collect_commits()
         it.take(records(0, 2))
         assert it.restarted == [(P0, {P0: 0})], "the transport opens it again, and fetches from there"
         it.add([P0], PartitionStart(0, "", 0, 200))
         it.take(records(0, 2))
         await it.idle()
         assert handler.ran == Counter(["100", "101", "102", "0", "1"])
-        it.intake.committed(old)
-        (due,) = it.intake.due()
+        it.assignment.commits_acknowledged(old)
+        (due,) = it.assignment.collect_commits()
         assert due.commit.watermark == 2, "an answer for the old log says nothing of the new one"
     assert "made anew" in caplog.text
 
@@ -117,10 +117,10 @@ async def test_a_commit_of_another_log_says_nothing_of_this_one(caplog: pytest.L
     """By its offsets it could be: the new log has outgrown what was committed of the old one."""
     async with rig(Handler()) as it:
         it.open(P0, committed=PartitionStart(10, sign(encode([1, 5]), OLD), 0, 2000, NEW))
-        assert it.intake.positions() == {P0: 0}
+        assert it.assignment.positions() == {P0: 0}
         it.take(records(0, 3))
         await it.idle()
-        (due,) = it.intake.due()
+        (due,) = it.assignment.collect_commits()
         assert read(due.commit.metadata).log == NEW
     assert "made anew" in caplog.text
 
@@ -143,14 +143,14 @@ async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed:
         it.take(records(10, 8))
         await it.idle()
         assert handler.ran == Counter(["10", "16", "17"]), "the others were finished"
-        (due,) = it.intake.due()
+        (due,) = it.assignment.collect_commits()
         assert read(due.commit.metadata).log == NEW, "the first commit says of which log it is"
 
 
 async def test_a_commit_that_no_worker_has_made_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Parked jobs that lie before the place to which somebody moved the group never run, and nobody else says so."""
     async with rig(Handler()) as it:
-        it.intake.prepare(P0, PartitionStart(10, "", 0, 20), PartitionStart(7, "", 0, 7))
+        it.assignment.restore(P0, PartitionStart(10, "", 0, 20), PartitionStart(7, "", 0, 7))
         queue, retry = (line for line in caplog.messages if "by something other than a worker" in line)
         assert queue.startswith(f"{P0.topic}-{P0.partition}: offset 10 ")
         assert "no job below it runs" in queue
@@ -165,7 +165,7 @@ async def test_commits_of_workers_are_not_told(caplog: pytest.LogCaptureFixture)
             PartitionStart(10, sign("", ""), 0, 20),
             PartitionStart(10, "^0,1", 0, 20),
         ):
-            it.intake.prepare(P0, theirs, theirs)
+            it.assignment.restore(P0, theirs, theirs)
     assert "by something other than a worker" not in caplog.text
 
 
@@ -175,18 +175,18 @@ async def test_a_log_that_is_another_one_by_its_id_is_let_go(place: TopicPartiti
     gate = Handler()
     async with rig(gate) as it:
         it.open(P0, committed=PartitionStart(0, "", 0, 100, OLD))
-        partition = it.intake._partitions[P0]
-        it.intake.check({place.topic: OLD})
-        it.intake.committed(it.intake.due())
+        partition = it.assignment._partitions[P0]
+        it.assignment.check({place.topic: OLD})
+        it.assignment.commits_acknowledged(it.assignment.collect_commits())
         it.take(records(0, 3))
         await it.idle()
-        assert it.intake.due()
-        it.intake.check({place.topic: NEW})
+        assert it.assignment.collect_commits()
+        it.assignment.check({place.topic: NEW})
         assert it.restarted == [(P0, {place: None})]
         assert partition.lost
-        assert not it.intake.due()
+        assert not it.assignment.collect_commits()
         it.add([P0], PartitionStart(0, "", 0, 100, NEW))
-        it.intake.check({place.topic: OLD})
+        it.assignment.check({place.topic: OLD})
         assert len(it.restarted) == 1, "a broker that has not heard of it yet"
 
 
@@ -195,11 +195,11 @@ async def test_nothing_is_committed_for_a_topic_that_is_not_there(caplog: pytest
         it.open(P0, committed=PartitionStart(0, "", 0, 100, OLD))
         it.take(records(0, 3))
         await it.idle()
-        it.intake.withhold([TOPIC])
-        it.intake.withhold([TOPIC])
-        assert not it.intake.due()
-        it.intake.check({TOPIC: OLD})
-        (due,) = it.intake.due()
+        it.assignment.withhold([TOPIC])
+        it.assignment.withhold([TOPIC])
+        assert not it.assignment.collect_commits()
+        it.assignment.check({TOPIC: OLD})
+        (due,) = it.assignment.collect_commits()
         assert due.commit.watermark == 3
     assert caplog.text.count("not there any more") == 1
 
@@ -213,10 +213,10 @@ async def test_a_partition_that_comes_back_in_the_next_generation_goes_on() -> N
         it.open(P0, P1, generation=5)
         it.take([record(0, "a"), record(1, "a"), record(2, "b")])
         await until(lambda: len(handler.ran) == 2)
-        it.intake.suspend()
-        assert it.intake.keep({P0, P2}, 6) == {P2}
+        it.assignment.block_starts()
+        assert it.assignment.reassign({P0, P2}, 6) == {P2}
         it.open(P0, P2, generation=6 + 1)
-        assert it.intake.positions()[P0] == 3
+        assert it.assignment.positions()[P0] == 3
         handler.go.set()
         await it.idle()
         assert handler.ran == Counter("012")
@@ -230,9 +230,9 @@ async def test_nothing_is_kept_when_a_generation_was_missed() -> None:
 class KeepsWhatItHas(Assignment):
     """Every partition that is assigned again goes on, whoever had it in between."""
 
-    def keep(self, assigned: set[TopicPartition], generation: int) -> set[TopicPartition]:  # type: ignore[override]
+    def reassign(self, assigned: set[TopicPartition], generation: int) -> set[TopicPartition]:  # type: ignore[override]
         self._generation = generation - 1
-        return super().keep(assigned, generation)
+        return super().reassign(assigned, generation)
 
 
 async def test_keeping_after_a_missed_generation_is_found() -> None:
@@ -244,14 +244,14 @@ async def check_a_missed_generation_fences(intake_type: type[Assignment]) -> Non
     handler = Handler(holds=True)
     for generation in (7, 9, 5, 3):
         async with rig(handler) as it:
-            it.intake.__class__ = intake_type
+            it.assignment.__class__ = intake_type
             it.open(P0, generation=5)
-            old = it.intake._partitions[P0]
+            old = it.assignment._partitions[P0]
             it.take(records(0, 2))
-            it.intake.suspend()
-            assert it.intake.keep({P0}, generation) == {P0}
+            it.assignment.block_starts()
+            assert it.assignment.reassign({P0}, generation) == {P0}
             assert old.lost
-            assert it.intake.assigned == 0
+            assert it.assignment.assigned == 0
 
 
 async def test_what_is_not_assigned_again_is_lost_at_once() -> None:
@@ -261,9 +261,9 @@ async def test_what_is_not_assigned_again_is_lost_at_once() -> None:
         it.take([record(0)], P0)
         it.take([record(7)], P1)
         await until(lambda: len(handler.ran) == 2)
-        assert it.intake.keep({P1}, 2) == set()
-        assert it.intake.positions().keys() == {P1}
-        assert it.intake.pending == 1
+        assert it.assignment.reassign({P1}, 2) == set()
+        assert it.assignment.positions().keys() == {P1}
+        assert it.assignment.pending == 1
         await until(lambda: it.executor.active == 1)
 
 
@@ -272,11 +272,11 @@ async def test_records_of_an_earlier_epoch_are_dropped_and_fetched_again() -> No
     handler = Handler()
     async with rig(handler) as it:
         it.open(P0)
-        epoch = it.intake.epoch
-        it.intake.suspend()
+        epoch = it.assignment.epoch
+        it.assignment.block_starts()
         it.open(P0, generation=2)
         it.take(records(0, 3), epoch=epoch)
-        assert it.intake.positions() == {P0: 0}
+        assert it.assignment.positions() == {P0: 0}
         it.take(records(0, 3))
         await it.idle()
         assert handler.ran == Counter("012")
@@ -286,18 +286,18 @@ async def test_records_of_a_partition_that_is_not_ours_are_dropped() -> None:
     async with rig(Handler()) as it:
         it.open(P0)
         it.take(records(0, 3), P1)
-        assert it.intake.pending == 0
+        assert it.assignment.pending == 0
 
 
 async def test_nothing_starts_between_suspend_and_resume() -> None:
     handler = Handler()
     async with rig(handler) as it:
         it.open(P0)
-        it.intake.suspend()
+        it.assignment.block_starts()
         it.take(records(0, 3))
         await turns()
         assert not handler.ran
-        it.intake.resume()
+        it.assignment.unblock_starts()
         await it.idle()
 
 
@@ -308,8 +308,8 @@ async def test_finished_work_is_due_after_a_revocation() -> None:
 class ThrowsAcksAway(Assignment):
     """Faust's consumer clears its acks on a revocation, before it waits and commits."""
 
-    def suspend(self) -> None:
-        super().suspend()
+    def block_starts(self) -> None:
+        super().block_starts()
         for partition in self._partitions.values():
             partition.offsets._acknowledged = partition.offsets._finished
 
@@ -323,14 +323,14 @@ async def test_a_revocation_that_throws_acks_away_is_found() -> None:
 async def check_revocation_keeps_what_is_finished(intake_type: type[Assignment]) -> None:
     handler = Handler(holds=True)
     async with rig(handler) as it:
-        it.intake.__class__ = intake_type
+        it.assignment.__class__ = intake_type
         it.open(P0)
         it.take(records(0, 2))
         await until(lambda: len(handler.ran) == 2)
         handler.go.set()
         await it.idle()
-        it.intake.suspend()
-        assert [due.commit.watermark for due in it.intake.due()] == [2]
+        it.assignment.block_starts()
+        assert [due.commit.watermark for due in it.assignment.collect_commits()] == [2]
 
 
 async def test_quiet_is_bounded() -> None:
@@ -355,14 +355,14 @@ async def test_waiting_without_a_bound_is_found() -> None:
 async def check_quiet_is_bounded(intake_type: type[Assignment]) -> None:
     handler = Handler(holds=True)
     async with rig(handler) as it:
-        it.intake.__class__ = intake_type
+        it.assignment.__class__ = intake_type
         it.open(P0)
         it.take(records(0, 1))
         await until(lambda: it.executor.active)
-        assert not await asyncio.wait_for(it.intake.quiet(0.05), 1)
+        assert not await asyncio.wait_for(it.assignment.quiet(0.05), 1)
         assert it.executor.active == 1, "what runs is not harmed by the waiting"
         handler.go.set()
-        assert await asyncio.wait_for(it.intake.quiet(5), 6)
+        assert await asyncio.wait_for(it.assignment.quiet(5), 6)
 
 
 # -- commits ----------------------------------------------------------------------------------------------------------
@@ -375,9 +375,9 @@ async def test_a_commit_that_is_not_acknowledged_stays_due() -> None:
 class DropsWhatItTries(Assignment):
     """Faust pops acks before it commits them, and calls the offset committed though the broker refused it."""
 
-    def due(self) -> list[DueCommit]:
-        due = super().due()
-        self.committed(due)
+    def collect_commits(self) -> list[DueCommit]:
+        due = super().collect_commits()
+        self.commits_acknowledged(due)
         return due
 
 
@@ -389,27 +389,27 @@ async def test_a_failed_commit_that_drops_acks_is_found() -> None:
 
 async def check_a_failed_commit_stays_due(intake_type: type[Assignment]) -> None:
     async with rig(Handler()) as it:
-        it.intake.__class__ = intake_type
+        it.assignment.__class__ = intake_type
         it.open(P0)
         it.take(records(0, 2))
         await it.idle()
-        refused = it.intake.due()
+        refused = it.assignment.collect_commits()
         assert [due.commit.watermark for due in refused] == [2]
-        again = it.intake.due()
+        again = it.assignment.collect_commits()
         assert again == refused
-        it.intake.committed(again)
-        assert it.intake.due() == []
+        it.assignment.commits_acknowledged(again)
+        assert it.assignment.collect_commits() == []
 
 
 async def test_tells_once_that_there_is_something_to_commit() -> None:
     told = []
     async with rig(Handler()) as it:
-        it.intake.on_finish = lambda: told.append(it.intake.pending)
+        it.assignment.on_finish = lambda: told.append(it.assignment.pending)
         it.open(P0)
         it.take(records(0, 5))
         await it.idle()
         assert len(told) == 1
-        acknowledge(it.intake)
+        acknowledge(it.assignment)
         it.take(records(5, 5))
         await it.idle()
         assert len(told) == 2
@@ -421,8 +421,8 @@ async def test_only_partitions_with_news_are_due() -> None:
         it.take(records(0, 2), P0)
         it.take(records(0, 3), P2)
         await it.idle()
-        assert {due.tp: due.commit.watermark for due in acknowledge(it.intake)} == {P0: 2, P2: 3}
-        assert it.intake.due() == []
+        assert {due.tp: due.commit.watermark for due in acknowledge(it.assignment)} == {P0: 2, P2: 3}
+        assert it.assignment.collect_commits() == []
 
 
 async def test_an_answer_for_a_lost_assignment_says_nothing_of_the_next() -> None:
@@ -431,13 +431,13 @@ async def test_an_answer_for_a_lost_assignment_says_nothing_of_the_next() -> Non
         it.open(P0, generation=1)
         it.take(records(0, 3))
         await it.idle()
-        late = it.intake.due()
+        late = it.assignment.collect_commits()
         it.open(P1, generation=2)
         it.open(P0, generation=3)
         it.take(records(0, 1))
         await it.idle()
-        it.intake.committed(late)
-        assert [due.commit.watermark for due in it.intake.due()] == [1]
+        it.assignment.commits_acknowledged(late)
+        assert [due.commit.watermark for due in it.assignment.collect_commits()] == [1]
 
 
 # -- the flow ---------------------------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ async def test_every_partition_may_hold_something() -> None:
 
 
 def limits(it: Rig) -> dict[TopicPartition, tuple[int, int]]:
-    return {tp: (part.limit_jobs, part.limit_bytes) for tp, part in it.intake._partitions.items()}
+    return {tp: (part.limit_jobs, part.limit_bytes) for tp, part in it.assignment._partitions.items()}
 
 
 async def test_a_partition_is_read_on_until_it_is_full_and_again_when_it_has_room() -> None:
@@ -471,11 +471,11 @@ async def test_a_partition_is_read_on_until_it_is_full_and_again_when_it_has_roo
         assert it.reopened == [P0]
         it.take(records(7, 1))
         assert it.reopened == [P0]
-        assert it.intake.is_closed(P0)
+        assert it.assignment.is_closed(P0)
         handler.go.set()
         await it.idle()
         assert it.reopened == [P0, P0]
-        assert not it.intake.is_closed(P0)
+        assert not it.assignment.is_closed(P0)
 
 
 async def test_one_full_partition_leaves_the_others_open() -> None:
@@ -485,7 +485,7 @@ async def test_one_full_partition_leaves_the_others_open() -> None:
         it.take(records(0, 4), P0)
         it.take(records(0, 1), P1)
         assert it.reopened == [P1]
-        assert [it.intake.is_closed(tp) for tp in (P0, P1)] == [True, False]
+        assert [it.assignment.is_closed(tp) for tp in (P0, P1)] == [True, False]
 
 
 async def test_a_full_map_opens_again_by_a_commit() -> None:
@@ -494,13 +494,13 @@ async def test_a_full_map_opens_again_by_a_commit() -> None:
     async with rig(handler, limit_jobs=1_000_000, limit_bytes=10**9, concurrency=1) as it:
         it.open(P0)
         it.take(records(0, 2))
-        partition = it.intake._partitions[P0]
-        partition.offsets.room = 1
+        partition = it.assignment._partitions[P0]
+        partition.offsets.map_headroom = 1
         it.take(records(2, 1))
-        assert it.intake.is_closed(P0)
+        assert it.assignment.is_closed(P0)
         partition.offsets._finished += 1
-        acknowledge(it.intake)
-        assert not it.intake.is_closed(P0)
+        acknowledge(it.assignment)
+        assert not it.assignment.is_closed(P0)
         assert it.reopened == [P0, P0]
 
 
@@ -509,10 +509,10 @@ async def test_a_full_partition_that_is_lost_is_forgotten() -> None:
     async with rig(handler, limit_jobs=1) as it:
         it.open(P0)
         it.take(records(0, 1))
-        assert it.intake.is_closed(P0)
+        assert it.assignment.is_closed(P0)
         it.open(P1, generation=2)
         it.open(P0, P1, generation=3)
-        assert not it.intake.is_closed(P0)
+        assert not it.assignment.is_closed(P0)
         handler.go.set()
         await turns()
         assert P0 not in it.reopened
@@ -525,12 +525,12 @@ async def test_a_queue_with_enough_to_run_is_read_on_when_it_is_hungry() -> None
         it.open(P0, P1)
         it.take(records(0, enough + 10), P0)
         assert it.reopened == []
-        assert it.intake.is_closed(P0)
-        assert not it.intake.is_closed(P1)
+        assert it.assignment.is_closed(P0)
+        assert not it.assignment.is_closed(P1)
         handler.go.set()
         await it.idle()
         assert it.reopened == [P0]
-        assert not it.intake.is_closed(P0)
+        assert not it.assignment.is_closed(P0)
 
 
 async def test_a_partition_that_waits_and_is_lost_is_not_read() -> None:
@@ -542,15 +542,15 @@ async def test_a_partition_that_waits_and_is_lost_is_not_read() -> None:
         it.open(P1, generation=2)
         assert it.reopened == []
         it.open(P0, P1, generation=3)
-        assert not it.intake.is_closed(P0)
+        assert not it.assignment.is_closed(P0)
 
 
 async def test_progress_of_a_lost_partition_opens_nothing() -> None:
     async with rig(Handler(), limit_jobs=1) as it:
         it.open(P0)
-        partition: WorkPartition = it.intake._partitions[P0]
+        partition: WorkPartition = it.assignment._partitions[P0]
         it.open(P1, generation=2)
-        it.intake.progressed(partition)
+        it.assignment.progressed(partition)
         assert it.reopened == []
 
 
@@ -574,15 +574,15 @@ async def test_a_large_backlog_comes_through_in_order(caplog: pytest.LogCaptureF
     async with rig(handler, concurrency=7, limit_jobs=100) as it:
         it.open(P0)
         it.reopened.append(P0)
-        while (position := it.intake.positions()[P0]) < len(log):
+        while (position := it.assignment.positions()[P0]) < len(log):
             await until(lambda: it.reopened)
             it.reopened.clear()
             it.take(log[position : position + 50])
-            assert it.intake.pending <= 150
-            acknowledge(it.intake)
+            assert it.assignment.pending <= 150
+            acknowledge(it.assignment)
         await it.idle()
-        acknowledge(it.intake)
-        assert it.intake.due() == []
+        acknowledge(it.assignment)
+        assert it.assignment.collect_commits() == []
     assert sorted(offset for each in order.values() for offset in each) == list(range(3000))
     assert all(each == sorted(each) for each in order.values())
     assert not caplog.records
@@ -591,9 +591,9 @@ async def test_a_large_backlog_comes_through_in_order(caplog: pytest.LogCaptureF
 async def test_a_refresh_commits_what_is_unchanged() -> None:
     async with rig(Handler()) as it:
         it.open(P0)
-        assert not it.intake.due()
-        it.intake.refresh()
-        assert {due.tp for due in it.intake.due()} == {P0, P0.retry}
+        assert not it.assignment.collect_commits()
+        it.assignment.refresh()
+        assert {due.tp for due in it.assignment.collect_commits()} == {P0, P0.retry}
 
 
 @pytest.mark.parametrize(("owner", "suspected"), [(1, False), (2, True)])
@@ -605,9 +605,9 @@ async def test_a_worker_that_gets_its_partition_back_knows_that_nobody_has_died(
 
     async with rig(handler) as it:
         it.open(P0)
-        it.intake.keep([], 2)
-        it.intake.keep([P0], 4)
+        it.assignment.reassign([], 2)
+        it.assignment.reassign([P0], 4)
         retries = PartitionStart(0, f"^0,{owner}~1", 0, 0)
-        partition = it.intake.prepare(P0, PartitionStart(0, "~1,3!0", 0, 10), retries)
-        assert partition.cautious is suspected
-        assert (partition.offsets.custody.way(3) is not StartMode.FREELY) is suspected
+        partition = it.assignment.restore(P0, PartitionStart(0, "~1,3!0", 0, 10), retries)
+        assert partition.has_suspects is suspected
+        assert (partition.offsets.crash_record.start_mode(3) is not StartMode.FREE) is suspected

@@ -67,8 +67,8 @@ async def test_an_expelled_worker_keeps_nothing_however_soon_it_is_back() -> Non
     handler = Handler()
     async with stage(handler) as on:
         await on.assign(P0)
-        before = on.rig.intake._partitions[P0]
+        before = on.rig.assignment._partitions[P0]
         on.group.gone = True
         await asyncio.wait_for(on.consumer.on_partitions_revoked({TP(*P0)}), 10)
         await on.assign(P0)
-        assert on.rig.intake._partitions[P0] is not before
+        assert on.rig.assignment._partitions[P0] is not before

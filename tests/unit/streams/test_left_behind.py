@@ -141,7 +141,7 @@ async def test_an_idle_runner_that_is_cancelled_as_a_job_arrives() -> None:
 @pytest.mark.parametrize("how", ["return", "raise"])
 async def test_a_partition_that_is_lost_while_a_cancellation_is_absorbed(how: str) -> None:
     def lose() -> None:
-        it.intake.keep([], 2)
+        it.assignment.reassign([], 2)
         it.executor.forget_lost()
 
     async def handler(job: Any, ctx: Any) -> None:
@@ -166,7 +166,7 @@ async def test_a_partition_that_is_lost_while_a_cancellation_is_absorbed(how: st
 
 async def test_a_partition_lost_while_absorbing_retry_is_not_written() -> None:
     def lose() -> None:
-        it.intake.keep([], 2)
+        it.assignment.reassign([], 2)
         it.executor.forget_lost()
 
     async def handler(job: Any, ctx: Any) -> None:
@@ -241,11 +241,11 @@ async def test_a_swallowed_loss_does_not_finish_the_job() -> None:
         it.open(P0, P1)
         it.take([record(0, "a"), record(1, "a")])
         await until(lambda: it.executor.active)
-        it.intake.keep([P1], 2)
+        it.assignment.reassign([P1], 2)
         it.executor.forget_lost()
         await turns()
         assert not it.letters.sent and not failures and not it.executor.active
-        it.intake.resume()
+        it.assignment.unblock_starts()
         it.take([record(0, "b")], P1)
         await until(lambda: it.executor.active)
 
@@ -269,7 +269,7 @@ async def test_a_loss_after_a_swallowed_timeout() -> None:
         it.open(P0)
         it.take([record(0, "a")])
         await until(lambda: log)
-        it.intake.keep([], 2)
+        it.assignment.reassign([], 2)
         it.executor.forget_lost()
         await asyncio.sleep(0.2)
         assert log == ["timeout", "lost"], "it runs on beside its next owner"

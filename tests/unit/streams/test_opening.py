@@ -27,7 +27,7 @@ class Group:
         self._retries = retries
         self._ids = list(ids)
 
-    async def places(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, CommittedOffset]:
+    async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, CommittedOffset]:
         return {tp: CommittedOffset(self._committed if tp.topic == TOPIC else self._retries, "") for tp in partitions}
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
@@ -78,12 +78,14 @@ async def test_jobs_of_a_log_that_was_made_anew_stand_for_none_of_the_new_one(
         ran.append(job.event)
 
     async with rig(handler) as it:
-        it.intake.keep([P0], 1)
+        it.assignment.reassign([P0], 1)
         it.letters.ends[P0.retry] = 1
         committed = None if restarts else 100
-        opening = PartitionOpener(it.intake, Group(committed, end=50), Logs([parked(0, 10)]), overtaken=lambda: False)
+        opening = PartitionOpener(
+            it.assignment, Group(committed, end=50), Logs([parked(0, 10)]), overtaken=lambda: False
+        )
         assert await opening.open([P0], restarts)
-        it.intake.resume()
+        it.assignment.unblock_starts()
         it.take(records(0, 20, ["k"]))
         await it.idle()
     assert ran == ["parked", *map(str, range(20))]
@@ -118,9 +120,11 @@ async def test_parked_jobs_of_a_registry_wait_for_their_schemas(monkeypatch: pyt
         ran.append(job.event)
 
     async with rig(handler, codec=make_codec(registry)) as it:
-        it.intake.keep([P0], 1)
-        assert await PartitionOpener(it.intake, Group(2, end=2), Logs([stored]), overtaken=lambda: False).open([P0], {})
-        it.intake.resume()
+        it.assignment.reassign([P0], 1)
+        assert await PartitionOpener(it.assignment, Group(2, end=2), Logs([stored]), overtaken=lambda: False).open(
+            [P0], {}
+        )
+        it.assignment.unblock_starts()
         await it.idle()
         assert it.letters.to(f"{TOPIC}.dead") == []
     assert ran == ["parked"]
@@ -134,8 +138,8 @@ async def test_a_log_that_ends_sooner_than_it_did_is_opened_again() -> None:
     async with rig(handler) as it:
         logs = Logs([parked(0, 1), parked(1, 2)], ends_at=1)
         with pytest.raises(NotSettledYet, match=r"jobs\.webhook\.retry-0 ends sooner"):
-            await PartitionOpener(it.intake, Group(None, end=5), logs, overtaken=lambda: False).open([P0], {})
-        assert it.intake.assigned == 0
+            await PartitionOpener(it.assignment, Group(None, end=5), logs, overtaken=lambda: False).open([P0], {})
+        assert it.assignment.assigned == 0
 
 
 async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
@@ -143,9 +147,9 @@ async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
         """Nothing runs."""
 
     async with rig(handler) as it:
-        opening = PartitionOpener(it.intake, Group(None, end=5), Logs([parked(0, 1)]), overtaken=lambda: True)
+        opening = PartitionOpener(it.assignment, Group(None, end=5), Logs([parked(0, 1)]), overtaken=lambda: True)
         assert not await opening.open([P0], {})
-        assert it.intake.assigned == 0
+        assert it.assignment.assigned == 0
 
 
 async def test_a_topic_that_is_made_anew_while_it_is_opened_is_opened_again() -> None:
@@ -157,9 +161,9 @@ async def test_a_topic_that_is_made_anew_while_it_is_opened_is_opened_again() ->
     async with rig(handler) as it:
         group = Group(None, end=5, ids=["a" * 22, "b" * 22])
         with pytest.raises(NotSettledYet, match="made anew just now"):
-            await PartitionOpener(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
-        assert it.intake.assigned == 0
-        assert await PartitionOpener(it.intake, group, Logs([]), overtaken=lambda: False).open([P0], {})
+            await PartitionOpener(it.assignment, group, Logs([]), overtaken=lambda: False).open([P0], {})
+        assert it.assignment.assigned == 0
+        assert await PartitionOpener(it.assignment, group, Logs([]), overtaken=lambda: False).open([P0], {})
 
 
 async def test_a_commit_that_a_broker_has_forgotten_with_its_topic_leaves_no_parked_jobs_to_the_new_one() -> None:
@@ -170,13 +174,13 @@ async def test_a_commit_that_a_broker_has_forgotten_with_its_topic_leaves_no_par
         ran.append(job.event)
 
     async with rig(handler) as it:
-        it.intake.keep([P0], 1)
+        it.assignment.reassign([P0], 1)
         it.letters.ends[P0.retry] = 1
         opening = PartitionOpener(
-            it.intake, Group(None, end=50, retries=0), Logs([parked(0, 10)]), overtaken=lambda: False
+            it.assignment, Group(None, end=50, retries=0), Logs([parked(0, 10)]), overtaken=lambda: False
         )
         assert await opening.open([P0], {})
-        it.intake.resume()
+        it.assignment.unblock_starts()
         it.take(records(0, 20, ["k"]))
         await it.idle()
     assert ran == ["parked", *map(str, range(20))]

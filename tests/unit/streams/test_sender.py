@@ -66,7 +66,7 @@ async def all_of(tasks: list[asyncio.Task[Any]]) -> list[Any]:
     return await asyncio.wait_for(asyncio.gather(*tasks), WITHIN)
 
 
-def appends(sender: ReliableSender, count: int, size: int = 0) -> list[asyncio.Task[int | None]]:
+def writes(sender: ReliableSender, count: int, size: int = 0) -> list[asyncio.Task[int | None]]:
     return [asyncio.create_task(append(sender, record(str(number), size))) for number in range(count)]
 
 
@@ -76,7 +76,7 @@ def lines(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
 
 async def test_records_lie_in_the_order_of_their_calls(broker: MockCluster) -> None:
     async with sender(broker) as sending:
-        assert await all_of(appends(sending, 500)) == list(range(FIRST, FIRST + 500))
+        assert await all_of(writes(sending, 500)) == list(range(FIRST, FIRST + 500))
 
 
 # -- a client that fails for good -------------------------------------------------------------------------------------
@@ -90,13 +90,13 @@ async def test_a_client_that_fails_for_good_is_replaced_and_what_was_on_its_way_
         broker.fail(PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
         on_their_way = []
         for _ in range(4):  # Batches of their own.
-            on_their_way += appends(sending, 5)
+            on_their_way += writes(sending, 5)
             await asyncio.sleep(0.05)
         broker.delay(0)
-        places = await all_of(on_their_way)
-        assert len(set(places)) == 20
-        after = await all_of(appends(sending, 10))
-        assert min(after) > max(places)
+        committed = await all_of(on_their_way)
+        assert len(set(committed)) == 20
+        after = await all_of(writes(sending, 10))
+        assert min(after) > max(committed)
     assert len(lines(caplog, "has failed for good")) == 1
 
 
@@ -106,7 +106,7 @@ async def test_a_client_that_gets_a_record_through_in_no_time_is_replaced(
     """It may have lost sight of a partition's leader for good, as where a topic was made anew."""
     async with sender(broker, **{"message.timeout.ms": 1_000}) as sending:
         broker.delay(3)
-        (writing,) = appends(sending, 1)
+        (writing,) = writes(sending, 1)
         await until(lambda: lines(caplog, "another takes its place"))
         broker.delay(0)
         assert (await asyncio.wait_for(writing, WITHIN)) is not None
@@ -117,7 +117,7 @@ async def test_what_is_sent_while_a_client_fails_is_written_too(broker: MockClus
         broker.fail(PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
         tasks = []
         for _ in range(100):
-            tasks += appends(sending, 1)
+            tasks += writes(sending, 1)
             await asyncio.sleep(0.002)
         assert len(set(await all_of(tasks))) == 100
 
@@ -131,7 +131,7 @@ async def test_clients_that_fail_one_after_the_other_are_not_made_in_a_rush(
     began = monotonic()
     tasks = []
     while len(lines(caplog, "has failed for good")) < 3:
-        tasks += appends(sending, 5)
+        tasks += writes(sending, 5)
         await asyncio.sleep(0.01)
         assert monotonic() - began < WITHIN
     assert monotonic() - began > 2 * 0.5
@@ -211,7 +211,7 @@ async def test_a_full_queue_of_the_client_is_waited_for(broker: MockCluster, cap
     began = monotonic()
     async with sender(broker, **{"queue.buffering.max.kbytes": 1}) as sending:
         broker.hang_up()
-        tasks = appends(sending, 50, size=300)
+        tasks = writes(sending, 50, size=300)
         await asyncio.sleep(0.5)
         assert not any(task.done() for task in tasks)
         broker.answer()
@@ -239,7 +239,7 @@ async def test_who_no_longer_waits_is_forgotten(broker: MockCluster, caplog: pyt
     caplog.set_level(logging.ERROR, "asyncio")
     async with sender(broker) as sending:
         broker.delay(0.2)
-        (task,) = appends(sending, 1)
+        (task,) = writes(sending, 1)
         await asyncio.sleep(0.05)
         task.cancel()
         broker.delay(0)
@@ -250,7 +250,7 @@ async def test_who_no_longer_waits_is_forgotten(broker: MockCluster, caplog: pyt
 async def test_closing_waits_for_nothing(broker: MockCluster) -> None:
     async with sender(broker) as sending:
         broker.hang_up()
-        (task,) = appends(sending, 1)
+        (task,) = writes(sending, 1)
         await asyncio.sleep(0.1)
         began = monotonic()
         await sending.close()
@@ -280,8 +280,8 @@ async def test_the_records_of_a_whole_batch_get_true_offsets(broker: MockCluster
     """Librdkafka reports them as written to -1, 0, 1, 2 and so on."""
     async with sender(broker) as sending:
         broker.fail(PRODUCE, KafkaError.DUPLICATE_SEQUENCE_NUMBER)
-        places = await all_of(appends(sending, 100))
-        assert sorted(places) == list(range(FIRST, FIRST + 100))
+        committed = await all_of(writes(sending, 100))
+        assert sorted(committed) == list(range(FIRST, FIRST + 100))
 
 
 def test_made_up_offsets_are_those_that_count_up_from_an_unknown_one() -> None:

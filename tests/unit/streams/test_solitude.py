@@ -76,7 +76,7 @@ async def test_who_is_to_run_alone_is_named_only_when_the_broker_has_just_answer
     gate = Gate()
     async with after_a_death(gate, "~1,0!0", commits=False) as it:
         it.take([record(0)])
-        await until(it.intake.due)
+        await until(it.assignment.collect_commits)
         await turns()
         assert noted(it).removesuffix("@") == "~1,0.1", "the broker has not answered"
         commit(it)
@@ -109,7 +109,7 @@ class Busy:
 
     def __init__(self) -> None:
         self.active = 1
-        self.roomy = False
+        self.has_free_runner = False
         self.holds: set[StartBlock] = set()
         self.alone: list[WorkLane] = []
 
@@ -119,10 +119,10 @@ class Busy:
     def submit_alone(self, lane: WorkLane) -> None:
         self.alone.append(lane)
 
-    def hold(self, reason: StartBlock) -> None:
+    def block(self, reason: StartBlock) -> None:
         self.holds.add(reason)
 
-    def release(self, reason: StartBlock) -> None:
+    def unblock(self, reason: StartBlock) -> None:
         self.holds.discard(reason)
 
 
@@ -131,17 +131,17 @@ async def test_until_a_runner_is_free_for_it_only_its_own_queue_waits() -> None:
     gate, busy = Gate(), Busy()
     gate.go.set()
     async with after_a_death(gate) as it:
-        it.trials.join(busy)
-        partition = it.intake.prepare(P1, PartitionStart(0, "~1,0!0", 0, 1), PartitionStart(None, "", 0, 0))
+        it.quarantine.join(busy)
+        partition = it.assignment.restore(P1, PartitionStart(0, "~1,0!0", 0, 1), PartitionStart(None, "", 0, 0))
         partition.start(1)
         (lane,) = partition.admit([record(0)])
-        it.intake.add({P1: partition})
-        assert it.trials.sets_aside(lane, busy)
+        it.assignment.start({P1: partition})
+        assert it.quarantine.withholds(lane, busy)
         it.take(records(100, 3))
         await until(lambda: len(gate.started) == 3)
-        assert busy.holds == {StartBlock.TRIAL}
+        assert busy.holds == {StartBlock.ISOLATION}
         assert noted(it, P1).removesuffix("@") == "~1,0.1"
-        busy.active, busy.roomy = 0, True
+        busy.active, busy.has_free_runner = 0, True
         await until(lambda: busy.alone)
         it.take(records(103, 3))
         await turns()
@@ -156,7 +156,7 @@ async def test_others_start_only_when_the_broker_knows_that_it_is_not_alone(wind
     gate = Gate()
     async with after_a_death(gate, "~1,0!0", commits=False) as it:
         it.take(records(0, 1))
-        await until(it.intake.due)
+        await until(it.assignment.collect_commits)
         commit(it)
         commit(it)
         await until(lambda: gate.started == ["0"])
@@ -192,7 +192,7 @@ async def test_what_is_submitted_in_company_is_taken_back_for_one_that_runs_alon
     async with after_a_death(gate, "~1,3!0", commits=False, concurrency=2) as it:
         it.open(P0, P1, generation=2)
         it.take(records(0, 3))
-        await until(it.intake.due)
+        await until(it.assignment.collect_commits)
         assert noted(it).removesuffix("@") == "~1,0!0,1!0,1!0,1.1"
         it.take([record(200, event="free-0"), record(201, event="free-1")], P1)
         await until(lambda: len(gate.started) == 2)
@@ -203,7 +203,7 @@ async def test_what_is_submitted_in_company_is_taken_back_for_one_that_runs_alon
             commit(it)
             await turns(1)
         assert noted(it).removesuffix("@") == "~1,3*1"
-        it.trials.on_named = partial(commit_soon, it)
+        it.quarantine.on_named = partial(commit_soon, it)
         commit(it)
         gate.go.set()
         await it.idle()

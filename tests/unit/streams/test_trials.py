@@ -25,11 +25,11 @@ async def test_a_suspected_job_starts_only_when_a_commit_names_it() -> None:
         it.take(records(0, 3))
         await turns()
         assert not gate.started
-        (due,) = it.intake.due()
+        (due,) = it.assignment.collect_commits()
         assert due.commit.metadata.removesuffix("@") == "~1,0!0,1!0,1!0"
         await turns()
         assert not gate.started, "it is not committed before the broker says so"
-        it.intake.committed([due])
+        it.assignment.commits_acknowledged([due])
         await until(lambda: len(gate.started) == 3)
         gate.go.set()
         await it.idle()
@@ -69,7 +69,7 @@ async def test_a_lost_partitions_job_that_waits_to_be_named_is_forgotten() -> No
     async with after_a_death(gate, commits=False) as it:
         it.take(records(0, 1))
         await turns()
-        it.intake.suspend()
+        it.assignment.block_starts()
         it.open(P1, generation=2)
         await until(lambda: not it.executor.active)
         it.take(records(0, 1), P1)
@@ -85,11 +85,11 @@ async def test_a_job_that_fails_is_cleared() -> None:
 
     policy = RetryPolicy(backoff=Fixed(0.01), jitter="none")
     async with rig(fail, retry=policy) as it:
-        it.trials.on_named = partial(commit_soon, it)
+        it.quarantine.on_named = partial(commit_soon, it)
         it.open(P0, committed=PartitionStart(0, "~1,0!0", 0, 100))
         it.take(records(0, 2))
         await it.idle()
-        due = {each.tp: each.commit for each in it.intake.due()}
+        due = {each.tp: each.commit for each in it.assignment.collect_commits()}
         assert due[P0].metadata.removesuffix("@") == "~1"
         assert due[P0.retry].metadata.removesuffix("@") == "^0,1~1"
 
@@ -129,12 +129,12 @@ CUTS = ["set aside", "named", "submitted"]
 
 async def rebalance_at(it: Rig, cut: str) -> None:
     """Suspend the intake while the jobs that were taken have come so far and have not started."""
-    await until(lambda: it.intake.due() or cut == "set aside")
+    await until(lambda: it.assignment.collect_commits() or cut == "set aside")
     if cut != "set aside" and "!" not in noted(it):
         commit(it)
     if cut == "submitted":
         commit(it)
-    it.intake.suspend()
+    it.assignment.block_starts()
 
 
 @pytest.mark.parametrize("metadata", ["~1", "~1,0!0"])
@@ -147,11 +147,11 @@ async def test_nothing_starts_in_a_handover_nor_is_named_and_all_runs_once_after
         await rebalance_at(it, cut)
         await turns(200)
         assert not {"!", "*"} & set(noted(it)), "nobody who has not begun is named"
-        assert await it.intake.quiet(0.5)
+        assert await it.assignment.quiet(0.5)
         commit(it)
         await turns(200)
         assert not gate.started
-        it.trials.on_named = partial(commit_soon, it)
+        it.quarantine.on_named = partial(commit_soon, it)
         it.open(P0, generation=2)
         await it.idle()
         assert sorted(gate.started) == ["0", "1", "2"]
@@ -178,8 +178,8 @@ async def test_a_stop_is_not_held_up_by_those_that_wait() -> None:
     async with after_a_death(gate, "~1,0!0") as it:
         it.take(records(0, 60))
         await until(lambda: gate.started)
-        it.intake.suspend()
-        quiet = asyncio.ensure_future(it.intake.quiet(5))
+        it.assignment.block_starts()
+        quiet = asyncio.ensure_future(it.assignment.quiet(5))
         started = list(gate.started)
         gate.go.set()
         assert await quiet
@@ -191,7 +191,7 @@ async def test_nobody_is_named_while_nothing_may_start() -> None:
     async with after_a_death(gate, "~1") as it:
         it.take(records(0, 60))
         await until(lambda: len(gate.started) == MAX_NAMED)
-        it.intake.suspend()
+        it.assignment.block_starts()
         gate.free.update(gate.started[:5])
         await until(lambda: len(gate.running) == MAX_NAMED - 5)
         assert noted(it).count("!") == MAX_NAMED - 5
@@ -203,9 +203,9 @@ async def test_nothing_is_kept_of_a_lost_partition(metadata: str) -> None:
     gate = Gate()
     async with after_a_death(gate, metadata, commits=False) as it:
         it.take(records(0, 60))
-        await until(it.intake.due)
+        await until(it.assignment.collect_commits)
         commit(it)
-        it.intake.suspend()
+        it.assignment.block_starts()
         it.open(P1, generation=2)
         gate.go.set()
         await until(lambda: not it.executor.active)
@@ -218,14 +218,14 @@ async def test_what_still_runs_when_its_partition_is_let_go_is_not_named() -> No
     async with after_a_death(gate, "~1,0!0") as it:
         it.take(records(0, 3))
         await until(lambda: gate.started == ["0"])
-        it.intake.suspend()
-        assert not await it.intake.quiet(0.01)
+        it.assignment.block_starts()
+        assert not await it.assignment.quiet(0.01)
         assert noted(it).removesuffix("@") == "~1,0*1"
-        it.intake.let_go()
+        it.assignment.release()
         assert noted(it).removesuffix("@") == "~1,0.1"
-        it.intake.hold()
+        it.assignment.claim()
         assert noted(it).removesuffix("@") == "~1,0*1", "who has it back answers for it"
-        it.intake.resume()
+        it.assignment.unblock_starts()
         gate.go.set()
         await it.idle()
 
@@ -235,7 +235,7 @@ async def test_a_run_that_a_stop_cuts_short_clears_nobody() -> None:
     async with after_a_death(gate, "~1,0!0") as it:
         it.take(records(0, 1))
         await until(lambda: gate.started)
-        it.intake.suspend()
+        it.assignment.block_starts()
         await it.executor.stop()
-        it.intake.let_go()
+        it.assignment.release()
         assert noted(it).removesuffix("@") == "~1,0.1"

@@ -101,9 +101,11 @@ async def test_who_takes_over_tries_it_at_once_with_all_its_attempts() -> None:
     headers = with_retry((), origin=Origin(TOPIC, 0, 0), state=state, failure=failure, now_ms=1)
     stored = Stored(0, waiting.key, waiting.value, tuple(headers), 0)
     async with rig(handle, schema_wait=60, retry=RetryPolicy(max_attempts=1)) as it:
-        it.intake.keep([P0], 1)
+        it.assignment.reassign([P0], 1)
         it.letters.ends[P0.retry] = 1
-        assert await PartitionOpener(it.intake, Group(1, end=1), Logs([stored]), overtaken=lambda: False).open([P0], {})
-        it.intake.resume()
+        assert await PartitionOpener(it.assignment, Group(1, end=1), Logs([stored]), overtaken=lambda: False).open(
+            [P0], {}
+        )
+        it.assignment.unblock_starts()
         await it.idle()
         assert ran == ["known"]

@@ -100,7 +100,7 @@ async def test_a_handler_that_swallows_its_cancellation_at_a_stop_and_returns(ca
         await asyncio.wait_for(it.executor.stop(), SOON)
         assert not caplog.records, "its runner has ended"
         assert deaf.started == ["0"], "nothing starts any more"
-        assert it.intake.pending == 2, "it has returned: it is done, and does not run again"
+        assert it.assignment.pending == 2, "it has returned: it is done, and does not run again"
         assert not it.letters.sent
 
 
@@ -115,4 +115,4 @@ async def test_a_stop_leaves_a_handler_behind_that_heeds_no_cancellation(
         await until(lambda: it.executor.active)
         await asyncio.wait_for(it.executor.stop(), SOON)
         assert "1 jobs of queue webhook do not heed their cancellation; left behind" in caplog.text
-        assert it.intake.pending == 1
+        assert it.assignment.pending == 1

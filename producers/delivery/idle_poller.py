@@ -11,13 +11,13 @@ _LOGGER = logging.getLogger("producers")
 _SECONDS_BETWEEN_VISITS = 0.5
 
 
-def have_visits(client: KafkaClient) -> None:
+def poll_while_idle(client: KafkaClient) -> None:
     """Hand out the reports of a client that nobody else polls, and let its connections go once it is closed."""
-    client.visited = True
+    client.is_looked_after = True
     try:
         threading.Thread(target=_visit, args=(weakref.ref(client),), name="kafka-jobs-reports", daemon=True).start()
     except RuntimeError:  # No thread is to be had. The job is published; the next one tries again.
-        client.visited = False
+        client.is_looked_after = False
 
 
 def _visit(reference: "weakref.ref[KafkaClient]") -> None:
