@@ -70,7 +70,7 @@ def test_every_row_of_the_matrix_names_a_test() -> None:
 
 
 def test_every_invariant_is_numbered_and_names_a_test() -> None:
-    for kind, letter in (("Offsets", "O"), ("Parking", "P"), ("Custody", "C")):
+    for kind, letter in (("Offsets", "O"), ("Parking", "P"), ("Crash records", "C")):
         entries = re.split(rf"^{letter}(\d+)\. ", _sections()[kind], flags=re.MULTILINE)[1:]
         assert [int(number) for number in entries[::2]] == list(range(1, len(entries) // 2 + 1))
         assert all("::" in entry for entry in entries[1::2]), f"an invariant of {kind} without a test"

@@ -48,6 +48,7 @@ def kind_of(node: Any) -> str:
 
 
 def children(node: Any) -> list[Any]:
+    """The types directly within a type."""
     if isinstance(node, list):
         return node
     if not isinstance(node, dict):

@@ -12,7 +12,7 @@ SLICE = 0.005
 
 
 class LoopSlice:
-    """One turn of the event loop, as far as the runners of one executor take part in it."""
+    """A few milliseconds of the event loop that the runners of one executor share, before they let others go on."""
 
     __slots__ = ("_end",)
 
@@ -20,7 +20,7 @@ class LoopSlice:
         self._end = 0.0
 
     def used_up(self, now: float) -> bool:
-        """Whether runners have had their time in this turn; the first to ask begins it. `now` is monotonic."""
+        """Begin a slice, unless one has begun. Returns whether it is used up. `now` is monotonic."""
         if not self._end:
             self._end = now + SLICE
             asyncio.get_running_loop().call_soon(self._next)

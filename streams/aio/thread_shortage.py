@@ -1,4 +1,4 @@
-"""What to say while the system gives a worker no more threads: it is no job's fault."""
+"""What to say while the system gives no more threads: it is no job's fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts the parts of a worker together: executors for its queues, the intake, outcomes."""
+"""Puts the parts of a worker together: executors for its queues, the assignment, what writes outcomes."""
 
 from __future__ import annotations
 

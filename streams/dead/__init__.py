@@ -1,8 +1,8 @@
 """Dead letters: find them, show them, send them back to their queue, be done with them.
 
-The dead-letter topic is a log, and letters stay in it until its retention ends. Which of them are *dealt with*,
+The dead-letter topic is a log, and letters stay in it until its retention ends. Which of them are *handled*,
 redriven or purged, is kept the way workers keep their offsets: as commits of a consumer group of the queue's own,
-`<namespace>.dead.<queue>`, whose offset is the watermark and whose metadata is the map of what is dealt with beyond
+`<namespace>.dead.<queue>`, whose offset is the watermark and whose metadata is the map of what is handled beyond
 it.
 
 A redrive publishes a chunk, waits until the broker has it all, and then notes it. One that is killed repeats at most

@@ -63,7 +63,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         admin = Admin(settings.cluster)
         self._admin = admin.client
         self.topics = find_topics(admin, settings, queue, patience)
-        #: The consumer group whose commits are the notes of what is dealt with.
+        #: The consumer group whose commits are the notes of what is handled.
         self.group = f"{settings.namespace}.dead.{queue}"
         self._payloads = Payloads(codec)
         self._log = DeadLog(settings.cluster, self.group, self.topics.dead)
@@ -123,17 +123,17 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         return Redrive(plan, self._log, self._notes, publisher, pace=pace or Pace(rate), chunk=chunk).run()
 
     def plan_purge(self, filters: Filters | None = None, *, limit: int | None = None) -> Plan:
-        """What a purge would mark as dealt with; changes nothing.
+        """What a purge would mark as handled; changes nothing.
 
-        Without filters and limit it also has the partitions in which all letters are dealt with, for their disk space.
+        Without filters and limit it also has the partitions in which all letters are handled, for their disk space.
         """
         filters = filters or Filters()
         return self._plan(filters, limit, lambda letter: None, None, sweep=not filters.any and limit is None)
 
     def purge(self, plan: Plan) -> Purged:
-        """Mark the letters of a plan as dealt with, and have the broker delete what nobody needs any more.
+        """Mark the letters of a plan as handled, and have the broker delete what nobody needs any more.
 
-        That is, in each of their partitions, what lies before the first letter that is not dealt with. Raises
+        That is, in each of their partitions, what lies before the first letter that is not handled. Raises
         SomebodyElse, MapFull and BrokerSilent.
         """
         return purge(plan, self._notes, self._admin)
@@ -146,7 +146,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         return alone(self._settings.cluster, self._admin, self.group, self.topics.dead)
 
     def forgets_after(self) -> tuple[float, float] | None:
-        """Days until brokers forget what is dealt with, and days that letters are kept, if the first are fewer."""
+        """Days until brokers forget what is handled, and days that letters are kept, if the first are fewer."""
         return forgets_after(self._admin, self.topics.dead)
 
     def close(self) -> None:

@@ -5,9 +5,9 @@ StreamsError
     ├── FilterInvalid       a filter or an option cannot be meant
     ├── UnknownQueue        there is no such queue, or it has no dead-letter topic yet
     ├── BrokerSilent        no broker answers, or one has stopped answering
-    ├── NotesUnreadable     the notes of what is dealt with are none of ours
+    ├── NotesUnreadable     the notes of what is handled are none of ours
     ├── SomebodyElse        another redrive or purge has changed the notes meanwhile
-    ├── MapFull             what would be dealt with lies too scattered to be noted
+    ├── MapFull             what would be handled lies too scattered to be noted
     └── DeliveryStopped     the queue's topic takes no more
 """
 
@@ -33,7 +33,7 @@ class BrokerSilent(DeadError):
 
 
 class NotesUnreadable(DeadError):
-    """The notes of what is dealt with cannot be read."""
+    """The notes of what is handled cannot be read."""
 
 
 class SomebodyElse(DeadError):
@@ -41,7 +41,7 @@ class SomebodyElse(DeadError):
 
 
 class MapFull(DeadError):
-    """What would be dealt with lies too scattered to be noted; it was not begun."""
+    """What would be handled lies too scattered to be noted; it was not begun."""
 
 
 class DeliveryStopped(DeadError):

@@ -22,7 +22,7 @@ class NotSettledYet(Exception):
 
 
 class ConsumerGroup(Protocol):
-    """What the consumer group and its topics say. Raises KafkaError for what may pass."""
+    """What a PartitionOpener asks of the consumer group and its topics. Raises KafkaError for what may pass."""
 
     async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, CommittedOffset]: ...
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...

@@ -1,4 +1,4 @@
-"""What the parts of a worker hand each other: records, the partitions they are of, and the lanes they wait in."""
+"""What the worker and its Kafka side hand each other: records, partitions with their lanes, batches and commits."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def origin_of(lane: WorkLane) -> Origin:
 
 
 class OutgoingRecord(NamedTuple):
-    """A record to write; the partition is Kafka's choice by key where it is None.
+    """A record that the worker writes: of a retry, a dead letter or a follow-up job.
 
+    partition  Kafka's choice by key where it is None
     timestamp  epoch milliseconds; 0: now
     anywhere   whether any partition is better than none, where the topic lacks this one and cannot be given it
     """
@@ -83,7 +84,7 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartitionStart:
-    """What the broker holds for a partition: an offset, None if nothing was committed yet, and the map."""
+    """Where a newly assigned partition begins: what the group has committed, and the bounds of its log."""
 
     offset: int | None
     metadata: str
@@ -123,7 +124,7 @@ class Batch:
 
 
 class DueCommit(NamedTuple):
-    """A commit that is due, of a partition of a queue or of its retry topic.
+    """A commit that is due, of a partition of a queue or of its retry topic, on its way to the consumer's thread.
 
     It belongs to one assignment: it says nothing of a later one of the same partition.
     """

@@ -1,6 +1,6 @@
 """The assigned partitions of a worker: takes fetched batches in, and decides what survives a rebalance.
 
-The transport brings news of the group (revoked, assigned) and asks where to fetch from; agents bring fetched batches;
+The consumer brings news of the group (revoked, assigned) and asks where to fetch from; agents bring fetched batches;
 executors report progress. All of it happens on the worker's event loop, and nothing here blocks.
 """
 
@@ -35,7 +35,7 @@ from streams.worker.executor import Executor
 logger = logging.getLogger(__name__)
 
 
-class _Left(NamedTuple):
+class _BeforeLoss(NamedTuple):
     """What this worker knew of a partition when it lost it: the generation in which it had got it, and its jobs."""
 
     generation: int
@@ -43,10 +43,12 @@ class _Left(NamedTuple):
 
 
 class Assignment:
-    """What this worker has been assigned, and how far it has come.
+    """The partitions that this worker has been assigned, what of them may be fetched, and what there is to commit.
+
+    The Kafka consumer brings assignments and fetched batches, and asks it for commits; executors run what is in it.
 
     limit_jobs and limit_bytes bound what one queue holds in memory; a queue's partitions share them equally.
-    `on_room` is called when a partition that was full may be read again, `on_finish` when there is something
+    `on_fetchable` is called when a partition that was full may be read again, `on_finish` when there is something
     to commit again.
     """
 
@@ -63,7 +65,7 @@ class Assignment:
         self._limit_bytes = limit_bytes
         self._budgets = {topic: ParkedBudget() for topic in executors}
         self._partitions: dict[TopicPartition, WorkPartition] = {}
-        self._left: dict[TopicPartition, _Left] = {}
+        self._left: dict[TopicPartition, _BeforeLoss] = {}
         self._closed: dict[WorkPartition, TopicPartition] = {}
         self._waiting: dict[Executor, list[TopicPartition]] = {executor: [] for executor in executors.values()}
         #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
@@ -76,21 +78,21 @@ class Assignment:
         self.on_found: Callable[[], None] = lambda: None
         #: Ids of logs that others have replaced; a broker that has not heard of it yet may still tell them.
         self._gone: set[str] = set()
-        #: Called with a partition that was let go since one of its logs is another one: open it again.
+        #: Called with a partition that was given up since one of its logs is another one: open it again.
         self.on_restart: Callable[[TopicPartition, Anew], None] = lambda tp, anew: None
-        #: Whether something has finished since `due` was last asked.
+        #: Whether something has finished since `collect_commits` was last called.
         self.commit_wanted = False
         self.on_finish: Callable[[], None] = lambda: None
 
     # -- the group --------------------------------------------------------------------------------------------------
 
     def claim(self) -> None:
-        """Have the next commits say that this worker holds its partitions."""
+        """Have the next commits claim the partitions for this worker."""
         for partition in self._partitions.values():
             partition.claim()
 
     def release(self) -> None:
-        """Have the next commits say that these partitions are left in order."""
+        """Have the next commits release the partitions: they are left in order."""
         for partition in self._partitions.values():
             partition.release()
 
@@ -115,7 +117,7 @@ class Assignment:
             await executor.quiet()
 
     def reassign(self, assigned: Iterable[TopicPartition], generation: int) -> set[TopicPartition]:
-        """Fence off what was not assigned again; the partitions that are new to this worker.
+        """Fence off what was not assigned again. Returns the partitions that are new to this worker.
 
         A partition goes on as it was only if nobody else can have owned it in between, which is so exactly when the
         group's generation is the one after that of the last assignment: every other owner would have needed a
@@ -134,7 +136,7 @@ class Assignment:
     def _lose(self, tp: TopicPartition) -> None:
         partition = self._partitions.pop(tp)
         partition.lose()
-        self._left[tp] = _Left(partition.generation, partition.crash_records)
+        self._left[tp] = _BeforeLoss(partition.generation, partition.crash_records)
         self._closed.pop(partition, None)
         waiting = self._waiting[self._executors[tp.topic]]
         if tp in waiting:
@@ -208,7 +210,7 @@ class Assignment:
     def check(self, ids: Mapping[str, str | None]) -> None:
         """Compare the logs that are read and written with the ids that topics have by now, None for one that is gone.
 
-        A partition of which a log is another one is let go and opened again. What was read of the old log is dropped,
+        A partition of which a log is another one is given up and opened again. What was read of the old log is dropped,
         and what still runs is cancelled: none of it is finished in the new one.
         """
         for topic in ids:
@@ -353,7 +355,7 @@ class Assignment:
     # -- commits ----------------------------------------------------------------------------------------------------
 
     def collect_commits(self) -> list[DueCommit]:
-        """What there is to commit.
+        """Returns what there is to commit, which is no longer wanted.
 
         A job that has moved to the retry topic is pending there and finished here, so both go into one request.
         """

@@ -70,7 +70,7 @@ _RUNNER = "runner"
 
 
 class Executor:
-    """The runners of one queue.
+    """Runs the ready lanes of one queue in a fixed number of tasks, its runners, and brings each job to its outcome.
 
     Owned by the worker's event loop: no method may be called from another thread, and none of them blocks.
     """
@@ -107,7 +107,7 @@ class Executor:
         # More ready lanes than this do not run sooner for being read: they would only fill memory, and the processor's
         # caches, which costs a fifth of the speed.
         self._enough = max(_ENOUGH, concurrency)
-        #: Called once when there is no longer enough to run, after `satiated` has said that there was.
+        #: Called once when there is no longer enough to run, after `check_and_arm_hungry` has said that there was.
         self.on_hungry: Callable[[], None] = lambda: None
         self._tell_hungry = False
         #: Called when a runner has failed, which ends the worker.
@@ -124,7 +124,7 @@ class Executor:
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
         self._blocks: set[StartBlock] = set()
-        #: What may be started: all that is ready, unless there is a hold.
+        #: What may be started: all that is ready, unless something blocks starts.
         self._startable = self._ready
         self._slice = LoopSlice()
         self._lease = lease
@@ -145,7 +145,7 @@ class Executor:
         self._wake()
 
     def submit_alone(self, lane: WorkLane) -> None:
-        """Take a lane whose head runs alone: Hold.TRIAL does not hold it back."""
+        """Take a lane whose head runs alone: StartBlock.ISOLATION does not hold it back."""
         self._alone.append(lane)
         self._wake()
 
@@ -162,12 +162,12 @@ class Executor:
         self.on_replaced(partition)
 
     def check_and_arm_hungry(self) -> bool:
-        """Whether there is enough to run for now; if so, `on_hungry` is called when that has changed."""
+        """Returns whether there is enough to run for now; if so, has `on_hungry` called when that has changed."""
         self._tell_hungry = len(self._ready) >= self._enough
         return self._tell_hungry
 
     def block(self, reason: StartBlock) -> None:
-        """Start no more jobs until the `release` of every hold, but for `submit_alone`; those that run go on."""
+        """Start no more jobs until the `unblock` of every block, but for `submit_alone`; those that run go on."""
         self._blocks.add(reason)
         self._apply_blocks()
 
@@ -190,10 +190,10 @@ class Executor:
             self._startable = self._alone if self._blocks == {StartBlock.ISOLATION} else _NOTHING
 
     def stir(self, partition: WorkPartition) -> None:
-        """Take the lines of a partition whose time has come."""
-        lines = partition.ready(_now_ms())
-        if lines:
-            self.submit(lines)
+        """Take the parked lanes of a partition whose time has come."""
+        lanes = partition.ready(_now_ms())
+        if lanes:
+            self.submit(lanes)
 
     def divert(self, partition: WorkPartition) -> None:
         """Write what was read of parked keys to the retry topic."""
@@ -353,7 +353,7 @@ class Executor:
         return False
 
     def _withholds(self, lane: WorkLane) -> bool:
-        """Whether the head of a lane must wait: for a process, or since it may have killed a worker."""
+        """Withhold a lane whose head must wait, for a process or as a suspect. Returns whether that is so."""
         share = self._share
         if share is not None and share.sets_aside(lane):
             return True
@@ -374,7 +374,7 @@ class Executor:
             runner.clear_cancellation()
 
     def _finish(self, lane: WorkLane) -> bool:
-        """Finish the head of a lane; whether the lane is ready again."""
+        """Finish the head of a lane. Returns whether the lane is ready again."""
         partition = lane.owner
         ready = partition.finish(lane)
         if lane.entry is not None and not ready:
@@ -403,10 +403,10 @@ class Executor:
     async def _settle(  # noqa: C901, PLR0912
         self, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float
     ) -> float:
-        """Run a job; when it was done. 0.0 if it has failed, and is finished later, or its partition was lost."""
+        """Run a job. Returns when it was done; 0.0 if it failed, and is finished later, or its partition was lost."""
         call: HandlerCall | None = None
         suspect: SuspectRun | None = None
-        # Whether its failure could not be dealt with, which ends the worker: it is not cleared by that.
+        # Whether its failure could not be handled, which ends the worker: it is not cleared by that.
         broken = False
         try:
             try:
@@ -452,7 +452,7 @@ class Executor:
         return ended
 
     async def _prepare_parked(self, lane: WorkLane, started: float) -> tuple[HandlerCall, Any, JobContext, float]:
-        """Open the head of a line, as `_open`; the timeout counts from `started`.
+        """Open the head of a parked lane, as `_open`; the timeout counts from `started`.
 
         Its writer's schema may be missing: what comes from the queue has waited for its own before it was taken in.
         """
@@ -464,7 +464,7 @@ class Executor:
     async def _fail(
         self, runner: Runner, lane: WorkLane, call: HandlerCall | None, error: BaseException, started: float
     ) -> None:
-        """Bury a job that has failed, or have it come back."""
+        """Give up a job that has failed, or have it come back."""
         if runner.ctx is not None:
             runner.ctx.end()
         self._sweep.soon()

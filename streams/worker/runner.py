@@ -15,14 +15,14 @@ from streams.worker.handlers.processes import RemoteFailure
 
 
 class CancelReason(Enum):
-    """Why the worker cut a run short."""
+    """Why the worker cancels a run."""
 
     TIMEOUT = "timeout"
     LOST = "lost"
 
 
 class Runner:
-    """One runner: the task, the lane whose head it runs, and when that run must be over."""
+    """One runner of an Executor: the task, the lane whose head it runs, and when that run must be over."""
 
     __slots__ = ("ctx", "cut", "deadline", "held_loop", "lane", "task")
 

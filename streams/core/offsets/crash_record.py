@@ -1,25 +1,26 @@
 """Which jobs may have killed the worker that ran them: what a partition's commits say about that, beside the map.
 
 A job that kills its process (a segfault, os._exit, memory that runs out) takes with it what anybody could have said
-of it at that moment. So it is said before. An owner notes in its commits that it holds the partition, and in its last
-one that it has let it go in order; who finds a partition *open* knows that the last owner died, and is *unsure* of
-every job that one may have been running. Of these it starts few at once, and each only when a commit names it as
-*running*: beside others, or alone.
+of it at that moment. So it is said before. An owner *claims* the partition in its commits, and *releases* it in the
+last one; who finds a partition *unreleased* knows that the last owner died, and *suspects* every job that one may have
+been running. Of these it starts few at once, and each only when a commit names it as *running*: beside others, or
+isolated.
 
 What is found running in the commit of a dead owner has a *death* to its account, and such jobs run one at a time. While
 it runs alone, nothing else does that has only just begun: a death then is its own, and *certain*. So the third death
 of a job that kills its worker at once is that of a job that ran alone:
 
     1   unknown     any job that was read and unfinished; those of the next owner are named when they start
-    2   in company  a handful of them are named; each has a death now
-    3   alone       it is certain, and the job is not started again
+    2   limited     a handful of them are named; each has a death now
+    3   isolated    it is certain, and the job is not started again
 
 Nothing is alone for ever, or a job of ten minutes would stop its worker for as long. When others start again beside it,
-a commit says so first, and a death then is one more of those in company: anybody may have caused it. With every one of
-these a job runs alone for longer (see solitude.py), so what kills later is certain later, after four or five deaths;
-and what kills later than that is never told from the jobs that run beside it, which is better than to take them for it.
+a commit says so first, and a death then is one more of those beside others: anybody may have caused it. With every one
+of these a job runs alone for longer (see admission/isolation.py), so what kills later is certain later, after four or
+five deaths; and what kills later than that is never told from the jobs that run beside it, which is better than to take
+them for it.
 
-An owner that lets go names nothing as running, whatever still runs: what happens to it later says nothing of its jobs.
+An owner that releases names nothing as running, whatever still runs: what happens to it later says nothing of its jobs.
 Only jobs that were running at a death pay for it, and a job that comes to an outcome, whatever it is, is cleared.
 """
 
@@ -38,7 +39,7 @@ MAX_NAMED = 24
 #: What divides this from the map.
 MARK = "~"
 
-#: Stands, as a number of deaths, for one that was the job's own. Those in company are counted up to the number below.
+#: Stands, as a number of deaths, for one that was the job's own. Those beside others are counted to the one below.
 CERTAIN = 9
 
 #: What stands between the offset of a named job and its deaths: it does not run, runs beside others, or runs alone.
@@ -57,27 +58,31 @@ class Finished(Protocol):
 class StartMode(Enum):
     """How a job may be started."""
 
-    FREE = "freely"
-    LIMITED = "in company"
-    ISOLATED = "alone"
-    REFUSED = "never"
+    #: Like any other.
+    FREE = "free"
+    #: With few others that are suspected, and when a commit names it.
+    LIMITED = "limited"
+    #: While no other job of the worker starts.
+    ISOLATED = "isolated"
+    #: Never again: it has killed its workers.
+    REFUSED = "refused"
 
 
 class CrashRecord:
-    """Who holds a partition of a log, and the jobs that are suspected.
+    """What the commits of one partition say about crashes: who has claimed it, and which jobs are suspected.
 
-    Invariant: every named job is unfinished, and `text` names all that run while the owner is unsure of them, unless it
-    has let go.
+    A part of the partition's OffsetTracker; the Quarantine asks it how a job may be started. Invariant: every named job
+    is unfinished, and `text` names all suspects that run, unless the owner has released the partition.
     """
 
     __slots__ = ("_deaths", "_running", "claimed", "suspects_end", "unreleased")
 
     def __init__(self, text: str = "", *, from_offset: int = 0) -> None:
-        #: Whether the next owner will be unsure of its jobs: somebody holds it, or did and has not let it go.
+        #: Whether the next owner will suspect its jobs: somebody has claimed it, and has not released it.
         self.unreleased = False
-        #: Whether this owner holds it.
+        #: Whether this owner has claimed it.
         self.claimed = False
-        #: The owner is unsure of jobs at offsets below this.
+        #: Unfinished jobs at offsets below this are suspected.
         self.suspects_end = 0
         self._deaths: dict[int, int] = {}
         #: What runs, and how it is named.
@@ -96,8 +101,8 @@ class CrashRecord:
                 self._deaths[offset] = count
 
     def inherit(self, before: CrashRecord) -> None:
-        """Know what was known before: the last owner was this very worker, which is alive. So whatever a commit says
-        was running has killed nobody."""
+        """Take over what was known before: the last owner was this very worker, which is alive. So whatever a commit
+        says was running has killed nobody."""
         self.suspects_end = before.suspects_end
         self._deaths = dict(before._deaths)
 
@@ -116,19 +121,19 @@ class CrashRecord:
         return "" if text == f"{MARK}0" else text
 
     def suspect_below(self, end: int) -> None:
-        """Be unsure of all jobs below an offset, if the last owner has not let go in order."""
+        """Suspect all jobs below an offset, if the last owner has not released the partition."""
         if self.unreleased:
             self.suspects_end = end
         self._deaths = dict(sorted(self._deaths.items())[:MAX_NAMED])
 
     def claim(self) -> None:
-        """Note that this owner holds it, and answers for what runs."""
+        """Note that this owner has it, and answers for what runs."""
         self.claimed = self.unreleased = True
 
     def release(self, watermark: int) -> None:
         """Note that the owner leaves in order. What still runs has killed nobody.
 
-        What it was unsure of and has not finished is left to the next owner to be unsure of.
+        What it suspected and has not finished is left to the next owner to suspect.
         """
         self.claimed = False
         self.unreleased = self.suspects_end > watermark
@@ -162,7 +167,7 @@ class CrashRecord:
 
     @property
     def at_limit(self) -> bool:
-        """Whether no more jobs should be named for now. One always may, lest those behind it wait for ever."""
+        """Whether as many jobs are named as may be. One always may, lest those behind it wait for ever."""
         return bool(self._running) and len(self._deaths.keys() | self._running.keys()) >= MAX_NAMED
 
     def start(self, offset: int, *, alone: bool = False) -> None:

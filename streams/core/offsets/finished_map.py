@@ -27,7 +27,7 @@ from streams.core.offsets.log_id import LOG_LIMIT
 #: What a broker accepts as commit metadata by default (`offset.metadata.max.bytes`).
 METADATA_LIMIT = 4096
 
-#: Characters of it that the map may take up; the rest is for what `custody`, `fence` and `log_id` say.
+#: Characters of it that the map may take up; the rest is for what `crash_record`, `fence` and `log_id` say.
 MAP_LIMIT = METADATA_LIMIT - CRASH_RECORD_LIMIT - FENCE_LIMIT - LOG_LIMIT
 
 #: How many bytes of tokens fit into the map: base64 makes 4 characters of 3 bytes, one letter is the version's.
@@ -57,7 +57,7 @@ def encode(runs: Iterable[int]) -> str:
     """Write alternating run lengths (unfinished first, then finished, and so on) as commit metadata.
 
     What does not fit is cut off at the end: offsets beyond it count as unfinished, and would run again after a crash.
-    Admission sees to it that this does not happen (`OffsetTracker.room`).
+    Admission sees to it that this does not happen (`OffsetTracker.map_headroom`).
     """
     tokens = _tokens(runs)
     return _VERSION + binascii.b2a_base64(tokens, newline=False).decode("ascii") if tokens else ""

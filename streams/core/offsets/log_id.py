@@ -5,8 +5,8 @@ compares the id with the topic's: a commit of another log says nothing of this o
 worker that had not heard of it yet. A commit without an id is of a broker that gives none, or of a version before.
 
 That a commit ends in the mark at all tells one of a worker from one that somebody else has made, as
-`kafka-consumer-groups.sh --reset-offsets` does. A version before takes what stands behind `~` for a custody that it
-cannot read, and reads the rest.
+`kafka-consumer-groups.sh --reset-offsets` does. A version before takes what stands behind `~` for a crash record that
+it cannot read, and reads the rest.
 """
 
 from __future__ import annotations

@@ -215,7 +215,8 @@ class OffsetTracker:
         return self._end
 
     def mark_changed(self) -> int:
-        """Have a commit due, whose custody has changed; what `acknowledged` will be when the broker holds it."""
+        """Have a commit due, as its crash record has changed. Returns what `acknowledged` will be when the broker holds
+        it."""
         self._finished += 1
         return self._finished
 

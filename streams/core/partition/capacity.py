@@ -17,7 +17,7 @@ LIMIT_PARKED_BYTES = 256 * 1024 * 1024
 
 
 class HasParkedJobs(Protocol):
-    """What a partition holds parked."""
+    """What a budget asks of a partition: how much it has parked."""
 
     @property
     def parked(self) -> int: ...
@@ -26,7 +26,7 @@ class HasParkedJobs(Protocol):
 
 
 class ParkedBudget:
-    """The room for parked jobs that some partitions share.
+    """How many jobs, and bytes of them, the partitions of one queue may park together in this worker.
 
     A partition may use what the others leave, and always its equal share. So one hot key may park nearly as much as all
     together, and nobody is crowded out by it; together they hold less than twice the limit.
@@ -40,7 +40,7 @@ class ParkedBudget:
         self.partitions: list[HasParkedJobs] = []
 
     def divide_among(self, partitions: Iterable[HasParkedJobs]) -> None:
-        """Have these partitions share it, and no others any more."""
+        """Divide it among these partitions, and no others any more."""
         self.partitions = list(partitions)
 
     def crowded(self, partition: HasParkedJobs) -> bool:

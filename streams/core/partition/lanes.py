@@ -75,7 +75,7 @@ class Lanes(Generic[J, W]):
 
 
 class IndependentLanes(Lanes[J, W]):
-    """Lanes of a queue without an order: every job is a lane of its own, whatever its key."""
+    """Lanes of a queue with order="none": every job is a lane of its own, whatever its key."""
 
     __slots__ = ()
 

@@ -6,23 +6,25 @@ from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
-#: The offset of an entry that no acknowledged record of the retry log stands for yet.
+#: The retry offset of a job that no acknowledged record of the retry log stands for yet.
 NOT_WRITTEN = -1
 
 
 class ParkedJob(Generic[R]):
     """A job that waits for its retry, or behind one, and the record in the retry log that stands for it.
 
+    Kept in memory by the QueuePartition that owns it, and written to the retry topic by a RetryWriter.
+
     It is *writing* from the moment its record must go to the retry log until the broker has acknowledged it, and
     *parked* after that. While it is writing, attempt and due_ms are what to write.
 
-    record    what to run: its key, value and headers
-    position  offset in the queue partition of the record that it came as; below 0 if that log is gone
-    attempt   attempts made before the next run
-    due_ms    epoch milliseconds before which it must not run; 0 if it was diverted and never tried
-    offset    of its last acknowledged record in the retry log; NOT_WRITTEN while it is still the queue's
-    failed_ms epoch milliseconds of its first failure that this owner has seen; 0 if there was none
-    since_ms  epoch milliseconds from which a deadline counts where its record has no time: when it first came back
+    record        what to run: its key, value and headers
+    queue_offset  in the queue partition, of the record that it came as; below 0 if that log is gone
+    attempt       attempts made before the next run
+    due_ms        epoch milliseconds before which it must not run; 0 if it was diverted and never tried
+    retry_offset  of its last acknowledged record in the retry log; NOT_WRITTEN while it is still the queue's
+    failed_ms     epoch milliseconds of its first failure that this owner has seen; 0 if there was none
+    since_ms      epoch milliseconds from which a deadline counts where its record has no time: when it first came back
     """
 
     # There may be hundreds of thousands.

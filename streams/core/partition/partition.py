@@ -3,12 +3,12 @@
 A job is in one of three places: in a lane, read from the queue and unfinished there; *writing*, on its way to the retry
 log and still unfinished where it was; or *parked*, unfinished in the retry log. The invariants, which the tests name:
 
-    order     a key has a lane or a line, never both; a line's entries run in the order of their positions
-    diverted  what is read of a parked key goes to the retry log untried, behind the key's line
+    order     a key has a lane or a parked lane, never both; a parked lane runs in the order of its queue offsets
+    diverted  what is read of a parked key goes to the retry log untried, behind the key's parked lane
     finish    an offset is finished only when the record that takes its place, or the outcome, is durable
-    position  at most one entry a position; a record whose retry record is known already is finished, not written
+    position  at most one entry a queue offset; a record whose retry record is known already is finished, not written
     loaded    nothing of the queue is admitted before the retry log was read
-    turn      a line's head runs when it is acknowledged, due, and the queue was read past its position
+    turn      a parked lane's head runs when it is acknowledged, due, and the queue was read past its queue offset
     lost      a partition that is lost does nothing any more
     fence     what an owner writes to the retry log after the next one has taken over counts for nobody
 """
@@ -31,13 +31,15 @@ R = TypeVar("R", bound=Record)
 
 
 class QueuePartition(Generic[R]):
-    """The work of one partition from its assignment until it is lost.
+    """One assigned partition of a queue, with its retry partition, from its assignment until it is lost.
 
-    `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `room`, which it may
-    share with others, what is parked. A partition over any of them is `full` and reads no further until it is `roomy`
-    again. Bytes are those of values, keys and headers: see sizes.py.
+    The Assignment puts fetched records in, and the queue's Executor runs the lanes that come out and reports back.
 
-    Where it is not `ordered`, every job is a line of its own and holds back nobody.
+    `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `budget`, which it
+    may share with others, what is parked. A partition over any of them is `full` and reads no further until it
+    `may_read_again`. Bytes are those of values, keys and headers: see sizes.py.
+
+    Where it is not `ordered`, every job is a parked lane of its own and holds back nobody.
     """
 
     __slots__ = (
@@ -80,7 +82,7 @@ class QueuePartition(Generic[R]):
         self.retries: OffsetTracker | None = None
         #: Of the group, in which this owner has got it.
         self.generation = 0
-        #: Whether any of its jobs may have killed their worker: see custody.py.
+        #: Whether any of its jobs may have killed their worker: see CrashRecord.
         self.has_suspects = False
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
@@ -103,7 +105,7 @@ class QueuePartition(Generic[R]):
     # -- the retry log on assignment ----------------------------------------------------------------------------------
 
     def open_retries(self, retries: OffsetTracker, end: int, generation: int = 0) -> None:
-        """Give it the retry partition, whose log ends at `end`; then `load` from its position on, and `start`.
+        """Give it the retry partition, whose log ends at `end`; then `load` from its next offset on, and `start`.
 
         generation  of the group, in which this owner has got the partition; `end` must have been asked for since
         """
@@ -125,8 +127,8 @@ class QueuePartition(Generic[R]):
         entries  each with what its record says of its writing
         read_to  the next offset to read, where the log goes on behind the last of them with what are no records
 
-        A position below 0 is of no queue's log: an entry that lacks one gets one of its own there. Does nothing on a
-        lost partition.
+        A queue offset below 0 is of no queue's log: an entry that lacks one gets one of its own there. Does nothing on
+        a lost partition.
         """
         if self.lost:
             return
@@ -143,13 +145,13 @@ class QueuePartition(Generic[R]):
             retries.skip_to(read_to)
 
     def start(self, queue_end: int) -> None:
-        """Form the lines of what was loaded; from now on the queue may be read.
+        """Form the parked lanes of what was loaded; from now on the queue may be read.
 
         queue_end  where the queue's log ends. Ask the broker for it once all is loaded: what lies beyond it is then
                    surely of a log that is gone. 0 if the log is known to be another one than was read before.
 
-        What is of a log that is gone is to be written again, under positions that say so: see `take_diverted`. Does
-        nothing on a lost partition.
+        What is of a log that is gone is to be written again, under queue offsets that say so: see `take_diverted`.
+        Does nothing on a lost partition.
         """
         if self.lost:
             return
@@ -163,25 +165,25 @@ class QueuePartition(Generic[R]):
         self._diverted += moved
         self.writing += len(moved)
         for entry in entries:
-            line = self._parked_lanes.find(entry.record.key, entry.queue_offset)
-            if line is None:
+            parked_lane = self._parked_lanes.find(entry.record.key, entry.queue_offset)
+            if parked_lane is None:
                 self._parked_lanes.park(entry.record.key, entry)
             else:
-                self._parked_lanes.insert(line, entry)
+                self._parked_lanes.insert(parked_lane, entry)
             self.parked_bytes += size_of(entry.record)
-        for line in self._parked_by_key.values():
-            self._parked_lanes.wait(line, self.offsets.next_offset)
+        for parked_lane in self._parked_by_key.values():
+            self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
 
     # -- jobs that may kill their worker ------------------------------------------------------------------------------
 
-    def suspect_below(self, queue_end: int, retry_end: int, unsure: int) -> None:
-        """Be cautious, if the last owner has not let go in order.
+    def suspect_below(self, queue_end: int, retry_end: int, unknown: int) -> None:
+        """Suspect what the last owner may have been running, if it has not released the partition.
 
         queue_end, retry_end  where the logs end
-        unsure                how many offsets, beyond what is known, the last owner may have read
+        unknown               how many offsets, beyond what is known, the last owner may have read
         """
         for offsets, end in zip(self._trackers, (queue_end, retry_end), strict=False):
-            offsets.crash_record.suspect_below(min(end, offsets.end + unsure))
+            offsets.crash_record.suspect_below(min(end, offsets.end + unknown))
         self.refresh_suspects()
 
     @property
@@ -190,20 +192,20 @@ class QueuePartition(Generic[R]):
         return [offsets.crash_record for offsets in self._trackers]
 
     def inherit(self, before: Sequence[CrashRecord]) -> None:
-        """Know of its jobs what was known before: the last owner was this worker, and did not die."""
+        """Take over what was known of its jobs: the last owner was this worker, and did not die."""
         for crash_record, known in zip(self.crash_records, before, strict=True):
             crash_record.inherit(known)
         self.refresh_suspects()
 
     def claim(self) -> None:
-        """Note in the next commit that this worker holds it."""
+        """Have the next commit claim it for this worker."""
         for offsets in self._trackers:
             if not offsets.crash_record.claimed:
                 offsets.crash_record.claim()
                 offsets.mark_changed()
 
     def release(self) -> None:
-        """Note in the next commits, until `hold`, that it is left in order."""
+        """Have the next commits, until the next `claim`, say that it is left in order."""
         for offsets in self._trackers:
             offsets.crash_record.release(offsets.watermark)
             offsets.mark_changed()
@@ -272,8 +274,8 @@ class QueuePartition(Generic[R]):
         """Whether the retry log's map might not fit any more, if all that is held were parked and finished in the worst
         order.
 
-        The jobs of a line finish in their order, so those of the longest one are a run of the map and no more, whatever
-        lies between them: a hundred thousand of one key are no burden.
+        The jobs of a parked lane finish in their order, so those of the longest one are a run of the map and no more,
+        whatever lies between them: a hundred thousand of one key are no burden.
         """
         headroom = retries.map_headroom - self.offsets.load
         return headroom <= 0 and headroom + self._parked_lanes.longest <= 0
@@ -281,9 +283,9 @@ class QueuePartition(Generic[R]):
     # -- the queue ----------------------------------------------------------------------------------------------------
 
     def admit(self, records: Sequence[R]) -> list[Lane[R, QueuePartition[R]]]:
-        """Queue records (at least one) in the order of their offsets, skipping finished ones; lanes this made ready.
+        """Queue records (at least one) in the order of their offsets, without finished ones. Returns lanes made ready.
 
-        Those of parked keys are diverted: see `take_diverted`. Heads of lines may have become due: see `ready`.
+        Those of parked keys are diverted: see `take_diverted`. Heads of parked lanes may have become due: see `ready`.
         """
         if self.lost:
             return []
@@ -309,18 +311,18 @@ class QueuePartition(Generic[R]):
         return [record for record in records if read(record.offset)]
 
     def _divert(self, records: Sequence[R]) -> list[R]:
-        """Divert the records of parked keys; the others."""
+        """Divert the records of parked keys. Returns the others."""
         find = self._parked_lanes.find
         others = []
         for record in records:
-            line = find(record.key, record.offset)
-            if line is None:
+            parked_lane = find(record.key, record.offset)
+            if parked_lane is None:
                 others.append(record)
-            elif line.contains(record.offset):
+            elif parked_lane.contains(record.offset):
                 self.offsets.finish(record.offset)
             else:
                 entry = ParkedJob(record, record.offset, writing=True)
-                self._parked_lanes.insert(line, entry)
+                self._parked_lanes.insert(parked_lane, entry)
                 self._diverted.append(entry)
                 self._bytes += size_of(record)
                 self.writing += 1
@@ -342,10 +344,10 @@ class QueuePartition(Generic[R]):
         return [] if self.lost else diverted
 
     def finish(self, lane: Lane[R, QueuePartition[R]]) -> bool:
-        """Finish the head of a lane, whose outcome is durable; True if the lane is ready again.
+        """Finish the head of a lane, whose outcome is durable. Returns whether the lane is ready again.
 
-        A line that is not may have a head that waits for its time, see `next_due`. Does nothing on a lost partition:
-        its offsets belong to another worker.
+        A parked lane that is not may have a head that waits for its time, see `next_due`. Does nothing on a lost
+        partition: its offsets belong to another worker.
         """
         if self.lost:
             return False
@@ -359,21 +361,21 @@ class QueuePartition(Generic[R]):
             self._bytes -= self._large.held.pop(record.offset, 0)
         return self._lanes.finish(lane)
 
-    def _finish_parked(self, line: ParkedLane[R, QueuePartition[R]]) -> bool:
-        self._retries.finish(line.entry.retry_offset)
-        self.parked_bytes -= size_of(line.head)
-        if not self._parked_lanes.leave(line):
+    def _finish_parked(self, parked_lane: ParkedLane[R, QueuePartition[R]]) -> bool:
+        self._retries.finish(parked_lane.entry.retry_offset)
+        self.parked_bytes -= size_of(parked_lane.head)
+        if not self._parked_lanes.leave(parked_lane):
             return False
-        entry = line.entry
+        entry = parked_lane.entry
         if entry.untried and not entry.writing and entry.queue_offset < self.offsets.next_offset:
             return True
-        self._parked_lanes.wait(line, self.offsets.next_offset)
+        self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
         return False
 
     # -- retries ------------------------------------------------------------------------------------------------------
 
     def postpone(self, lane: Lane[R, QueuePartition[R]], attempt: int, due_ms: int) -> list[ParkedJob[R]]:
-        """Park the head of a lane until it is due, and its key with it; what to write to the retry log, in this order.
+        """Park the head of a lane, and its key with it. Returns what to write to the retry log, in this order.
 
         attempt  attempts made so far, this run included if it counts
         due_ms   epoch milliseconds
@@ -398,11 +400,11 @@ class QueuePartition(Generic[R]):
         return writes
 
     def _park(self, lane: Lane[R, QueuePartition[R]]) -> list[ParkedJob[R]]:
-        """Make a line of a lane. Its records count exactly from now on."""
+        """Make a parked lane of a lane. Its records count exactly from now on."""
         entries = [ParkedJob(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
-        line = self._parked_lanes.park(lane.head.key, entries[0])
+        parked_lane = self._parked_lanes.park(lane.head.key, entries[0])
         for entry in entries[1:]:
-            self._parked_lanes.insert(line, entry)
+            self._parked_lanes.insert(parked_lane, entry)
         for entry in entries:
             counted = small_size(entry.record) + self._large.held.pop(entry.queue_offset, 0)
             self._bytes += size_of(entry.record) - counted
@@ -412,7 +414,7 @@ class QueuePartition(Generic[R]):
     def wrote(self, entry: ParkedJob[R], offset: int) -> None:
         """Note that the broker holds an entry's record, and where: only now its old record is finished.
 
-        Its line may have become due by that: see `ready`. Does nothing on a lost partition. Raises LogReplaced, and
+        Its lane may have become due by that: see `ready`. Does nothing on a lost partition. Raises LogReplaced, and
         notes nothing, where the offset shows that the retry log is another one by now.
         """
         if self.lost:
@@ -429,14 +431,14 @@ class QueuePartition(Generic[R]):
             self.parked_bytes += size
         else:
             retries.finish(former)
-        line = self._parked_lanes.find(entry.record.key, entry.queue_offset)
-        if line is not None and line.entry is entry:
-            self._parked_lanes.wait(line, self.offsets.next_offset)
+        parked_lane = self._parked_lanes.find(entry.record.key, entry.queue_offset)
+        if parked_lane is not None and parked_lane.entry is entry:
+            self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
 
     def ready(self, now_ms: int) -> list[ParkedLane[R, QueuePartition[R]]]:
-        """Hand out the lines whose heads may run by now.
+        """Hand out the parked lanes whose heads may run by now.
 
-        Ask when `next_due` has come; that may change whenever records are admitted or written, or a line's head
+        Ask when `next_due` has come; that may change whenever records are admitted or written, or a parked lane's head
         finishes.
         """
         if self.lost or self._restoring is not None:
@@ -446,7 +448,7 @@ class QueuePartition(Generic[R]):
 
     @property
     def next_due(self) -> int | None:
-        """Epoch milliseconds (0: at once) when a line will be ready; None if none waits for its time."""
+        """Epoch milliseconds (0: at once) when a parked lane will be ready; None if none waits for its time."""
         return None if self.lost else self._parked_lanes.next_due
 
     @property

@@ -15,7 +15,7 @@ class Written(NamedTuple):
 
     #: Of the group, in which its writer got the partition; None if it is not known.
     generation: int | None = None
-    #: The queue's log, in which the job has its position.
+    #: The queue's log, in which the job has its queue offset.
     log: str = UNKNOWN
 
 
@@ -24,7 +24,7 @@ _UNSIGNED = Written()
 
 
 class ParkedJobsRestore(Generic[R]):
-    """The jobs that were found in a retry log so far, one entry each.
+    """The parked jobs that were found in a retry log so far: put together by a QueuePartition when it is assigned.
 
     log  the queue's log; a job whose record names another one stands for no job of it
 
@@ -43,8 +43,8 @@ class ParkedJobsRestore(Generic[R]):
         self._gone: dict[str, dict[tuple[int, bytes | None], ParkedJob[R]]] = {}
 
     def add(self, key: bytes | None, entry: ParkedJob[R], written: Written = _UNSIGNED) -> int | None:
-        """Take an entry in; the offset of the record that is thereby superseded, if one is. One that was written too
-        late is itself."""
+        """Take a job in. Returns the offset of the record that is thereby superseded, if one is; that of a job which
+        was written too late is its own."""
         if not all(fence.passes(entry.retry_offset, written.generation) for fence in self._fences):
             return entry.retry_offset
         entries = self._entries
@@ -60,10 +60,10 @@ class ParkedJobsRestore(Generic[R]):
         return other.retry_offset
 
     def in_order(self, queue_end: int) -> tuple[list[ParkedJob[R]], list[ParkedJob[R]]]:
-        """All entries in the order of their positions, the oldest log's first; and those whose position has changed.
+        """All jobs by their queue offsets, the oldest log's first; and those whose queue offset has changed.
 
-        A position that the queue's log does not reach is of a log that is gone, since the topic was made anew, and so
-        is one whose record says so. It is moved below 0, in its order, lest it be taken for that of a job of the new
+        A queue offset that the queue's log does not reach is of a log that is gone, since the topic was made anew, and
+        so is one whose record says so. It is moved below 0, in its order, lest it be taken for that of a job of the new
         log.
         """
         entries = sorted(self._entries.values(), key=_queue_offset)

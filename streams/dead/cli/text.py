@@ -26,7 +26,7 @@ _LAST_MOMENT = 253_402_300_799_999
 
 
 def lines(letters: Iterable[Letter], *, width: int | None = None, marked: bool = False) -> Iterator[str]:
-    """A title and a line a letter, cut to `width` columns; `marked` adds which of them are dealt with."""
+    """A title and a line a letter, cut to `width` columns; `marked` adds which of them are handled."""
     rows = (_cells(letter, marked=marked) for letter in letters)
     sample = list(islice(rows, _SAMPLE))
     if not sample:

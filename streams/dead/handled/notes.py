@@ -1,4 +1,4 @@
-"""Notes of what is dealt with: commits of a consumer group that nobody is a member of."""
+"""Notes of what is handled: commits of a consumer group that nobody is a member of."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Notes(AbstractContextManager["Notes"]):
         return {partition: GroupCommit(each.offset, each.metadata.rstrip("\0")) for partition, each in found.items()}
 
     def handled(self, partition: int, commit: GroupCommit, start: int) -> Handled:
-        """What is dealt with in a partition whose log begins at `start`. Raises NotesUnreadable."""
+        """What is handled in a partition whose log begins at `start`. Raises NotesUnreadable."""
         if commit.offset < 0:
             return Handled(start)
         try:
@@ -67,7 +67,7 @@ class Notes(AbstractContextManager["Notes"]):
             )
 
     def write(self, partition: int, handled: Handled, claim: str, *, expected: GroupCommit) -> GroupCommit:
-        """Commit what is dealt with, if the notes are still as expected; returns what they are now.
+        """Commit what is handled, if the notes are still as expected; returns what they are now.
 
         Raises SomebodyElse or MapFull; then nothing is committed. Kafka cannot compare and set, so two that write
         within the same moment are told apart only at the next check.

@@ -1,4 +1,4 @@
-"""Which offsets of a partition are dealt with: a watermark, and ranges beyond it, as a worker's commit holds them.
+"""Which offsets of a partition are handled: a watermark, and ranges beyond it, as a worker's commit holds them.
 
 A worker's tracker admits offsets by what could become of them at worst. Here all is known beforehand, so that a map is
 made and looked at instead: a single letter far ahead of a million others is a few bytes.
@@ -23,7 +23,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """Offsets below `watermark` are dealt with, and those in `ranges` (from, to before), which lie beyond it."""
+    """Offsets below `watermark` are handled, and those in `ranges` (from, to before), which lie beyond it."""
 
     watermark: int
     ranges: tuple[Range, ...] = ()
@@ -53,7 +53,7 @@ class Handled:
         return cls(watermark, tuple(joined))
 
     def __contains__(self, offset: int) -> bool:
-        """Whether an offset is dealt with."""
+        """Whether an offset is handled."""
         if offset < self.watermark:
             return True
         index = bisect_right(self.ranges, (offset, float("inf"))) - 1
@@ -68,7 +68,7 @@ class Handled:
         return self.and_also((offset, offset + 1) for offset in offsets)
 
     def from_start(self, start: int) -> Handled:
-        """The same in a log that begins at `start`: what lies before is gone, so it is dealt with."""
+        """The same in a log that begins at `start`: what lies before is gone, so it is handled."""
         return self.and_also([(0, start)])
 
     @property

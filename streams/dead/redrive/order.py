@@ -22,7 +22,7 @@ def in_publication_order(found: Sequence[Candidate]) -> list[int]:
     """Offsets of one partition's letters, given as they lie, in the order to send them.
 
     The letters of each key change places among themselves only. So what lies in order stays where it is, and what is
-    dealt with at any time is nearly one stretch, which makes a small map. Letters without an origin come last of their
+    handled at any time is nearly one stretch, which makes a small map. Letters without an origin come last of their
     key; those without a key wait for nobody.
     """
     lanes: dict[bytes, list[Candidate]] = defaultdict(list)

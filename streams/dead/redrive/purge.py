@@ -1,4 +1,4 @@
-"""Marks dead letters as dealt with, and has the broker delete what nobody needs any more."""
+"""Marks dead letters as handled, and has the broker delete what nobody needs any more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.dead.topic.reader import REQUEST_TIMEOUT
 class Purged:
     """What a purge has done."""
 
-    #: Letters marked as dealt with.
+    #: Letters marked as handled.
     marked: int
     #: Records that the broker has deleted, those that were redriven earlier among them.
     deleted: int
@@ -26,7 +26,7 @@ class Purged:
 
 
 def purge(plan: Plan, notes: Notes, admin: AdminClient) -> Purged:
-    """Mark the letters of a plan, and delete each partition's records up to the first that is not dealt with.
+    """Mark the letters of a plan, and delete each partition's records up to the first that is not handled.
 
     Raises SomebodyElse, or MapFull before anything is marked.
     """

@@ -145,7 +145,7 @@ class Consumer(driver.Consumer):
                 logger.error("fetching failed: %r; trying again in %g s", error, _RETRY_AFTER)
                 await self.sleep(_RETRY_AFTER)
                 continue
-            # What a rebalance has overtaken is dropped here: positions only move when the intake takes a batch.
+            # What a rebalance has overtaken is dropped here: positions only move when the assignment takes a batch.
             if self.flow_active and epoch == self.work.epoch:
                 for tp, records in fetched.records.items():
                     self._deliver(Batch(TopicPartition(*tp), epoch, records, fetched.passed.pop(tp, None)))

@@ -38,7 +38,8 @@ Answered = Callable[[KafkaError | None, int | None], None]
 
 
 class ProducerClient:
-    """A producer, the thread that polls it, and the records on their way through it.
+    """A confluent-kafka producer, the thread that polls it, and the records on their way: used, and replaced, by a
+    ReliableSender.
 
     Owned by the event loop on which it is made: no method may be called from another thread, and none blocks. Once
     an idempotent producer has met a fatal error it never sends again; then `failed` is set, every record on its way is

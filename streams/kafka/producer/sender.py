@@ -58,7 +58,7 @@ RestoreTopic = Callable[[str], bool]
 
 
 class ReliableSender:
-    """Sends records until the broker has acknowledged them: what a record stands for is not finished before.
+    """Writes the worker's records, each until the broker has acknowledged it: what it stands for is unfinished before.
 
     A record that is refused is logged and sent again for as long as the caller waits. A topic that lacks a record's
     partition is given it, and one that takes no record so large is told to. A client that has failed for good is

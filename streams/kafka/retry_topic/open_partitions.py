@@ -23,7 +23,10 @@ _NAMED = 5
 
 
 class PartitionOpener:
-    """One opening of partitions. `overtaken` says whether a rebalance has made it pointless."""
+    """Opens newly assigned partitions, for the consumer: asks the group, reads retry logs, restores the assignment.
+
+    `overtaken` says whether a rebalance has made it pointless.
+    """
 
     def __init__(
         self, assignment: Assignment, group: ConsumerGroup, logs: RetryTopicReader, overtaken: Callable[[], bool]
@@ -34,7 +37,7 @@ class PartitionOpener:
         self._overtaken = overtaken
 
     async def open(self, wanted: Collection[TopicPartition], restarts: Anew) -> bool:
-        """Open partitions and hand them to the intake; False if it was overtaken, and then nothing was.
+        """Open partitions and hand them to the assignment. Returns False if it was overtaken, and then nothing was.
 
         restarts  logs that are other ones than they were, whatever was committed, and where to start them
 
@@ -55,7 +58,7 @@ class PartitionOpener:
             return False
         for tp, partition in partitions.items():
             partition.start(0 if tp in anew else max(ends[tp], partition.offsets.next_offset))
-        _tell_caution(partitions)
+        _tell_of_suspects(partitions)
         self._assignment.start(partitions)
         return True
 
@@ -99,14 +102,14 @@ class PartitionOpener:
                 raise NotSettledYet(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
 
 
-def _tell_caution(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
-    """Log that jobs are started with caution, and why they may be slow."""
-    cautious = {tp: partition for tp, partition in partitions.items() if partition.has_suspects}
-    if not cautious:
+def _tell_of_suspects(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
+    """Log that suspected jobs are started with care, and why they may be slow."""
+    suspected = {tp: partition for tp, partition in partitions.items() if partition.has_suspects}
+    if not suspected:
         return
-    named = ", ".join("{}-{}".format(*tp) for tp in sorted(cautious)[:_NAMED])
-    more = f" and {len(cautious) - _NAMED} more" if len(cautious) > _NAMED else ""
-    suspects = sum(crash_record.suspects for partition in cautious.values() for crash_record in partition.crash_records)
+    named = ", ".join("{}-{}".format(*tp) for tp in sorted(suspected)[:_NAMED])
+    more = f" and {len(suspected) - _NAMED} more" if len(suspected) > _NAMED else ""
+    suspects = sum(record.suspects for partition in suspected.values() for record in partition.crash_records)
     logger.warning(
         "a worker died that had %s%s, or it was cut off: what it may have run starts a few at a time%s", named, more,
         f", and {suspects} jobs that ran at such a death one by one, with nothing beside them" if suspects else "",

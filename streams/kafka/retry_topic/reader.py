@@ -57,7 +57,7 @@ class Piece(NamedTuple):
 
 
 class RetryTopicReader:
-    """The retry topics of a cluster. It joins no group and commits nothing.
+    """Reads the retry topics of a cluster, for a PartitionOpener. It joins no group and commits nothing.
 
     `repair` is called, in a thread, when a topic or a partition of it is missing: it shall create it, or raise.
     """

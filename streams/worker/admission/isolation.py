@@ -3,15 +3,15 @@
 What lies between two of them is a state of its own, since a job may kill the worker as soon as it starts, and the
 broker then holds what the last commit said:
 
-    NOBODY     nobody is to run alone
-    RESERVED   its queue starts no other job, until a runner is free for it
-    CLEARED    no queue starts a job, until those that run are done, or so old that they would have killed by now
-    ASKED      a commit is under way that names nobody: only a broker that answers now is told a name
-    NAMED      the next commit names it
-    SUBMITTED  a runner takes it as soon as the executors may start jobs at all
-    ALONE      it runs
-    CLOSED     it is done, or has run for a while, and the next commit says so: others start when the broker knows
-    BESIDE     it still runs, and others beside it; but for the others that should run alone
+    IDLE           nobody is to run alone
+    QUEUE_BLOCKED  its queue starts no other job, until a runner is free for it
+    ALL_BLOCKED    no queue starts a job, until those that run are done, or so old that they would have killed by now
+    PROBING        a commit is under way that names nobody: only a broker that answers now is told a name
+    ANNOUNCED      the next commit names it
+    SUBMITTED      a runner takes it as soon as the executors may start jobs at all
+    ISOLATED       it runs
+    ENDING         it is done, or has run for a while, and the next commit says so: others start when the broker knows
+    OVERLAPPING    it still runs, and others beside it; but for the others that should run alone
 
 A name that the broker has and whose answer never comes would count against a job that has not begun, if its worker
 dies of something else meanwhile: with a broker that stands still, that may be minutes. Behind an answer that has just
@@ -51,17 +51,19 @@ class _Phase(Enum):
     OVERLAPPING = auto()
 
 
-#: The trial has not begun, and may be put off.
+#: The suspect has not begun to run, and may be put off.
 _BEFORE = {_Phase.QUEUE_BLOCKED, _Phase.ALL_BLOCKED, _Phase.PROBING, _Phase.ANNOUNCED, _Phase.SUBMITTED}
 
 
 class Isolation:
-    """Who runs alone, and who is to.
+    """Runs suspects alone, one after another: a state machine, whose steps wait for runners and for commits.
 
-    starters  all that start jobs
-    recall    called to take back what was named in company and has not begun
-    tell      called when the next commit is waited for
-    submitted called with a trial that is on its way to a runner
+    The part of the Quarantine for jobs that ran when a worker died.
+
+    starters        all that start jobs
+    recall          called to take back what was named to run beside others and has not begun
+    request_commit  called when the next commit is waited for
+    submitted       called with a suspect that is on its way to a runner
     """
 
     def __init__(

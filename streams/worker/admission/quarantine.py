@@ -1,9 +1,9 @@
 """Starts jobs that may have killed an earlier worker: each only when a commit names it, and the worst of them alone.
 
-A lane whose head must wait is *set aside*: it is here and in no executor, and occupies no runner. When its turn has
+A lane whose head must wait is *withheld*: it is here and in no executor, and occupies no runner. When its turn has
 come and the broker holds the commit that names it, it is submitted again, and a runner takes it like any other: unless
-there is a hold, or its partition is lost. Who was named and could not start before a rebalance or a stop is no longer
-named, and asks again.
+something blocks starts, or its partition is lost. Who was named and could not start before a rebalance or a stop is no
+longer named, and asks again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from streams.worker.admission.suspect import JobStarter, SuspectRun
 
 
 class Quarantine:
-    """The suspected jobs of a worker, of all its queues. Owned by its event loop; nothing here blocks."""
+    """The jobs of a worker, of all its queues, that may have killed an earlier worker, and when each may start.
+
+    Executors ask it before they start a job of a partition that has suspects. Owned by the event loop; nothing blocks.
+    """
 
     def __init__(self) -> None:
         #: Called when the next commit is waited for.
         self.on_named: Callable[[], None] = lambda: None
         self._starters: list[JobStarter] = []
-        #: Who waits to run in company, by the log that names them.
+        #: Who waits to run beside others, by the log that names them.
         self._waiting: dict[OffsetTracker, deque[SuspectRun]] = {}
         #: Who waits for the commit that names them.
         self._named: list[SuspectRun] = []
@@ -38,20 +41,20 @@ class Quarantine:
         """Start no jobs of it while another one runs alone."""
         self._starters.append(starter)
 
-    # -- asked by a runner, for a lane of a cautious partition ---------------------------------------------------------
+    # -- asked by a runner, for a lane of a partition with suspects ----------------------------------------------------
 
     def withholds(self, lane: WorkLane, starter: JobStarter) -> bool:
-        """Whether the head of a lane must wait. Then the lane is submitted again, once."""
+        """Keep a lane whose head must wait, and submit it again, once. Returns whether that is so."""
         if lane in self._submitted:
             return False
         partition = lane.owner
         partition.refresh_suspects()
         log, offset = partition.log_of(lane)
-        way = log.crash_record.start_mode(offset)
-        if way not in {StartMode.LIMITED, StartMode.ISOLATED}:
+        mode = log.crash_record.start_mode(offset)
+        if mode not in {StartMode.LIMITED, StartMode.ISOLATED}:
             return False
         suspect = SuspectRun(lane, starter, self._ended)
-        if way is StartMode.ISOLATED:
+        if mode is StartMode.ISOLATED:
             self._isolation.add(suspect)
         else:
             self._waiting.setdefault(log, deque()).append(suspect)
@@ -59,7 +62,7 @@ class Quarantine:
         return True
 
     def begin_run(self, lane: WorkLane) -> SuspectRun | None:
-        """Begin a run; the trial to end after it, None if there is no suspicion.
+        """Begin a run. Returns the suspect to end after it, None if there is no suspicion.
 
         Raises KilledItsWorkers for a job that must not be started again.
         """
@@ -135,7 +138,7 @@ class Quarantine:
         self._go_on()
 
     def _recall(self) -> None:
-        """Take back the names of those that have not begun. Who was submitted is set aside again by a runner."""
+        """Take back the names of those that have not begun. Who was submitted is withheld again."""
         for suspect in self._submitted.values():
             suspect.unname()
         self._submitted.clear()

@@ -1,4 +1,4 @@
-"""A suspected job on its way: set aside, named in a commit, submitted again, run."""
+"""A suspected job on its way: withheld, named in a commit, submitted again, run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.worker.admission.start_block import StartBlock
 
 
 class JobStarter(Protocol):
-    """What starts jobs: the executor of a queue."""
+    """What starts jobs, as the Quarantine and the Isolation know it: the executor of a queue."""
 
     @property
     def active(self) -> int:
@@ -24,7 +24,7 @@ class JobStarter(Protocol):
         """Take lanes that have become ready."""
 
     def submit_alone(self, lane: WorkLane) -> None:
-        """Take a lane whose head runs alone: Hold.TRIAL does not hold it back."""
+        """Take a lane whose head runs alone: StartBlock.ISOLATION does not hold it back."""
 
     def block(self, reason: StartBlock) -> None:
         """Start no more jobs."""
@@ -34,7 +34,10 @@ class JobStarter(Protocol):
 
 
 class SuspectRun:
-    """The head of a lane that is suspected, until its run is over. The lane is handed out to it and to nobody else."""
+    """A job that may have killed an earlier worker, until its run is over: the head of a lane that nobody else has.
+
+    Made by the Quarantine; `end` is called by the runner.
+    """
 
     __slots__ = ("_change", "_offset", "_on_end", "lane", "log", "over", "starter")
 

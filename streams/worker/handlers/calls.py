@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HandlerCall:
-    """How the jobs of one type are run."""
+    """How an executor runs the jobs of one type: what to call, for how long, and what follows a failure."""
 
     invoke: Callable[..., Awaitable[Any]]
     #: Seconds after which the worker cancels a run.
@@ -42,7 +42,7 @@ class HandlerCall:
 
 
 class HandlerTable:
-    """The handlers of one queue, ready to be called."""
+    """The handlers of one queue by job type: makes a call of each record, for the queue's Executor."""
 
     def __init__(self, queue: Queue, codec: Codec, threads: ThreadRunner, processes: ProcessRunner) -> None:
         self.queue = queue

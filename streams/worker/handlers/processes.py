@@ -41,8 +41,10 @@ class RemoteFailure(Exception):
 
 
 class ProcessRunner:
-    """The process pool. Its processes are started when jobs wait for them, and are new ones, not forks: clients of
-    Kafka and threads do not survive a fork. Owned by the worker's loop, which nothing here blocks.
+    """Runs CPU-bound handlers in a pool of processes, for the executors of all queues.
+
+    They are started when jobs wait for them, and are new ones, not forks: clients of Kafka and threads do not survive a
+    fork. Owned by the worker's loop, which nothing here blocks.
 
     size     processes that the queues share; see `shares` for how
     modules  what each imports before it takes jobs

@@ -14,7 +14,7 @@ from streams.ports.records import WorkLane, origin_of
 
 
 class FailureDecision(NamedTuple):
-    """What becomes of the job, and the attempts made so far; None if none was, and its headers tell of earlier ones."""
+    """What becomes of a failed job, and the attempts made; None if none was, and its headers tell of earlier ones."""
 
     decision: RetryAt | GiveUp
     made: int | None

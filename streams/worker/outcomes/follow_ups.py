@@ -23,7 +23,7 @@ _RETRY_AFTER = 1.0
 
 
 class FollowUpPublisher:
-    """What a job leaves behind. It is finished only when the broker has that."""
+    """Publishes what a handler has published with its context; its job is finished only when the broker has that."""
 
     def __init__(self, sender: ReliableSender, codec: Codec, settings: Settings) -> None:
         self._sender = sender

@@ -16,7 +16,10 @@ OnWritten = Callable[[int | None], None]
 
 
 class PendingWrites:
-    """The records of one queue that are on their way. Owned by the event loop."""
+    """The retry records and dead letters of one queue that are on their way to the broker. Owned by the event loop.
+
+    The Executor and its RetryWriter append to it, and a stop waits until it is empty.
+    """
 
     def __init__(self, sender: ReliableSender) -> None:
         self._sender = sender
@@ -26,7 +29,7 @@ class PendingWrites:
         self.on_failure: Callable[[BaseException], None] = lambda error: None
 
     def append(self, record: OutgoingRecord, partition: WorkPartition, done: OnWritten, *, needs_offset: bool) -> None:
-        """Write a record for a partition until the broker has it; then call `then`, unless the partition is lost.
+        """Write a record for a partition until the broker has it; then call `done`, unless the partition is lost.
 
         Those of one topic and partition lie in the log in the order of these calls, as far as the sender promises it.
 

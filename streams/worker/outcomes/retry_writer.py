@@ -16,7 +16,7 @@ from streams.worker.outcomes.pending_writes import PendingWrites
 
 
 class RetryWriter:
-    """The writes of one queue to its retry topic; each tells its partition when the broker has it."""
+    """Writes the parked jobs of one queue to its retry topic, and tells partitions when the broker has them."""
 
     def __init__(self, writes: PendingWrites) -> None:
         self._writes = writes

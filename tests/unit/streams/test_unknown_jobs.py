@@ -13,7 +13,7 @@ from streams.core.retry.policy import RetryPolicy
 from streams.kafka.retry_topic.open_partitions import PartitionOpener
 from streams.kafka.retry_topic.reader import Stored
 from tests.unit.streams.rig import CODEC, P0, TOPIC, Fetched, Rig, record, rig, until
-from tests.unit.streams.test_opening import Group, Logs
+from tests.unit.streams.test_open_partitions import Group, Logs
 
 RETRY, DEAD = f"{TOPIC}.retry", f"{TOPIC}.dead"
 UNKNOWN_SCHEMA = b"\xc3\x01" + bytes(range(8)) + b"body"

@@ -10,7 +10,7 @@ import pytest
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
 from streams.worker import executor as executor_module
-from tests.unit.core.test_outcome import OfNoClass, doubled
+from tests.unit.core.test_failure import OfNoClass, doubled
 from tests.unit.streams.rig import P0, record, rig, turns, until
 
 #: Long enough for any machine, short enough not to hang. Seconds.

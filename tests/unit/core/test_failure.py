@@ -81,7 +81,7 @@ def test_an_exception_of_a_class_that_answers_nothing() -> None:
     name = f"{__name__}.OfNoClass"
     assert (failed.error_type, failed.message) == (name, f"{name} (it cannot be shown as text)")
     assert failed.kinds == (name, "Exception", "BaseException")
-    assert "test_outcome.py" in failed.stack
+    assert "test_failure.py" in failed.stack
 
 
 @pytest.mark.parametrize("error", [doubled(60), chained(600), ExceptionGroup("many", [ValueError()] * 5_000)])
@@ -103,7 +103,7 @@ def test_a_group_that_holds_a_failure_twice_names_it_once() -> None:
 def test_whatever_it_is_it_has_a_stack(error: BaseException) -> None:
     caught = catch(error)
     failed = Failure.of(caught).with_stack(caught)
-    assert "test_outcome.py" in failed.stack
+    assert "test_failure.py" in failed.stack
     assert type(error).__name__ in failed.stack
     assert failed.message
 

@@ -213,7 +213,7 @@ def test_a_cpu_bound_handler_of_the_main_module(monkeypatch: pytest.MonkeyPatch)
 def test_two_handlers_of_one_type_on_a_queue() -> None:
     queue = Queue("email")
     queue.job(SendEmail)(asynchronous)
-    with pytest.raises(DefinitionError, match=r"two handlers .*test_queues.asynchronous and .*plain; keep one"):
+    with pytest.raises(DefinitionError, match=r"two handlers .*test_queue.asynchronous and .*plain; keep one"):
         queue.job(SendEmail)(plain)
     assert [definition.handler for definition in queue] == [asynchronous]
 

@@ -1,4 +1,4 @@
-"""Who may have killed a worker: what commits say of it. That it is enough to know is in test_custody_simulation.py."""
+"""Who may have killed a worker: what commits say of it. test_crash_record_simulation.py has that it is enough."""
 
 from __future__ import annotations
 

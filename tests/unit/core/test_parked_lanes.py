@@ -1,4 +1,4 @@
-"""Parking's rarer turns, one by one; test_parking_machine.py has the rest."""
+"""Parking's rarer turns, one by one; test_parked_lanes_machine.py has the rest."""
 
 from __future__ import annotations
 
