@@ -18,13 +18,13 @@ from tests.benchmarks.names import (
     HELLO_KEY,
     HOT_IS_ILL,
     HOT_KEY,
-    NO_CUSTODY,
     TIMED_KEY,
+    UNGUARDED,
     WAIT,
     WAITS,
 )
 from tests.benchmarks.tally import Tally, report
-from tests.benchmarks.unguarded import without_custody
+from tests.benchmarks.unguarded import without_guard
 
 # A pool is a consumer group, so a run in a pool of its own reads its topics from the start.
 _POOL = os.environ.get("STREAMS_POOL", "default")
@@ -43,8 +43,8 @@ waiting_jobs = Queue(
 )
 hot_jobs = Queue("hot", partitions=1, pool=_POOL, retry=_RETRY)
 
-if os.environ.get(NO_CUSTODY) == "1":
-    without_custody()
+if os.environ.get(UNGUARDED) == "1":
+    without_guard()
 
 _tally = Tally()
 _waits: list[int] = []

@@ -7,7 +7,7 @@ FAILING_PERCENT = "BENCH_FAILING_PERCENT"  # how many of the jobs fail once
 HOT_IS_ILL = "BENCH_HOT_IS_ILL"  # "1" if the first job of the hot key fails until it is healed
 COUNTED = "BENCH_COUNTED"  # the key whose jobs are counted; empty: all other keys' but those that steer
 WAIT = "BENCH_WAIT"  # seconds between the first attempt of a job that fails once and the second
-NO_CUSTODY = "BENCH_NO_CUSTODY"  # "1" if the worker is not to guard against jobs that kill it
+UNGUARDED = "BENCH_UNGUARDED"  # "1" if the worker is not to guard against jobs that kill it
 WAITS = "BENCH_WAITS"  # after how many timed jobs to report how long each has waited
 
 #: Keys that mean something to the handlers.

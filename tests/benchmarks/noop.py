@@ -7,7 +7,7 @@ from time import monotonic_ns
 from tests.benchmarks import backlog
 from tests.benchmarks.contenders import Contender, Drained, measure, note, python, worker
 from tests.benchmarks.figures import Figure, Goal, Scale, shares
-from tests.benchmarks.names import NO_CUSTODY
+from tests.benchmarks.names import UNGUARDED
 
 PARTITIONS = 4
 BACKLOG = 300_000
@@ -24,7 +24,7 @@ def run(bootstrap: str, scale: Scale) -> list[Figure]:
         for number in range(1, scale.runs + 1):
             note(f"noop, run {number} of {scale.runs}")
             ours.append(measure(worker("our worker", bootstrap, namespace), jobs))
-            unguarded.append(measure(worker("unguarded worker", bootstrap, namespace, **{NO_CUSTODY: "1"}), jobs))
+            unguarded.append(measure(worker("unguarded worker", bootstrap, namespace, **{UNGUARDED: "1"}), jobs))
             agent.append(measure(_agent(bootstrap, namespace), scale.jobs(AGENT_JOBS)))
             loop.append(measure(_loop(bootstrap, namespace), jobs))
     return [*_figures(ours, agent, loop), _cost_of_the_guard(ours, unguarded)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from streams.core.offsets.crash_record import CrashRecord, Finished
 from streams.core.partition.partition import QueuePartition
-from tests.benchmarks.names import NO_CUSTODY
+from tests.benchmarks.names import UNGUARDED
 
-__all__ = ["NO_CUSTODY", "without_custody"]
+__all__ = ["UNGUARDED", "without_guard"]
 
 
-def without_custody() -> None:
+def without_guard() -> None:
     """Have commits say nothing of who holds a partition, and nothing be suspected."""
 
     def nothing(self: object) -> None:

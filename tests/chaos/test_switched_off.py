@@ -20,7 +20,7 @@ from tests.chaos.schedule import Kind as Event
 
 
 @dataclass(frozen=True)
-class Trial:
+class Experiment:
     """What is done to workers that lack a mechanism, and the rules that must be broken then."""
 
     rules: set[str]
@@ -57,14 +57,14 @@ def with_a_long_one(number: int) -> Planned:
 
 KILL = Disturbance(5.0, Event.KILL)
 
-TRIALS = {
-    "parking": Trial({"order"}, every(7, "f")),
-    "loading": Trial({"outcomes"}, every(7, "fff"), workers=[KILL]),
-    "finish rule": Trial(
+EXPERIMENTS = {
+    "parking": Experiment({"order"}, every(7, "f")),
+    "loading": Experiment({"outcomes"}, every(7, "fff"), workers=[KILL]),
+    "finish rule": Experiment(
         {"outcomes"}, every(7, "f"), workers=[KILL], broker=[Disturbance(2.0, Event.REFUSE_RETRIES, 4.0)]
     ),
-    "fencing": Trial({"repetitions"}, slow, workers=[Disturbance(4.0, Event.FREEZE, 10.0)], seconds=16.0),
-    "map": Trial({"repetitions"}, with_a_long_one, workers=[KILL]),
+    "fencing": Experiment({"repetitions"}, slow, workers=[Disturbance(4.0, Event.FREEZE, 10.0)], seconds=16.0),
+    "map": Experiment({"repetitions"}, with_a_long_one, workers=[KILL]),
 }
 
 
@@ -76,31 +76,31 @@ def disturbed(broker_kind: Kind | None) -> Iterator[Broker]:
         yield broker
 
 
-@pytest.mark.parametrize("fault", TRIALS)
+@pytest.mark.parametrize("fault", EXPERIMENTS)
 def test_a_mechanism_that_is_switched_off_is_missed(
     disturbed: Broker, namespace: str, tmp_path: Path, show: Callable[[str], None], fault: str
 ) -> None:
-    trial = TRIALS[fault]
-    found = broken(_run(trial, disturbed, namespace, tmp_path, fault=fault, settle=12))
+    experiment = EXPERIMENTS[fault]
+    found = broken(_run(experiment, disturbed, namespace, tmp_path, fault=fault, settle=12))
     for rule, said in found.items():
         show(f"{rule}: {len(said)}, such as {said[0][:300]}")
-    assert trial.rules <= found.keys()
+    assert experiment.rules <= found.keys()
 
 
-@pytest.mark.parametrize("fault", TRIALS)
+@pytest.mark.parametrize("fault", EXPERIMENTS)
 def test_with_the_mechanism_nothing_is_found(
     disturbed: Broker, namespace: str, tmp_path: Path, show: Callable[[str], None], fault: str
 ) -> None:
-    assert not broken(_run(TRIALS[fault], disturbed, namespace, tmp_path, show=show))
+    assert not broken(_run(EXPERIMENTS[fault], disturbed, namespace, tmp_path, show=show))
 
 
 def _run(
-    trial: Trial, broker: Broker, namespace: str, directory: Path, *, fault: str = "", settle: float = 90,
+    experiment: Experiment, broker: Broker, namespace: str, directory: Path, *, fault: str = "", settle: float = 90,
     show: Callable[[str], None] = lambda line: None,
 ) -> Account:  # fmt: skip
     chaos = Chaos(
-        broker, namespace, directory, seed=1, seconds=trial.seconds, fault=fault, jobs=map(trial.jobs, count()),
-        kinds=(), of_workers=trial.workers, of_broker=trial.broker,
+        broker, namespace, directory, seed=1, seconds=experiment.seconds, fault=fault,
+        jobs=map(experiment.jobs, count()), kinds=(), of_workers=experiment.workers, of_broker=experiment.broker,
     )  # fmt: skip
     account, _ = chaos.run(settle=settle)
     show(summary(account))

@@ -39,20 +39,20 @@ OffsetTracker.commit = past
 """
 
 REVOCATION_THROWS_ACKS_AWAY = """
-from streams.worker.assignment import Intake
-suspend = Intake.suspend
+from streams.worker.assignment import Assignment
+block_starts = Assignment.block_starts
 def forget(self):
-    suspend(self)
-    self.due = list
-Intake.suspend = forget
+    block_starts(self)
+    self.collect_commits = list
+Assignment.block_starts = forget
 """
 
 WAITS_WITHOUT_A_BOUND = """
-from streams.worker.assignment import Intake
+from streams.worker.assignment import Assignment
 async def wait(self, timeout):
     await self._all_quiet()
     return True
-Intake.quiet = wait
+Assignment.quiet = wait
 """
 
 

@@ -12,7 +12,7 @@ from streams.core.offsets.tracker import OffsetTracker
 
 
 def opened(tracker: OffsetTracker) -> OffsetTracker:
-    """As the next owner finds it, which is unsure of all that the log holds."""
+    """As the next owner finds it, which suspects all that the log holds."""
     commit = tracker.commit()
     again = OffsetTracker(commit.watermark, commit.metadata)
     again.crash_record.suspect_below(tracker.next_offset)
@@ -108,7 +108,7 @@ def test_what_runs_while_its_owner_lets_go_has_no_death(alone: bool) -> None:
     offsets.crash_record.release(offsets.watermark)
     after = opened(offsets).crash_record
     assert (after.deaths(0), after.deaths(1)) == (0, 1)
-    assert after.start_mode(0) is StartMode.LIMITED, "it was not finished, and is as unsure as before"
+    assert after.start_mode(0) is StartMode.LIMITED, "it was not finished, and is as suspect as before"
 
 
 def test_who_takes_it_back_answers_for_what_runs() -> None:

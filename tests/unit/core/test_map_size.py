@@ -164,12 +164,12 @@ def test_a_full_map_makes_a_partition_full_and_draining_it_roomy() -> None:
     while not is_full(partition):
         lanes += partition.admit([Job(partition.offsets.next_offset + index) for index in range(BATCH)])
     assert partition.offsets.pending > 10_000
-    assert not is_roomy(partition)
+    assert not may_read_again(partition)
     slow, *others = lanes
     for lane in others:
         partition.finish(lane)
     partition.offsets.commit()
-    assert is_roomy(partition)
+    assert may_read_again(partition)
     partition.finish(slow)
     assert not is_full(partition)
 
@@ -178,7 +178,7 @@ def is_full(partition: Jobs) -> bool:
     return partition.full
 
 
-def is_roomy(partition: Jobs) -> bool:
+def may_read_again(partition: Jobs) -> bool:
     return partition.may_read_again
 
 

@@ -63,7 +63,7 @@ def is_full(part: Jobs) -> bool:
     return part.full
 
 
-def is_roomy(part: Jobs) -> bool:
+def may_read_again(part: Jobs) -> bool:
     return part.may_read_again
 
 
@@ -325,9 +325,9 @@ def test_too_many_retries_make_a_partition_full() -> None:
     part.admit([Job(8, b"b")])
     assert is_full(part)
     lines = part.ready(5)
-    assert not is_roomy(part)
+    assert not may_read_again(part)
     part.finish(lines[0])
-    assert is_roomy(part), "the next batch makes up for many jobs that end"
+    assert may_read_again(part), "the next batch makes up for many jobs that end"
 
 
 def test_too_many_bytes_of_retries_make_a_partition_full() -> None:
@@ -336,13 +336,13 @@ def test_too_many_bytes_of_retries_make_a_partition_full() -> None:
     assert is_full(part)
     for line in part.ready(5)[:3]:
         part.finish(line)
-    assert is_roomy(part)
+    assert may_read_again(part)
 
 
 def test_a_full_partition_reads_on_for_those_that_wait_for_it() -> None:
     """More is parked than fits in, and none of it may run before the queue was read past it."""
     part = opened(partition(limit_retries=4), *entries(*range(8)))
-    assert is_roomy(part)
+    assert may_read_again(part)
     assert not is_full(part)
     part.admit([Job(offset, b"a") for offset in range(8)])
     assert is_full(part)
@@ -364,7 +364,7 @@ def test_a_partition_may_park_what_others_leave_and_always_its_share() -> None:
     assert not is_full(late), "less than its share, though all together are too many"
     for line in late.ready(5):
         late.finish(line)
-    assert is_roomy(hot), "the other has made room"
+    assert may_read_again(hot), "the other has made room"
 
 
 def test_bytes_move_with_their_jobs() -> None:
@@ -374,7 +374,7 @@ def test_bytes_move_with_their_jobs() -> None:
     writes = part.postpone(lane, 1, 5)
     assert is_full(part)
     write(part, *writes)
-    assert is_roomy(part)
+    assert may_read_again(part)
     part.admit([Job(2, b"a", bytes(200))])
     assert is_full(part)
     write(part, *part.take_diverted())
@@ -429,7 +429,7 @@ def test_the_map_of_a_full_partition_fits_in_whatever_order_its_retries_finish()
             again = OffsetTracker(commit.watermark, commit.metadata)
             assert not [offset for offset in done if again.read(offset)], "what is finished is not read again"
     retries.commit()
-    assert is_roomy(part)
+    assert may_read_again(part)
 
 
 def test_a_partition_whose_map_was_full_reads_on_when_there_is_room() -> None:
@@ -441,11 +441,11 @@ def test_a_partition_whose_map_was_full_reads_on_when_there_is_room() -> None:
         part.finish(line)
     assert part.retries
     part.retries.commit()
-    assert not is_roomy(part)
+    assert not may_read_again(part)
     for line in lines[5_000:15_000]:
         part.finish(line)
     part.retries.commit()
-    assert is_roomy(part)
+    assert may_read_again(part)
 
 
 def test_a_hundred_thousand_jobs_of_one_key_are_a_few_runs() -> None:

@@ -198,7 +198,7 @@ RULES = {
     "turn: the queue was read past it": (ParkedLanes, "wait", not_read_past),
     "turn: it is due": (ParkedLanes, "ready", at_once),
     "turn: those that wait are woken": (ParkedLanes, "read_on", never_wakes),
-    "position: at most one entry": (ParkedLane, "holds", holds_nothing),
+    "position: at most one entry": (ParkedLane, "contains", holds_nothing),
     "order: a line is sorted": (ParkedLane, "insert", at_the_end),
     "position: the last copy counts": (ParkedJobsRestore, "add", keeps_the_older),
     "finish: late acknowledgements": (OffsetTracker, "wrote", acknowledged_in_order),

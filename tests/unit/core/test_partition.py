@@ -23,7 +23,7 @@ def is_full(part: Jobs) -> bool:
     return part.full
 
 
-def is_roomy(part: Jobs) -> bool:
+def may_read_again(part: Jobs) -> bool:
     return part.may_read_again
 
 
@@ -35,9 +35,9 @@ def test_is_full_at_its_limit_of_jobs_and_roomy_at_three_quarters() -> None:
     assert is_full(part)
     for lane in lanes[:24]:
         part.finish(lane)
-    assert not is_roomy(part)
+    assert not may_read_again(part)
     part.finish(lanes[24])
-    assert is_roomy(part)
+    assert may_read_again(part)
 
 
 def test_is_full_at_its_limit_of_bytes_and_roomy_at_three_quarters() -> None:
@@ -48,9 +48,9 @@ def test_is_full_at_its_limit_of_bytes_and_roomy_at_three_quarters() -> None:
     assert is_full(part)
     for lane in lanes[:2]:
         part.finish(lane)
-    assert not is_roomy(part)
+    assert not may_read_again(part)
     part.finish(lanes[2])
-    assert is_roomy(part)
+    assert may_read_again(part)
 
 
 def test_records_that_are_skipped_take_no_room() -> None:
@@ -79,7 +79,7 @@ def test_keys_and_headers_count_too(job: Job) -> None:
     (lane,) = part.admit([job])
     assert is_full(part)
     part.finish(lane)
-    assert is_roomy(part)
+    assert may_read_again(part)
     assert not is_full(partition(limit_bytes=10_000).admit([job])[0].owner)
 
 
@@ -107,7 +107,7 @@ def test_a_null_value_takes_no_bytes() -> None:
     (lane,) = part.admit([Job(0, None, None)])
     assert not is_full(part)
     part.finish(lane)
-    assert is_roomy(part)
+    assert may_read_again(part)
 
 
 def test_every_way_of_reading_counts_the_same() -> None:

@@ -1,4 +1,4 @@
-"""A queue with its executor and intake on a real event loop, without a broker: what would be written is kept."""
+"""A queue with its executor and assignment on a real event loop, without a broker: what would be written is kept."""
 
 from __future__ import annotations
 

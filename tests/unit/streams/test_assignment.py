@@ -1,4 +1,4 @@
-"""What an intake takes, keeps through a rebalance, and has to commit."""
+"""What an assignment takes, keeps through a rebalance, and has to commit."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ async def test_what_is_not_assigned_again_is_lost_at_once() -> None:
 
 
 async def test_records_of_an_earlier_epoch_are_dropped_and_fetched_again() -> None:
-    """They are not lost: positions move only when the intake takes them."""
+    """They are not lost: positions move only when the assignment takes them."""
     handler = Handler()
     async with rig(handler) as it:
         it.open(P0)

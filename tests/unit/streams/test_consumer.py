@@ -1,6 +1,6 @@
 """The consumer's commits and hand-overs, on a group that lives in memory and can refuse, hang and move on.
 
-The consumer is the real one, with a real intake and executor; only its thread, which talks to Kafka, is a stand-in.
+The consumer is the real one, with a real assignment and executor; only its thread, which talks to Kafka, is a stand-in.
 """
 
 from __future__ import annotations

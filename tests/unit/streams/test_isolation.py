@@ -114,7 +114,7 @@ class Busy:
         self.alone: list[WorkLane] = []
 
     def submit(self, lanes: Iterable[WorkLane]) -> None:
-        raise AssertionError("nothing of it runs in company")
+        raise AssertionError("nothing of it runs beside others")
 
     def submit_alone(self, lane: WorkLane) -> None:
         self.alone.append(lane)

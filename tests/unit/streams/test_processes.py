@@ -176,7 +176,7 @@ async def test_when_the_worker_is_killed_all_ends(tmp_path: Path) -> None:
     note = tmp_path / "note"
     script = (
         "import asyncio; from tests.unit.streams.test_processes import *;"
-        f"asyncio.run(run(Processes(1), 'start programs', url={str(note)!r}))"
+        f"asyncio.run(run(ProcessRunner(1), 'start programs', url={str(note)!r}))"
     )
     worker = subprocess.Popen([sys.executable, "-c", script])  # noqa: ASYNC220
     try:

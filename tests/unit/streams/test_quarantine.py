@@ -128,7 +128,7 @@ CUTS = ["set aside", "named", "submitted"]
 
 
 async def rebalance_at(it: Rig, cut: str) -> None:
-    """Suspend the intake while the jobs that were taken have come so far and have not started."""
+    """Block starts while the jobs that were taken have come so far and have not started."""
     await until(lambda: it.assignment.collect_commits() or cut == "set aside")
     if cut != "set aside" and "!" not in noted(it):
         commit(it)
