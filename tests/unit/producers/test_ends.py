@@ -102,7 +102,7 @@ def test_a_forked_child_is_told_of_no_job_of_its_parent_and_publishes_its_own(br
                 assert failed.may_be_written and "forked" in str(failed), failed
             asyncio.run(deliver())
             producer.publish(email).result(20)
-            assert producer._client.visited
+            assert producer._client.is_looked_after
             producer.close()
             asyncio.run(asynchronous.close())
             os._exit(0)

@@ -29,10 +29,10 @@ NAMES = [ATTEMPT, NOT_BEFORE, PARKED, POSITION, ORIGIN, FIRST_FAILED_AT, ERROR_T
 HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), st.none() | st.binary(max_size=20)), max_size=12)
 STATES = st.builds(
     RetryState,
-    position=st.integers(-(10**16), 10**17),
+    queue_offset=st.integers(-(10**16), 10**17),
     attempt=st.integers(0, 10**9 - 1),
     due_ms=st.integers(0, 10**18 - 1),
-    owner=st.none() | st.integers(0, 10**9 - 1),
+    generation=st.none() | st.integers(0, 10**9 - 1),
 )
 
 
