@@ -100,7 +100,7 @@ def no_map() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {
-    "parked_lanes": no_parking,
+    "parking": no_parking,
     "loading": no_loading,
     "finish rule": no_finish_rule,
     "fencing": no_fencing,
