@@ -46,7 +46,7 @@ class BrokerTroubles:
         return self._broker.nodes[self._which(what)]
 
     def _which(self, what: Disturbance) -> int:
-        return int(what.random_share * len(self._broker.nodes))
+        return int(what.luck * len(self._broker.nodes))
 
     def _fill_disk(self, what: Disturbance, wait: Wait) -> None:
         """Kafka ends when it cannot write; it is started again when there is room."""

@@ -38,13 +38,13 @@ class NetworkTroubles:
         self.cuts: dict[int, list[Span]] = defaultdict(list)
 
     def happen(self, what: Disturbance, wait: Wait) -> None:
-        way, (scope, random_share) = WAYS[what.kind], divmod(what.random_share * 3, 1)
+        way, (scope, luck) = WAYS[what.kind], divmod(what.luck * 3, 1)
         workers = self._workers()
         if scope == 0 and workers:
-            victim = workers[int(random_share * len(workers))].pid
+            victim = workers[int(luck * len(workers))].pid
             spans, failure = self.cuts[victim], Failure(way, lambda port, _: _belongs(port, victim))
         elif scope == 1:
-            broker = int(random_share * self._brokers)
+            broker = int(luck * self._brokers)
             spans, failure = self.outages, Failure(way, lambda _, number: number == broker)
         else:
             spans, failure = self.outages, Failure(way)

@@ -36,7 +36,7 @@ class OperatorTroubles:
 
     def happen(self, what: Disturbance, wait: Wait) -> None:
         del wait
-        queue = self._queues[int(what.random_share * len(self._queues))]
+        queue = self._queues[int(what.luck * len(self._queues))]
         begin, before = time.monotonic_ns(), time.time() - (_AGE if what.kind is Kind.PURGE else 0)
         if what.kind is Kind.PURGE:
             until = datetime.fromtimestamp(before, UTC).isoformat()

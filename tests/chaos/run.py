@@ -97,7 +97,7 @@ class Crew:
     def disturb(self, what: Disturbance, now: float) -> None:
         """Begin a disturbance; its end comes by itself, see `look`."""
         free = [each for each in self._workers.running if each not in self._frozen and each not in self._stopping]
-        victim = free[int(what.random_share * len(free))] if free else None
+        victim = free[int(what.luck * len(free))] if free else None
         kind, after = what.kind, now + what.seconds
         if kind is Kind.JOIN:
             if len(self._workers.running) < MOST:

@@ -117,7 +117,7 @@ class Disturbance:
     at: float
     kind: Kind
     seconds: float = 0.0
-    random_share: float = 0.0
+    luck: float = 0.0
 
 
 def of_workers(chance: random.Random, seconds: float, kinds: Collection[Kind] = ALL) -> list[Disturbance]:

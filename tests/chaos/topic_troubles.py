@@ -42,7 +42,7 @@ class TopicTroubles:
 
     def happen(self, what: Disturbance, wait: Wait) -> None:
         del wait
-        queue = self._queues[int(what.random_share * len(self._queues))]
+        queue = self._queues[int(what.luck * len(self._queues))]
         begin = time.monotonic_ns()
         if what.kind is Kind.TOPIC_REMAKE:
             with self._publisher.held(queue):
