@@ -101,7 +101,7 @@ class TopicTroubles:
             try:
                 said.update({what: answer.result() for what, answer in ask().items()})
             except KafkaException as error:
-                # A client may have lost sight of a leader for good where a topic was made anew (librdkafka's issue 4898).
+                # A client may have lost sight of a leader for good: of a topic made anew (librdkafka's issue 4898).
                 self._admin = self._client()
                 return unless is not None and error.args[0].code() == unless
             return True
