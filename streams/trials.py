@@ -81,7 +81,9 @@ class Trials:
         """The broker holds a commit."""
         if self._named:
             self._submit_named()
-        self._go_on()
+        self._solitude.advance()
+        if self._waiting:
+            self._name_company()
 
     def _submit_named(self) -> None:
         named, self._named = self._named, []
@@ -101,13 +103,20 @@ class Trials:
 
     def _go_on(self) -> None:
         self._solitude.advance()
-        if self._waiting:
-            self._name_company()
+        nameable = next((waiting[0] for log, waiting in self._waiting.items() if self._may_name(log, waiting)), None)
+        if nameable is not None:
+            # Somebody is named when the broker has answered.
+            nameable.ask()
+            self._tell()
+
+    def _may_name(self, log: OffsetTracker, waiting: deque[Trial]) -> bool:
+        return bool(waiting) and not log.custody.crowded and self._solitude.allows(waiting[0].starter)
 
     def _name_company(self) -> None:
+        """Name who may run beside others. The broker has just answered; see solitude.py for why that matters."""
         before = len(self._named)
         for log, waiting in [*self._waiting.items()]:
-            while waiting and not log.custody.crowded and self._solitude.allows(waiting[0].starter):
+            while self._may_name(log, waiting):
                 trial = waiting.popleft()
                 trial.name()
                 self._named.append(trial)
