@@ -347,7 +347,7 @@ class Executor:
             # Jobs that never wait must let the loop turn now and then.
             now = ended or monotonic()
             while turn.over(now):
-                await self._pause(runner, asyncio.sleep(0))
+                await self._pause(runner, turn.next())
                 now = monotonic()
         return False
 
@@ -480,16 +480,20 @@ class Executor:
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
-            self._bury(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
+            ran = call is not None
+            self._bury(lane, _in_full(failed, error, decision.reason_suffix, ran=ran), made, started, ran=ran)
 
     def _check_ours(self, lane: WorkLane, error: BaseException) -> None:
         """Raise CancelledError where a job was cut short and runs again elsewhere, whatever its handler makes of it."""
         if self._stopping or lane.owner.lost:
             raise asyncio.CancelledError from error
 
-    def _bury(self, lane: WorkLane, failed: Failed, made: int | None, started: float) -> None:
+    def _bury(self, lane: WorkLane, failed: Failed, made: int | None, started: float, *, ran: bool) -> None:
         """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
-        letter, took = self._outcomes.letter(lane, failed, made), monotonic() - started
+        now = monotonic()
+        letter, took = self._outcomes.letter(lane, failed, made), now - started
+        if not ran:
+            self._turn.rest(now)
         self._appends.begin(letter, lane.owner, lambda _: self._buried(lane, failed, took), placed=False)
 
     def _buried(self, lane: WorkLane, failed: Failed, took: float) -> None:
