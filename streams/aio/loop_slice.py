@@ -1,23 +1,35 @@
 """A slice of time that the runners of a queue share, so that jobs which never wait let the loop turn.
 
 Each queue has its own: the runner that wakes first begins it, and would leave nothing of a common one to other queues.
+
+A flood of records that are no jobs is more than that: each costs as much as a job, nobody waits for it, and a loop that
+only turns leaves the consumer's thread little of the interpreter, and other queues no records. So between two slices
+of them the loop has time to wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
+
+from streams.aio.wait_list import WaitList
 
 #: How long runners may go on, all together, within one turn of the loop. Seconds.
 SLICE = 0.005
+
+#: How long they go on with records that are no jobs, and how long they wait then. Seconds.
+JUNK_SLICE, REST = 0.002, 0.003
 
 
 class LoopSlice:
     """A few milliseconds of the event loop that the runners of one executor share, before they let others go on."""
 
-    __slots__ = ("_end",)
+    __slots__ = ("_end", "_rests", "_waiting")
 
     def __init__(self) -> None:
         self._end = 0.0
+        self._rests = False
+        self._waiting = WaitList()
 
     def used_up(self, now: float) -> bool:
         """Begin a slice, unless one has begun. Returns whether it is used up. `now` is monotonic."""
@@ -26,5 +38,27 @@ class LoopSlice:
             asyncio.get_running_loop().call_soon(self._next)
         return now >= self._end
 
+    def rest(self, now: float) -> None:
+        """Have this slice be a short one, and the next one begin only when the loop has waited for a while."""
+        self.used_up(now)
+        if not self._rests:
+            self._rests = True
+            self._end = min(self._end, now + JUNK_SLICE)
+
+    async def next(self) -> None:
+        """Wait for the next slice."""
+        if self._rests:
+            await self._waiting.wait()
+        else:
+            await asyncio.sleep(0)
+
     def _next(self) -> None:
+        if self._rests:
+            asyncio.get_running_loop().call_later(max(0.0, self._end - monotonic()) + REST, self._begin)
+        else:
+            self._end = 0.0
+
+    def _begin(self) -> None:
+        self._rests = False
         self._end = 0.0
+        self._waiting.wake_all()

@@ -348,7 +348,7 @@ class Executor:
             # Jobs that never wait must let the loop turn now and then.
             now = ended or monotonic()
             while slice_.used_up(now):
-                await self._pause(runner, asyncio.sleep(0))
+                await self._pause(runner, slice_.next())
                 now = monotonic()
         return False
 
@@ -492,16 +492,20 @@ class Executor:
         if isinstance(decision, RetryAt):
             self._requeue(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
-            self._give_up(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
+            ran = call is not None
+            self._give_up(lane, _in_full(failed, error, decision.reason_suffix, ran=ran), made, started, ran=ran)
 
     def _check_ours(self, lane: WorkLane, error: BaseException) -> None:
         """Raise CancelledError where a job was cut short and runs again elsewhere, whatever its handler makes of it."""
         if self._stopping or lane.owner.lost:
             raise asyncio.CancelledError from error
 
-    def _give_up(self, lane: WorkLane, failed: Failure, made: int | None, started: float) -> None:
+    def _give_up(self, lane: WorkLane, failed: Failure, made: int | None, started: float, *, ran: bool) -> None:
         """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
-        letter, took = dead_letter_of(lane, failed, made), monotonic() - started
+        now = monotonic()
+        letter, took = dead_letter_of(lane, failed, made), now - started
+        if not ran:
+            self._slice.rest(now)
         self._writes.append(letter, lane.owner, lambda _: self._given_up(lane, failed, took), needs_offset=False)
 
     def _given_up(self, lane: WorkLane, failed: Failure, took: float) -> None:

@@ -136,7 +136,9 @@ class Publisher:
         try:
             self._producer.flush(DELIVERY)
         except ProducersError as failed:
-            failures.append(str(failed))
+            # A topic that is made anew lacks its partitions for a moment. Then the publisher is told, which is enough.
+            if not (self._removals and "_UNKNOWN_PARTITION" in str(failed)):
+                failures.append(str(failed))
         for job, handle in self._handles.items():
             if handle.offset is None or handle.partition is None:
                 at = self.jobs.pop(job).at

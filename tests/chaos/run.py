@@ -345,12 +345,16 @@ class Chaos:
         self._await_all(self._publisher.jobs.keys(), min(give_up, time.monotonic() + RECOVERY))
 
     def _await_all(self, jobs: Set[str], give_up: float) -> bool:
-        look_again = 0.0
+        """Whether all jobs have ended, before a moment that is put off while they do: keys may have long backlogs."""
+        look_again, left = 0.0, len(jobs)
         while time.monotonic() < give_up:
             self._crew.look()
             if time.monotonic() >= look_again:
-                if jobs <= self._workers.ledger.done | self._letters.all().keys():
+                before, left = left, len(jobs - self._workers.ledger.done - self._letters.all().keys())
+                if not left:
                     return True
+                if left < before:
+                    give_up = max(give_up, time.monotonic() + RECOVERY)
                 look_again = time.monotonic() + 2
             time.sleep(_TICK)
         return False

@@ -32,7 +32,7 @@ class TopicTroubles:
         self, bootstrap: str, namespace: str, queues: Sequence[str], copies: int, publisher: Publisher
     ) -> None:
         self._bootstrap = bootstrap
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self._admin = self._client()
         self._namespace = namespace
         self._queues = queues
         self._copies = copies
@@ -81,6 +81,9 @@ class TopicTroubles:
         before = [TopicPartition(topic, number, offset) for number, offset in ends.items()]
         self._do(lambda: self._admin.delete_records(before, request_timeout=10))
 
+    def _client(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
+
     def _count(self, topic: str) -> int:
         return until(lambda: self._listed(topic), within=_WITHIN, what=f"there is a topic {topic}")
 
@@ -98,6 +101,8 @@ class TopicTroubles:
             try:
                 said.update({what: answer.result() for what, answer in ask().items()})
             except KafkaException as error:
+                # A client may have lost sight of a leader for good: of a topic made anew (librdkafka's issue 4898).
+                self._admin = self._client()
                 return unless is not None and error.args[0].code() == unless
             return True
 

@@ -84,7 +84,9 @@ class Quarantine:
         """The broker holds a commit."""
         if self._named:
             self._submit_named()
-        self._go_on()
+        self._isolation.advance()
+        if self._waiting:
+            self._name_more()
 
     def _submit_named(self) -> None:
         named, self._named = self._named, []
@@ -104,13 +106,20 @@ class Quarantine:
 
     def _go_on(self) -> None:
         self._isolation.advance()
-        if self._waiting:
-            self._name_more()
+        nameable = next((waiting[0] for log, waiting in self._waiting.items() if self._may_name(log, waiting)), None)
+        if nameable is not None:
+            # Somebody is named when the broker has answered.
+            nameable.probe()
+            self._request_commit()
+
+    def _may_name(self, log: OffsetTracker, waiting: deque[SuspectRun]) -> bool:
+        return bool(waiting) and not log.crash_record.at_limit and self._isolation.allows(waiting[0].starter)
 
     def _name_more(self) -> None:
+        """Name who may run beside others. The broker has just answered; see isolation.py for why that matters."""
         before = len(self._named)
         for log, waiting in [*self._waiting.items()]:
-            while waiting and not log.crash_record.at_limit and self._isolation.allows(waiting[0].starter):
+            while self._may_name(log, waiting):
                 suspect = waiting.popleft()
                 suspect.name()
                 self._named.append(suspect)

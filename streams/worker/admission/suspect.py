@@ -62,7 +62,7 @@ class SuspectRun:
         return self.log.crash_record.deaths(self._offset)
 
     def probe(self) -> None:
-        """Have a commit due that says nothing new of it: `told` then says whether the broker answers."""
+        """Have a commit due that says nothing new of it: `acknowledged` then says whether the broker answers."""
         self._change = self.log.mark_changed()
 
     def name(self, *, alone: bool = False) -> None:

@@ -193,6 +193,7 @@ async def test_what_is_submitted_in_company_is_taken_back_for_one_that_runs_alon
         it.open(P0, P1, generation=2)
         it.take(records(0, 3))
         await until(it.assignment.collect_commits)
+        commit(it)
         assert noted(it).removesuffix("@") == "~1,0!0,1!0,1!0,1.1"
         it.take([record(200, event="free-0"), record(201, event="free-1")], P1)
         await until(lambda: len(gate.started) == 2)

@@ -25,6 +25,8 @@ async def test_a_suspected_job_starts_only_when_a_commit_names_it() -> None:
         it.take(records(0, 3))
         await turns()
         assert not gate.started
+        assert noted(it).removesuffix("@") == "~1", "nobody is named until the broker has answered"
+        commit(it)
         (due,) = it.assignment.collect_commits()
         assert due.commit.metadata.removesuffix("@") == "~1,0!0,1!0,1!0"
         await turns()
