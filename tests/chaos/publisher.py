@@ -136,8 +136,8 @@ class Publisher:
         try:
             self._producer.flush(DELIVERY)
         except ProducersError as failed:
-            # A topic that is made anew lacks its partitions for a moment. Then the publisher is told, which is enough.
-            if not (self._removals and "_UNKNOWN_PARTITION" in str(failed)):
+            # A topic that is made anew is not there for a while, or lacks partitions. Who is told has lost nothing.
+            if not (self._removals and any(lack in str(failed) for lack in _LACKS)):
                 failures.append(str(failed))
         for job, handle in self._handles.items():
             if handle.offset is None or handle.partition is None:
@@ -152,6 +152,9 @@ class Publisher:
         """Stop. What was delivered has been said by then, or the run has ended in an error of its own."""
         with suppress(ProducersError):
             self._producer.close(10)
+
+
+_LACKS = ("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC")
 
 
 def _await(handle: JobHandle) -> None:
