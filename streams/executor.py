@@ -480,20 +480,18 @@ class Executor:
         if isinstance(decision, Again):
             self._postpone(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
-            ran = call is not None
-            self._bury(lane, _in_full(failed, error, decision.reason_suffix, ran=ran), made, started, ran=ran)
+            if call is None:
+                self._turn.rest(monotonic())
+            self._bury(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
 
     def _check_ours(self, lane: WorkLane, error: BaseException) -> None:
         """Raise CancelledError where a job was cut short and runs again elsewhere, whatever its handler makes of it."""
         if self._stopping or lane.owner.lost:
             raise asyncio.CancelledError from error
 
-    def _bury(self, lane: WorkLane, failed: Failed, made: int | None, started: float, *, ran: bool) -> None:
+    def _bury(self, lane: WorkLane, failed: Failed, made: int | None, started: float) -> None:
         """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
-        now = monotonic()
-        letter, took = self._outcomes.letter(lane, failed, made), now - started
-        if not ran:
-            self._turn.rest(now)
+        letter, took = self._outcomes.letter(lane, failed, made), monotonic() - started
         self._appends.begin(letter, lane.owner, lambda _: self._buried(lane, failed, took), placed=False)
 
     def _buried(self, lane: WorkLane, failed: Failed, took: float) -> None:
