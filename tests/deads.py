@@ -41,7 +41,8 @@ class Morgue:
         )
         self.topic = self.settings.topic(queue)
         self.dead = self.settings.topic(queue, "dead")
-        self._producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "log_level": 0})
+        # Without idempotence a request that a topic which has just been made refuses is sent again behind later ones.
+        self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "log_level": 0})
 
     def create(
         self, partitions: int = 2, dead_partitions: int | None = None, config: dict[str, str] | None = None

@@ -28,6 +28,7 @@ class LoopSlice:
 
     def __init__(self) -> None:
         self._end = 0.0
+        #: Whether the loop is to wait before the next slice, and who waits for that one.
         self._rests = False
         self._waiting = WaitList()
 

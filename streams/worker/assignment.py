@@ -197,7 +197,7 @@ class Assignment:
         return {tp: partition.offsets.log for tp, partition in self._partitions.items()}
 
     def is_closed(self, tp: TopicPartition) -> bool:
-        """Whether nothing of a partition should be fetched for now, because it is full, or not open."""
+        """Whether nothing of a partition is to be fetched: it is full, or not open, or its queue has enough."""
         partition = self._partitions.get(tp)
         return partition is None or partition in self._closed or tp in self._waiting[self._executors[tp.topic]]
 

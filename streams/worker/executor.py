@@ -492,20 +492,18 @@ class Executor:
         if isinstance(decision, RetryAt):
             self._requeue(lane, decision, failed if call else waiting(failed, self._patience_ms), started)
         else:
-            ran = call is not None
-            self._give_up(lane, _in_full(failed, error, decision.reason_suffix, ran=ran), made, started, ran=ran)
+            if call is None:
+                self._slice.rest(monotonic())
+            self._give_up(lane, _in_full(failed, error, decision.reason_suffix, ran=call is not None), made, started)
 
     def _check_ours(self, lane: WorkLane, error: BaseException) -> None:
         """Raise CancelledError where a job was cut short and runs again elsewhere, whatever its handler makes of it."""
         if self._stopping or lane.owner.lost:
             raise asyncio.CancelledError from error
 
-    def _give_up(self, lane: WorkLane, failed: Failure, made: int | None, started: float, *, ran: bool) -> None:
+    def _give_up(self, lane: WorkLane, failed: Failure, made: int | None, started: float) -> None:
         """Write a dead letter; when the broker has it, the job is finished, and its lane goes on."""
-        now = monotonic()
-        letter, took = dead_letter_of(lane, failed, made), now - started
-        if not ran:
-            self._slice.rest(now)
+        letter, took = dead_letter_of(lane, failed, made), monotonic() - started
         self._writes.append(letter, lane.owner, lambda _: self._given_up(lane, failed, took), needs_offset=False)
 
     def _given_up(self, lane: WorkLane, failed: Failure, took: float) -> None:

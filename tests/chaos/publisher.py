@@ -30,6 +30,10 @@ class Removal:
     gone: Callable[[Published], bool]
 
 
+#: A topic that is made anew is not there for a while, or lacks partitions. Who is told that has lost nothing.
+_LACKS = ("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC")
+
+
 class Publisher:
     """Publishes planned jobs, numbered in each key."""
 
@@ -132,21 +136,21 @@ class Publisher:
 
     def flush(self) -> list[str]:
         """Wait for all deliveries, and forget the jobs that were not delivered; what has failed."""
-        failures: list[str] = []
-        try:
+        with suppress(ProducersError):  # Each handle says what became of its job.
             self._producer.flush(DELIVERY)
-        except ProducersError as failed:
-            # A topic that is made anew lacks its partitions for a moment. Then the publisher is told, which is enough.
-            if not (self._removals and "_UNKNOWN_PARTITION" in str(failed)):
-                failures.append(str(failed))
+        said: list[str] = []
         for job, handle in self._handles.items():
-            if handle.offset is None or handle.partition is None:
+            try:
+                place = handle.result(0)
+            except (ProducersError, TimeoutError) as failed:
                 at = self.jobs.pop(job).at
                 self.failures.append(Span(at - DELIVERY * SECOND, at + DELIVERY * SECOND))
+                if not (self._removals and any(lack in str(failed) for lack in _LACKS)):
+                    said.append(str(failed))
             else:
-                self.jobs[job] = replace(self.jobs[job], partition=handle.partition, offset=handle.offset)
+                self.jobs[job] = replace(self.jobs[job], partition=place.partition, offset=place.offset)
         self._handles.clear()
-        return failures
+        return [f"{len(said)} jobs were not delivered; the first: {said[0]}"] if said else []
 
     def close(self) -> None:
         """Stop. What was delivered has been said by then, or the run has ended in an error of its own."""

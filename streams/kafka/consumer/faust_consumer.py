@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -164,6 +164,11 @@ class Consumer(driver.Consumer):
         for channel in topics._tp_index[tp]:
             channel.queue.put_nowait(Event(self.app, None, batch, {}, message))
 
+    def _read_on(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch partitions that were opened, but for those that are closed by now."""
+        self._open.update(tp for tp in partitions if not self.work.is_closed(tp))
+        self._thread.wake()
+
     def _reopen(self, tp: TopicPartition) -> None:
         self._open.add(tp)
         self._thread.wake()
@@ -224,7 +229,7 @@ class Consumer(driver.Consumer):
         self._may_commit = True
         if not await self._commit_claims(epoch):
             return
-        self._open.update(tp for tp in positions if not self.work.is_closed(tp))
+        self._read_on(positions)
         self._commit_wanted.set()
         self.work.unblock_starts()
 
@@ -275,9 +280,7 @@ class Consumer(driver.Consumer):
             positions = {tp: position for tp, position in self.work.positions().items() if tp in again}
             await self._thread.ask(self._thread.seek_all(positions, self.work.ids()))
             if epoch == self.work.epoch:
-                for tp in positions:
-                    if not self.work.is_closed(tp):
-                        self._reopen(tp)
+                self._read_on(positions)
 
     async def wait_empty(self) -> None:
         """Wait for running jobs within bounds and commit. Called on a revocation, and when the worker stops."""

@@ -86,7 +86,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._lease = lease
         #: Partitions that could not be read, and when they are tried again.
         self._set_aside_until: dict[KafkaPartition, asyncio.TimerHandle] = {}
-        self._fetches = requests.Fetches(self._refused)
+        self._fetches = requests.Fetches(self._refused, lambda: bool(self._ensure_consumer()._fetcher._records))
         #: Behind the last record that was handed out of each partition, and what was passed over since.
         self._read_to: dict[Any, int] = {}
         #: Called, in this thread, when a broker does not have a log that is read.

@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 #: What brokers answer that do not have a topic of this id (any more, or yet): UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID.
 _NOT_THIS_LOG = frozenset({100, 103})
 
+#: How long a broker that has nothing waits with its answer where some partitions were not asked for, because records
+#: of them lie here untaken. They can be asked for behind that answer only. Milliseconds.
+_PARTIAL_WAIT_MS = 15
+
 #: A fetch in no session, which names no epoch of a leader: all partitions are in each.
 _NO_SESSION, _FINAL_EPOCH, _UNKNOWN = 0, -1, -1
 
@@ -45,6 +49,8 @@ class Fetches:
 
     #: Is called with a partition whose log the broker does not have.
     on_refused: Callable[[tuple[str, int]], None]
+    #: Whether something that was fetched has not been taken yet.
+    has_untaken: Callable[[], bool] = lambda: False
     #: The id of the log of each partition, where it is known.
     logs: dict[tuple[str, int], bytes] = field(default_factory=dict)
     #: Where partitions were read on that do not begin before that any more.
@@ -57,6 +63,10 @@ class Fetches:
             self.logs.pop(tp, None)
         else:
             self.logs[tp] = log
+
+    def wait(self, usual: int) -> int:
+        """How long a broker that has nothing may wait with its answer, in milliseconds."""
+        return min(usual, _PARTIAL_WAIT_MS) if self.has_untaken() else usual
 
     def noted(self, topic: str, partition: int, code: int, offset: int) -> int:
         """Note the answer for a partition that was to be fetched from an offset; the error for aiokafka to see."""
@@ -87,8 +97,8 @@ def install(fetches: Fetches) -> None:
     """Have the fetchers of aiokafka that are made from now on ask in this way."""
 
     def request(*args: Any, rack_id: str) -> Fetch:
-        *limits, topics = args
-        return Fetch(fetches, *limits, topics=topics, rack_id=rack_id)
+        wait, *limits, topics = args
+        return Fetch(fetches, fetches.wait(wait), *limits, topics=topics, rack_id=rack_id)
 
     fetcher.FetchRequest = request
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from aiokafka.consumer import fetcher
 from aiokafka.errors import OffsetOutOfRangeError
 
+from streams.kafka.fetch import requests
 from streams.kafka.fetch.requests import Fetches
 
 TP = ("jobs.email", 3)
@@ -39,3 +41,17 @@ def test_a_partition_that_is_opened_again_has_no_gap(caplog: pytest.LogCaptureFi
     them.read(TP, None)
     them.noted(*TP, 0, 100)
     assert not caplog.text
+
+
+def test_a_fetch_that_leaves_partitions_out_is_answered_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "FetchRequest", None)
+    untaken = False
+    requests.install(Fetches(on_refused=lambda tp: None, has_untaken=lambda: untaken))
+
+    def wait() -> int:
+        asked = fetcher.FetchRequest(100, 1, 50_000, 1, [("jobs.email", [(3, 0, 1_000)])], rack_id="")
+        return int(asked.prepare({1: (4, 11)}).max_wait_time)
+
+    assert wait() == 100
+    untaken = True
+    assert wait() < 50, "those that were left out are asked for behind this answer"
