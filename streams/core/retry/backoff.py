@@ -14,6 +14,9 @@ LONGEST = 10 * 366 * 86_400.0
 class PolicyInvalid(ValueError):
     """A retry policy cannot work; the message says what would."""
 
+    # Dead letters name it so, and are asked for by this name, whatever module holds it.
+    __module__ = "streams.core.backoff"
+
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
