@@ -12,6 +12,7 @@ from time import monotonic, time
 from schemas.codec import Codec
 from streams.api.queue import HandlerKind, Queue
 from streams.kafka.admin.topics import restore_topic
+from streams.kafka.consumer.requests import ConsumerRequests
 from streams.kafka.producer.sender import ReliableSender
 from streams.ports.records import Batch, Record
 from streams.settings import Settings
@@ -57,11 +58,16 @@ class Engine:
             batch_bytes=settings.producer.message_max_bytes,
             restore_topic=partial(restore_topic, settings, self.queues),
         )
-        self.quarantine = Quarantine()
+        self.requests = ConsumerRequests()
+        self.quarantine = Quarantine(self.requests)
         outcomes = FollowUpPublisher(self._sender, codec, settings)
         self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
         self.assignment = Assignment(
-            self._executors, self.quarantine, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes
+            self._executors,
+            self.quarantine,
+            self.requests,
+            limit_jobs=settings.buffer_jobs,
+            limit_bytes=settings.buffer_bytes,
         )
         self._loop_watch = LoopWatch(self._runners)
         topics = {settings.topic(queue.name): queue.partitions for queue in self.queues}

@@ -206,7 +206,7 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     engine = Engine(settings, served, _codec(queues, settings.limits))
     app = JobsApp(settings, engine, unfit="" if served else _nothing_served(queues, settings.pool))
     logs = RetryTopicReader(settings.cluster, partial(ensure_topics, settings, served))
-    wiring = Wiring(settings, engine.assignment, logs, engine.quarantine, engine.lease, engine.cancel_running)
+    wiring = Wiring(settings, engine.assignment, engine.requests, logs, engine.lease, engine.cancel_running)
     app.transport = Transport(app.conf.broker_consumer, app, wiring)
     for queue in served:
         _add_agent(app, queue)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from streams.core.offsets.log_id import UNKNOWN, differ
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.capacity import ParkedBudget
 from streams.core.partition.partition import QueuePartition
+from streams.ports.group import GroupRequests
 from streams.ports.records import (
     Anew,
     Batch,
@@ -48,15 +49,20 @@ class Assignment:
     The Kafka consumer brings assignments and fetched batches, and asks it for commits; executors run what is in it.
 
     limit_jobs and limit_bytes bound what one queue holds in memory; a queue's partitions share them equally.
-    `on_fetchable` is called when a partition that was full may be read again, `on_finish` when there is something
-    to commit again.
     """
 
     def __init__(
-        self, executors: Mapping[str, Executor], quarantine: Quarantine, *, limit_jobs: int, limit_bytes: int
+        self,
+        executors: Mapping[str, Executor],
+        quarantine: Quarantine,
+        requests: GroupRequests,
+        *,
+        limit_jobs: int,
+        limit_bytes: int,
     ) -> None:
         self._executors = executors
         self._quarantine = quarantine
+        self._requests = requests
         for executor in executors.values():
             executor.on_progress = self.progressed
             executor.on_hungry = partial(self._feed, executor)
@@ -71,18 +77,12 @@ class Assignment:
         #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
         self.epoch = 0
         self._generation = -1
-        self.on_fetchable: Callable[[TopicPartition], None] = lambda tp: None
         #: Topics that are not there: nothing is committed for them.
         self._missing: set[str] = set()
-        #: Called when such a topic is there again.
-        self.on_found: Callable[[], None] = lambda: None
         #: Ids of logs that others have replaced; a broker that has not heard of it yet may still tell them.
         self._gone: set[str] = set()
-        #: Called with a partition that was given up since one of its logs is another one: open it again.
-        self.on_restart: Callable[[TopicPartition, Anew], None] = lambda tp, anew: None
         #: Whether something has finished since `collect_commits` was last called.
         self.commit_wanted = False
-        self.on_finish: Callable[[], None] = lambda: None
 
     # -- the group --------------------------------------------------------------------------------------------------
 
@@ -244,8 +244,8 @@ class Assignment:
             if topic in self._missing:
                 self._missing.discard(topic)
                 logger.warning("%s is there again", topic)
-                self.on_found()
-                self.on_finish()
+                self._requests.rejoin()
+                self._requests.commit_soon()
         elif topic not in self._missing:
             self._missing.add(topic)
             logger.error(
@@ -278,7 +278,7 @@ class Assignment:
         self._executors[tp.topic].forget_lost()
         self._quarantine.forget_lost()
         self._share_limits()
-        self.on_restart(tp, anew)
+        self._requests.reopen(tp, anew)
 
     # -- the flow ---------------------------------------------------------------------------------------------------
 
@@ -305,7 +305,7 @@ class Assignment:
         elif executor.check_and_arm_hungry():
             self._waiting[executor].append(batch.tp)
         else:
-            self.on_fetchable(batch.tp)
+            self._requests.fetch_again(batch.tp)
 
     def pass_over(self, tp: TopicPartition, epoch: int, span: Span) -> None:
         """Read on behind what holds no job, unless that was fetched in an earlier epoch."""
@@ -317,20 +317,20 @@ class Assignment:
         """A queue could run more than it has: read on."""
         waiting, self._waiting[executor] = self._waiting[executor], []
         for tp in waiting:
-            self.on_fetchable(tp)
+            self._requests.fetch_again(tp)
 
     def progressed(self, partition: WorkPartition) -> None:
         """A job of this partition is finished (or lost)."""
         if not self.commit_wanted:
             self.commit_wanted = True
-            self.on_finish()
+            self._requests.commit_soon()
         if self._closed and partition in self._closed:
             self._reopen(partition)
 
     def _reopen(self, partition: WorkPartition) -> None:
         """Read a closed partition again, if there is room in it."""
         if partition.may_read_again:
-            self.on_fetchable(self._closed.pop(partition))
+            self._requests.fetch_again(self._closed.pop(partition))
 
     def tick(self, now_ms: int) -> None:
         """Start what has become due by now; to be called many times a second."""
@@ -350,7 +350,7 @@ class Assignment:
         """
         for partition in self._partitions.values():
             partition.refresh()
-        self.on_finish()
+        self._requests.commit_soon()
 
     # -- commits ----------------------------------------------------------------------------------------------------
 

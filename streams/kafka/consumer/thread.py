@@ -79,9 +79,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer in its own thread, where heartbeats go on whatever the handlers do.
 
     Its coroutines are called from the worker's loop through `ask`.
+
+    on_refused  called, in this thread, when a broker does not have a log that is read
     """
 
-    def __init__(self, consumer: Any, settings: Settings, lease: GroupLease, **kwargs: Any) -> None:
+    def __init__(
+        self, consumer: Any, settings: Settings, lease: GroupLease, on_refused: Callable[[], None], **kwargs: Any
+    ) -> None:
         self._settings = settings
         self._lease = lease
         #: Partitions that could not be read, and when they are tried again.
@@ -89,8 +93,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._fetches = requests.Fetches(self._refused, lambda: bool(self._ensure_consumer()._fetcher._records))
         #: Behind the last record that was handed out of each partition, and what was passed over since.
         self._read_to: dict[Any, int] = {}
-        #: Called, in this thread, when a broker does not have a log that is read.
-        self.on_refused: Callable[[], None] = lambda: None
+        self._on_refused = on_refused
         super().__init__(consumer, **kwargs)
 
     async def on_start(self) -> None:
@@ -194,7 +197,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Wait before a log is fetched again that a broker does not have: another has replaced it, or will be told."""
         with suppress(IllegalStateError):  # It belongs to another worker by now.
             self._pause(KafkaPartition(*tp))
-        self.on_refused()
+        self._on_refused()
 
     def _pause(self, tp: KafkaPartition) -> None:
         self._ensure_consumer().pause(tp)

@@ -9,11 +9,11 @@ longer named, and asks again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from streams.core.offsets.crash_record import StartMode
 from streams.core.offsets.tracker import OffsetTracker
 from streams.errors import KilledItsWorkers
+from streams.ports.group import GroupRequests
 from streams.ports.records import WorkLane
 from streams.worker.admission.isolation import Isolation
 from streams.worker.admission.suspect import JobStarter, SuspectRun
@@ -25,9 +25,8 @@ class Quarantine:
     Executors ask it before they start a job of a partition that has suspects. Owned by the event loop; nothing blocks.
     """
 
-    def __init__(self) -> None:
-        #: Called when the next commit is waited for.
-        self.on_named: Callable[[], None] = lambda: None
+    def __init__(self, requests: GroupRequests) -> None:
+        self._requests = requests
         self._starters: list[JobStarter] = []
         #: Who waits to run beside others, by the log that names them.
         self._waiting: dict[OffsetTracker, deque[SuspectRun]] = {}
@@ -129,7 +128,7 @@ class Quarantine:
             self._request_commit()
 
     def _request_commit(self) -> None:
-        self.on_named()
+        self._requests.commit_now()
 
     # -- what comes in between -----------------------------------------------------------------------------------------
 

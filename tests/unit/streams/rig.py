@@ -18,6 +18,7 @@ from streams.api.queue import Queue
 from streams.core.retry.policy import NO_RETRY, RetryPolicy
 from streams.kafka.producer.client import Answered
 from streams.kafka.producer.sender import ReliableSender
+from streams.ports.group import GroupRequests
 from streams.ports.records import Anew, Batch, OutgoingRecord, PartitionStart, TopicPartition
 from streams.settings import Settings
 from streams.worker.admission.lease import GroupLease
@@ -105,6 +106,32 @@ def records(start: int, count: int, keys: Sequence[str | None] = (None,)) -> lis
 
 
 @dataclass
+class Asked:
+    """Keeps what the assignment asks of the consumer, instead of one."""
+
+    reopened: list[TopicPartition] = field(default_factory=list)
+    restarted: list[tuple[TopicPartition, Anew]] = field(default_factory=list)
+    #: What a test does when there is something to commit, and when somebody waits for that.
+    on_commit_soon: Callable[[], object] = lambda: None
+    on_commit_now: Callable[[], object] = lambda: None
+
+    def fetch_again(self, tp: TopicPartition) -> None:
+        self.reopened.append(tp)
+
+    def reopen(self, tp: TopicPartition, anew: Anew) -> None:
+        self.restarted.append((tp, anew))
+
+    def rejoin(self) -> None:
+        """There is no group."""
+
+    def commit_soon(self) -> None:
+        self.on_commit_soon()
+
+    def commit_now(self) -> None:
+        self.on_commit_now()
+
+
+@dataclass
 class Rig:
     """One queue and what belongs to it."""
 
@@ -114,8 +141,16 @@ class Rig:
     quarantine: Quarantine
     threads: ThreadRunner
     lease: GroupLease
-    reopened: list[TopicPartition] = field(default_factory=list)
-    restarted: list[tuple[TopicPartition, Anew]] = field(default_factory=list)
+    #: What was asked of the consumer, unless the rig was given another one.
+    asked: Asked
+
+    @property
+    def reopened(self) -> list[TopicPartition]:
+        return self.asked.reopened
+
+    @property
+    def restarted(self) -> list[tuple[TopicPartition, Anew]]:
+        return self.asked.restarted
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: PartitionStart | None = None) -> None:
         """Assign partitions as the group would, and start them."""
@@ -153,11 +188,13 @@ async def rig(
     schema_wait: float = 0.0,
     processes: ProcessRunner | None = None,
     around: Any = None,
+    requests: GroupRequests | None = None,
 ) -> AsyncIterator[Rig]:
     """A running queue with one handler, which is CPU-bound if there are processes."""
     queue = Queue("webhook", retry=retry, order=order, around=around)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
-    quarantine = Quarantine()
+    asked = Asked()
+    quarantine = Quarantine(requests or asked)
     letters, threads, lease = Letters(), ThreadRunner(), GroupLease(session=60)
     handling = HandlerTable(queue, codec or CODEC, threads, processes or ProcessRunner(1))
     executor = executor_type(
@@ -171,12 +208,12 @@ async def rig(
         lease=lease,
         share=None if processes is None else processes.share(handling.in_process, concurrency),
     )
-    assignment = Assignment({TOPIC: executor}, quarantine, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
+    assignment = Assignment(
+        {TOPIC: executor}, quarantine, requests or asked, limit_jobs=limit_jobs, limit_bytes=limit_bytes
+    )
     watch = asyncio.create_task(executor.watch())
     clock = asyncio.create_task(_tell_time(assignment))
-    it = Rig(executor, assignment, letters, quarantine, threads, lease)
-    assignment.on_fetchable = it.reopened.append
-    assignment.on_restart = lambda tp, anew: it.restarted.append((tp, anew))
+    it = Rig(executor, assignment, letters, quarantine, threads, lease, asked)
     try:
         yield it
     finally:

@@ -404,7 +404,7 @@ async def check_a_failed_commit_stays_due(intake_type: type[Assignment]) -> None
 async def test_tells_once_that_there_is_something_to_commit() -> None:
     told = []
     async with rig(Handler()) as it:
-        it.assignment.on_finish = lambda: told.append(it.assignment.pending)
+        it.asked.on_commit_soon = lambda: told.append(it.assignment.pending)
         it.open(P0)
         it.take(records(0, 5))
         await it.idle()

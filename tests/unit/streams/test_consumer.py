@@ -24,6 +24,7 @@ from streams.core.offsets.log_id import UNKNOWN, sign
 from streams.core.offsets.tracker import OffsetTracker
 from streams.kafka.consumer import faust_consumer
 from streams.kafka.consumer.faust_consumer import Consumer, Transport, Wiring
+from streams.kafka.consumer.requests import ConsumerRequests
 from streams.kafka.retry_topic.reader import RetryTopicReader
 from streams.ports.group import CommittedOffset, LogBounds
 from streams.ports.records import DueCommit, TopicPartition
@@ -146,17 +147,16 @@ async def stage(
     handler: Callable[..., Any], consumer_type: type[Consumer] = Consumer, **settings: Any
 ) -> AsyncIterator[Stage]:
     values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
-    async with rig(handler) as it:
+    requests = ConsumerRequests()
+    async with rig(handler, requests=requests) as it:
         app = JobsApp(values, Engine(values, [], CODEC))
-        wiring = Wiring(values, it.assignment, NoRetries(), it.quarantine, it.lease, it.executor.stop)
+        wiring = Wiring(values, it.assignment, requests, NoRetries(), it.lease, it.executor.stop)
         link = Transport(app.conf.broker_consumer, app, wiring)
-        committing: list[asyncio.Future[bool]] = []
         group = Group()
         group.answers.set()
         consumer = consumer_type(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused)
         consumer._thread.thread_loop.close()  # it never ran
         consumer._thread = group  # type: ignore[assignment]
-        it.quarantine.on_named = lambda: committing.append(asyncio.ensure_future(consumer._commit_due()))
         yield Stage(consumer, group, it, app)
 
 
@@ -165,7 +165,7 @@ async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.group.refusals.append(ValueError("a fault of ours"))
-        on.rig.assignment.on_restart(P0, {P0: None})
+        on.consumer.reopen(P0, {P0: None})
         await until(lambda: on.consumer.crashed)
 
 
