@@ -27,6 +27,9 @@ EDGES = {
     "streams.kafka.fetch.batch_reader",
     "streams.dead.handled.group_offsets",
     "streams.kafka.consumer.faust_consumer",
+    "streams.kafka.consumer.commit_loop",
+    "streams.kafka.consumer.rebalance",
+    "streams.kafka.consumer.log_watch",
 }
 FAUST = {"faust", "mode", "aiokafka"}
 
@@ -131,6 +134,8 @@ def test_core_and_handlers_do_not_import_the_edges() -> None:
         ("import streams", FAUST),
         ("from streams import Queue, JobContext", FAUST),
         ("import streams.jobs.email, streams.jobs.webhook", FAUST),
+        ("import streams.kafka.consumer.commit_loop, streams.kafka.consumer.log_watch", {"faust", "mode"}),
+        ("import streams.kafka.consumer.rebalance", {"faust", "mode"}),
     ],
 )
 def test_importing_loads_no_more_than_it_says(statement: str, absent: set[str]) -> None:

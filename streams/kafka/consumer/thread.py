@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import aiokafka
 from aiokafka.errors import (
@@ -35,12 +35,13 @@ from faust.transport.drivers import aiokafka as driver
 from streams.kafka.admin.login import consumer_login
 from streams.kafka.admin.open_transactions import OpenTransaction, ask_open
 from streams.kafka.admin.topic_ids import as_bytes, ask_ids
+from streams.kafka.consumer.commit_loop import NO_GENERATION
+from streams.kafka.errors import RETRY_AFTER
 from streams.kafka.fetch import requests
 from streams.kafka.fetch.decoding import install
 from streams.ports.group import CommittedOffset, NotSettledYet
 from streams.ports.records import DueCommit, Span, TopicPartition
 from streams.settings import Settings
-from streams.worker.admission.lease import GroupLease
 
 T = TypeVar("T")
 
@@ -58,14 +59,17 @@ _FETCH_BYTES = 8 * 1024 * 1024
 #: is well, so this is the longest time it takes. Milliseconds.
 _NEVER = 2**31 - 1
 
-#: How long a consumer waits for a broker, which has answered a moment ago, and between two tries. Seconds.
-_PATIENCE, _RETRY_AFTER = 60.0, 1.0
+#: How long a consumer waits for a broker, which has answered a moment ago. Seconds.
+_PATIENCE = 60.0
 
 #: How long leaving the group and closing the connections may take. Seconds.
 _LEAVING = 5.0
 
-#: The generation of a member that is in no group.
-NO_GENERATION = -1
+
+class Lease(Protocol):
+    """What a heartbeat that was answered renews: the time in which the group waits for this worker."""
+
+    def renew(self, sent: float) -> None: ...
 
 
 class Fetched(NamedTuple):
@@ -78,13 +82,13 @@ class Fetched(NamedTuple):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer in its own thread, where heartbeats go on whatever the handlers do.
 
-    Its coroutines are called from the worker's loop through `ask`.
+    Its coroutines are called from the worker's loop through `run`.
 
     on_refused  called, in this thread, when a broker does not have a log that is read
     """
 
     def __init__(
-        self, consumer: Any, settings: Settings, lease: GroupLease, on_refused: Callable[[], None], **kwargs: Any
+        self, consumer: Any, settings: Settings, lease: Lease, on_refused: Callable[[], None], **kwargs: Any
     ) -> None:
         self._settings = settings
         self._lease = lease
@@ -108,7 +112,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 if self.should_stop or monotonic() >= enough:
                     raise
                 logger.warning("no broker answers the consumer: %s; trying again", error)
-                await self.sleep(_RETRY_AFTER)
+                await self.sleep(RETRY_AFTER)
         _renew_by_heartbeats(self._ensure_consumer()._coordinator, self._lease)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -138,7 +142,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             **consumer_login(settings.cluster),
         )
 
-    async def ask(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the consumer's thread. Cancelling this cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
@@ -189,7 +193,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         logger.error(
             "%s-%d cannot be read from offset %d on: %r; it is tried again every %g s, and nothing is skipped. If the"
             " record is broken for good, delete the records up to it (kafka-delete-records.sh)",
-            *tp, offset, error, _RETRY_AFTER,
+            *tp, offset, error, RETRY_AFTER,
         )  # fmt: skip
         self._pause(tp)
 
@@ -204,7 +208,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # After a rebalance it is fetched at once, whatever was paused before.
         if (earlier := self._set_aside_until.pop(tp, None)) is not None:
             earlier.cancel()
-        self._set_aside_until[tp] = self.thread_loop.call_later(_RETRY_AFTER, self._resume, tp)
+        self._set_aside_until[tp] = self.thread_loop.call_later(RETRY_AFTER, self._resume, tp)
 
     def _resume(self, tp: KafkaPartition) -> None:
         self._set_aside_until.pop(tp, None)
@@ -261,7 +265,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._client.force_metadata_update)
 
     async def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
-        """What the group has committed for these partitions, of whatever topics. Raises KafkaError, and Unsettled.
+        """What the group has committed for these partitions, of whatever topics. Raises KafkaError, and NotSettledYet.
 
         aiokafka's own way of asking overlooks the error of a whole answer, such as that the coordinator has not loaded
         the group yet. That would be a group without commits, whose partitions are read from their starts.
@@ -273,7 +277,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await coordinator.ensure_coordinator_known()
         answer = await coordinator._send_req(OffsetFetchRequest(coordinator.group_id, [*by_topic.items()]))
         try:
-            return _places_of(answer, partitions)
+            return _committed_of(answer, partitions)
         except (NotCoordinatorForGroupError, GroupCoordinatorNotAvailableError):
             coordinator.coordinator_dead()
             raise
@@ -364,7 +368,7 @@ def _position(assignment: Any, tp: Any) -> int:
     return state.position if state is not None and state.has_valid_position else -1
 
 
-def _places_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
+def _committed_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
     """What an answer to OffsetFetch says of these partitions: of every one, or it is no answer."""
     _check_code(getattr(answer, "error_code", 0))  # Since version 2.
     held = {}
@@ -387,14 +391,14 @@ def _check_code(code: int) -> None:
 
 
 def _known(offsets: dict[KafkaPartition, int]) -> dict[KafkaPartition, int]:
-    """The offsets, of which none says that the broker does not know it just now; raises Unsettled."""
+    """The offsets, of which none says that the broker does not know it just now; raises NotSettledYet."""
     for tp, offset in offsets.items():
         if offset < 0:
             raise NotSettledYet("the broker does not tell where {}-{} begins or ends".format(*tp))
     return offsets
 
 
-def _renew_by_heartbeats(coordinator: Any, lease: GroupLease) -> None:
+def _renew_by_heartbeats(coordinator: Any, lease: Lease) -> None:
     """Renew a lease whenever the group has answered a heartbeat, from when it was sent."""
     beat = coordinator._do_heartbeat
 

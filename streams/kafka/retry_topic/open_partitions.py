@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 from schemas.headers import last_error, retry_state
 from streams.core.offsets import log_id
@@ -14,7 +15,6 @@ from streams.core.retry.unknown_jobs import MAY_BE_KNOWN_LATER
 from streams.kafka.retry_topic.reader import RetryTopicReader, Stored
 from streams.ports.group import ConsumerGroup, NotSettledYet, RebalancedMeanwhile
 from streams.ports.records import Anew, PartitionStart, Record, TopicPartition, WorkPartition
-from streams.worker.assignment import Assignment
 
 logger = logging.getLogger(__name__)
 
@@ -22,31 +22,33 @@ logger = logging.getLogger(__name__)
 _NAMED = 5
 
 
+class RestoredPartitions(Protocol):
+    """Makes partitions from what the group has committed, and takes them over: the worker's assignment."""
+
+    def restore(self, tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> WorkPartition: ...
+    def start(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None: ...
+
+
 class PartitionOpener:
-    """Opens newly assigned partitions, for the consumer: asks the group, reads retry logs, restores the assignment.
+    """Opens newly assigned partitions, for a rebalance: asks the group, reads retry logs, restores the assignment."""
 
-    `overtaken` says whether a rebalance has made it pointless.
-    """
-
-    def __init__(
-        self, assignment: Assignment, group: ConsumerGroup, logs: RetryTopicReader, overtaken: Callable[[], bool]
-    ) -> None:
+    def __init__(self, assignment: RestoredPartitions, group: ConsumerGroup, logs: RetryTopicReader) -> None:
         self._assignment = assignment
         self._group = group
         self._logs = logs
-        self._overtaken = overtaken
 
-    async def open(self, wanted: Collection[TopicPartition], restarts: Anew) -> bool:
+    async def open(self, wanted: Collection[TopicPartition], restarts: Anew, overtaken: Callable[[], bool]) -> bool:
         """Open partitions and hand them to the assignment. Returns False if it was overtaken, and then nothing was.
 
-        restarts  logs that are other ones than they were, whatever was committed, and where to start them
+        restarts   logs that are other ones than they were, whatever was committed, and where to start them
+        overtaken  whether a rebalance has made it pointless
 
         Until the end nothing but this knows of the partitions, so whatever interrupts it leaves nothing behind.
         """
         try:
             ids = await self._ids(wanted)
-            partitions, anew = await self._restore(wanted, restarts, ids)
-            await self._load(partitions)
+            partitions, anew = await self._restore(wanted, restarts, ids, overtaken)
+            await self._load(partitions, overtaken)
         except RebalancedMeanwhile:
             return False
         # Asked for only now: what the retry log says of a later position is then surely of another log.
@@ -54,7 +56,7 @@ class PartitionOpener:
         # Whatever was asked by the name of a topic has been about one log, if the id is still the same.
         if await self._ids(wanted) != ids:
             raise NotSettledYet("a topic was made anew just now")
-        if self._overtaken():
+        if overtaken():
             return False
         for tp, partition in partitions.items():
             partition.start(0 if tp in anew else max(ends[tp], partition.offsets.next_offset))
@@ -68,12 +70,16 @@ class PartitionOpener:
         return {topic: known for topic, known in told.items() if known is not None}
 
     async def _restore(
-        self, wanted: Collection[TopicPartition], restarts: Anew, ids: Mapping[str, str]
+        self,
+        wanted: Collection[TopicPartition],
+        restarts: Anew,
+        ids: Mapping[str, str],
+        overtaken: Callable[[], bool],
     ) -> tuple[dict[TopicPartition, WorkPartition], set[TopicPartition]]:
         """The partitions as the group left them; and those whose log is another one than it was then."""
         retries = {tp: tp.retry for tp in wanted}
         held = await self._group.committed([*wanted, *retries.values()])
-        logs = await self._logs.bounds(retries.values(), self._overtaken)
+        logs = await self._logs.bounds(retries.values(), overtaken)
         bounds = {**await self._group.bounds(wanted), **logs}
 
         def committed(tp: TopicPartition) -> PartitionStart:
@@ -90,12 +96,12 @@ class PartitionOpener:
         anew = {tp for tp in wanted if is_anew(tp)}
         return {tp: self._assignment.restore(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
 
-    async def _load(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
-        """Read the retry logs. Raises Overtaken, and Unsettled."""
+    async def _load(self, partitions: Mapping[TopicPartition, WorkPartition], overtaken: Callable[[], bool]) -> None:
+        """Read the retry logs. Raises RebalancedMeanwhile, and NotSettledYet."""
         loading = {tp.retry: partition for tp, partition in partitions.items() if not partition.loaded}
         starts = {tp: partition.retries.next_offset for tp, partition in loading.items() if partition.retries}
         if starts:
-            async for tp, records, read_to in self._logs.read(starts, self._overtaken):
+            async for tp, records, read_to in self._logs.read(starts, overtaken):
                 loading[tp].load(_entries(records), read_to)
         for tp, partition in loading.items():
             if not partition.loaded:

@@ -13,7 +13,7 @@ from aiokafka.errors import CommitFailedError, RequestTimedOutError
 
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.partition import QueuePartition
-from streams.kafka.consumer.faust_consumer import _requests
+from streams.kafka.consumer.commit_loop import requests_of
 from streams.kafka.consumer.thread import ConsumerThread
 from streams.ports.records import DueCommit, TopicPartition
 
@@ -88,7 +88,7 @@ def test_a_partition_and_its_retries_go_into_one_request() -> None:
         queue = due(TopicPartition("q", number), "m" * 3000)
         retries = due(TopicPartition("q.retry", number), "m" * 3000)
         found += [queue, retries._replace(partition=queue.partition)]
-    requests = list(_requests(found))
+    requests = list(requests_of(found))
     assert [each for request in requests for each in request] == found
     assert len(requests) > 1
     for request in requests:

@@ -1,37 +1,34 @@
-"""The consumer's commits and hand-overs, on a group that lives in memory and can refuse, hang and move on.
+"""Commits, hand-overs and stops, on a group that lives in memory and can refuse, hang and move on.
 
-The consumer is the real one, with a real assignment and executor; only its thread, which talks to Kafka, is a stand-in.
+The commit loop and the rebalance are the real ones, with a real assignment and executor; the group, which talks to
+Kafka, and the process are stand-ins. There is no Faust.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from aiokafka.errors import CommitFailedError, KafkaError, OffsetMetadataTooLargeError, RequestTimedOutError
-from faust.types.tuples import TP
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
-from streams.application.assembly import Engine
-from streams.application.faust_app import JobsApp
 from streams.core.offsets.finished_map import decode
 from streams.core.offsets.log_id import UNKNOWN, sign
 from streams.core.offsets.tracker import OffsetTracker
-from streams.kafka.consumer import faust_consumer
-from streams.kafka.consumer.faust_consumer import Consumer, Transport, Wiring
+from streams.kafka.consumer.commit_loop import CommitLoop
+from streams.kafka.consumer.fetch_set import FetchSet
+from streams.kafka.consumer.rebalance import Rebalance
 from streams.kafka.consumer.requests import ConsumerRequests
+from streams.kafka.retry_topic.open_partitions import PartitionOpener
 from streams.kafka.retry_topic.reader import RetryTopicReader
 from streams.ports.group import CommittedOffset, LogBounds
-from streams.ports.records import DueCommit, TopicPartition
-from streams.settings import Settings
-from tests.unit.streams.rig import CODEC, P0, P1, Rig, record, records, rig, turns, until
-
-T = TypeVar("T")
+from streams.ports.records import Anew, DueCommit, TopicPartition
+from tests.unit.streams.rig import P0, P1, Rig, record, records, rig, turns, until
 
 
 @dataclass
@@ -53,9 +50,6 @@ class Group:
     def finished(self, tp: TopicPartition) -> list[int]:
         """The map, as run lengths."""
         return decode(self.held[tp][1].partition("~")[0])
-
-    async def ask(self, work: Awaitable[T]) -> T:
-        return await work
 
     async def commit_due(self, due: Iterable[DueCommit], generation: int, *, with_map: bool) -> set[str]:
         self.commits += 1
@@ -88,9 +82,6 @@ class Group:
     def expelled(self) -> bool:
         return self.gone
 
-    def wake(self) -> None:
-        """Nothing waits here."""
-
 
 class NoRetries(RetryTopicReader):
     """Retry logs that are empty."""
@@ -105,24 +96,66 @@ class NoRetries(RetryTopicReader):
 
 
 @dataclass
-class Stage:
-    """A consumer, its group, and the rig that runs its jobs."""
+class Process:
+    """The process around the consumer: a rig, which stops or crashes when a test says so."""
 
-    consumer: Consumer
+    rig: Rig
+    stopping: bool = False
+    crashed: bool = False
+    started: list[asyncio.Future[Any]] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[Any]:
+        self.started.append(asyncio.ensure_future(work))
+        return self.started[-1]
+
+    async def cancel_running(self) -> None:
+        await self.rig.executor.stop()
+
+    def crash(self) -> None:
+        self.stopping = self.crashed = True
+
+
+@dataclass
+class Stage:
+    """A commit loop and a rebalance, their group, and the rig that runs the jobs."""
+
+    rebalance: Rebalance
+    commits: CommitLoop
+    fetches: FetchSet
     group: Group
     rig: Rig
-    app: JobsApp
+    process: Process
+
+    def fetch_again(self, tp: TopicPartition) -> None:
+        self.fetches.add((tp,))
+
+    def reopen(self, tp: TopicPartition, anew: Anew) -> None:
+        self.rebalance.reopen(tp, anew)
+
+    def rejoin(self) -> None:
+        """There is no group to join."""
+
+    def commit_soon(self) -> None:
+        self.commits.commit_soon()
+
+    def commit_now(self) -> None:
+        self.commits.commit_now()
+
+    async def revoke(self) -> None:
+        """A revocation, in which Faust has the partitions drained."""
+        await self.rebalance.revoked(True, self.rebalance.drain)
 
     async def assign(self, *tps: TopicPartition, generation: int | None = None) -> None:
         self.group.generation = self.group.generation + 1 if generation is None else generation
-        self.consumer._generation = self.group.generation
-        self.consumer._unopened = self.rig.assignment.reassign(tps, self.group.generation)
-        await self.consumer.perform_seek()
+        await self.rebalance.assigned(tps, self.group.generation, self.rebalance.open)
         # What an assignment commits is only that it is one.
         self.group.commits = 0
 
     async def commit(self) -> bool:
-        return await self.consumer._commit_due()
+        return await self.commits.commit()
 
 
 class Handler:
@@ -138,26 +171,35 @@ class Handler:
             await self.go.wait()
 
 
-async def unused(*_: object) -> None:
-    """What Faust would call for its own messages and partitions."""
-
-
 @asynccontextmanager
 async def stage(
-    handler: Callable[..., Any], consumer_type: type[Consumer] = Consumer, **settings: Any
+    handler: Callable[..., Any],
+    rebalance_type: type[Rebalance] = Rebalance,
+    commits_type: type[CommitLoop] = CommitLoop,
+    *,
+    handover_timeout: float = 0.05,
+    stop_timeout: float = 0.05,
+    last_timeout: float = 10.0,
 ) -> AsyncIterator[Stage]:
-    values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
     requests = ConsumerRequests()
     async with rig(handler, requests=requests) as it:
-        app = JobsApp(values, Engine(values, [], CODEC))
-        wiring = Wiring(values, it.assignment, requests, NoRetries(), it.lease, it.executor.stop)
-        link = Transport(app.conf.broker_consumer, app, wiring)
-        group = Group()
+        group, process, fetches = Group(), Process(it), FetchSet(lambda: None)
         group.answers.set()
-        consumer = consumer_type(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused)
-        consumer._thread.thread_loop.close()  # it never ran
-        consumer._thread = group  # type: ignore[assignment]
-        yield Stage(consumer, group, it, app)
+        commits = commits_type(it.assignment, group, 0.01, last_timeout=last_timeout)
+        rebalance = rebalance_type(
+            it.assignment,
+            group,
+            PartitionOpener(it.assignment, group, NoRetries()),
+            commits=commits,
+            fetches=fetches,
+            host=process,
+            handover_timeout=handover_timeout,
+            stop_timeout=stop_timeout,
+            retry_after=0.01,
+        )
+        on = Stage(rebalance, commits, fetches, group, it, process)
+        requests.serve(on)
+        yield on
 
 
 async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
@@ -165,8 +207,10 @@ async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.group.refusals.append(ValueError("a fault of ours"))
-        on.consumer.reopen(P0, {P0: None})
-        await until(lambda: on.consumer.crashed)
+        on.reopen(P0, {P0: None})
+        (reopening,) = on.process.started
+        with pytest.raises(ValueError, match="a fault of ours"):
+            await reopening
 
 
 async def test_a_log_that_is_replaced_while_partitions_are_opened_is_opened_again(
@@ -187,8 +231,8 @@ async def test_a_log_that_is_replaced_while_partitions_are_opened_is_opened_agai
         monkeypatch.setattr(on.group, "seek_all", restart_within)
         await on.assign(P0, P1)
         assert replaced
-        assert P1 in on.consumer._open
-        await until(lambda: P0 in on.consumer._open)
+        assert P1 in on.fetches.partitions
+        await until(lambda: P0 in on.fetches.partitions)
         on.rig.take(records(0, 3))
         await on.rig.idle()
         assert handler.ran == ["0", "1", "2"]
@@ -218,16 +262,16 @@ REFUSALS = [RequestTimedOutError(), KafkaError("no"), CommitFailedError("rebalan
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
 async def test_a_refused_commit_is_made_again(refusal: Exception) -> None:
-    await check_a_refused_commit(Consumer, refusal)
+    await check_a_refused_commit(CommitLoop, refusal)
 
 
-class DropsRefusedAcks(Consumer):
+class DropsRefusedAcks(CommitLoop):
     """Faust pops acks before it commits them, and updates the committed offset though the broker refused it."""
 
-    async def _commit_due(self) -> bool:
-        due = self.work.collect_commits()
-        done = await super()._commit_due()
-        self.work.commits_acknowledged(due)
+    async def commit(self) -> bool:
+        due = self._source.collect_commits()
+        done = await super().commit()
+        self._source.commits_acknowledged(due)
         return done
 
 
@@ -238,16 +282,16 @@ async def test_a_consumer_that_drops_refused_acks_is_found(refusal: Exception) -
         await check_a_refused_commit(DropsRefusedAcks, refusal)
 
 
-async def check_a_refused_commit(consumer_type: type[Consumer], refusal: Exception) -> None:
-    async with stage(Handler(), consumer_type) as on:
+async def check_a_refused_commit(commits_type: type[CommitLoop], refusal: Exception) -> None:
+    async with stage(Handler(), commits_type=commits_type) as on:
         await on.assign(P0)
         on.rig.take(records(0, 3))
         await on.rig.idle()
         on.group.refusals = [refusal, refusal]
-        on.consumer._commit_wanted.clear()
+        on.commits._wanted.clear()
         assert not await on.commit()
         assert on.group.watermark(P0) == 0
-        assert on.consumer._commit_wanted.is_set(), "the commit handler tries again without news"
+        assert on.commits.wanted, "the commit handler tries again without news"
         await on.commit()
         assert await on.commit()
         assert on.group.watermark(P0) == 3
@@ -297,52 +341,43 @@ async def test_one_commit_at_a_time() -> None:
         assert on.group.commits == 1, "the second had nothing left to commit"
 
 
-async def test_faust_does_not_commit() -> None:
-    async with stage(Handler()) as on:
-        await on.assign(P0)
-        on.rig.take(records(0, 3))
-        await on.rig.idle()
-        assert not await on.consumer.commit()
-        assert on.group.commits == 0
-
-
 # -- rebalances -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_hand_over_commits_what_has_finished_and_waits_no_longer_than_it_may() -> None:
-    await check_a_hand_over(Consumer)
+    await check_a_hand_over(Rebalance)
 
 
-class WaitsForEver(Consumer):
+class WaitsForEver(Rebalance):
     """Faust's `wait_empty` has no timeout."""
 
-    async def wait_empty(self) -> None:
-        self.work.block_starts()
-        await self.work._all_quiet()
-        await self._commit_last()
+    async def drain(self) -> None:
+        self._block_starts()
+        await self._partitions.quiet(1e9)
+        await self._commits.commit_last()
 
 
-class DropsAcksOnRevocation(Consumer):
+class DropsAcksOnRevocation(Rebalance):
     """Faust throws the acks away before the app waits and commits."""
 
-    async def wait_empty(self) -> None:
-        self.work.collect_commits = list  # type: ignore[method-assign]
-        await super().wait_empty()
+    async def drain(self) -> None:
+        self._commits._source.collect_commits = list  # type: ignore[method-assign]
+        await super().drain()
 
 
 @pytest.mark.parametrize("faulty", [WaitsForEver, DropsAcksOnRevocation])
-async def test_a_faulty_hand_over_is_found(faulty: type[Consumer]) -> None:
+async def test_a_faulty_hand_over_is_found(faulty: type[Rebalance]) -> None:
     """`wait_empty` has no timeout; a revocation throws the acks away."""
     with pytest.raises((AssertionError, asyncio.TimeoutError)):
         await check_a_hand_over(faulty)
 
 
-async def check_a_hand_over(consumer_type: type[Consumer]) -> None:
-    async with stage(Handler(), consumer_type) as on:
+async def check_a_hand_over(rebalance_type: type[Rebalance]) -> None:
+    async with stage(Handler(), rebalance_type) as on:
         await on.assign(P0)
         on.rig.take([record(0), record(1, event="slow"), record(2), record(3)])
         await until(lambda: on.rig.assignment.pending == 1)
-        await asyncio.wait_for(on.consumer.wait_empty(), 1)
+        await asyncio.wait_for(on.rebalance.drain(), 1)
         assert on.group.watermark(P0) == 1
         assert on.group.finished(P0) == [1, 2]
 
@@ -354,7 +389,7 @@ async def test_nothing_is_committed_between_a_hand_over_and_the_next_assignment(
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
         await until(lambda: on.rig.assignment.pending == 1)
-        await on.consumer.wait_empty()
+        await on.rebalance.drain()
         handler.go.set()
         await on.rig.idle()
         assert await on.commit()
@@ -364,14 +399,13 @@ async def test_nothing_is_committed_between_a_hand_over_and_the_next_assignment(
         assert (on.group.watermark(P0), on.group.finished(P0)) == (2, [])
 
 
-async def test_a_hand_over_does_not_wait_for_a_broker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faust_consumer, "_LAST_COMMIT_TIMEOUT", 0.05)
-    async with stage(Handler()) as on:
+async def test_a_hand_over_does_not_wait_for_a_broker_that_hangs() -> None:
+    async with stage(Handler(), last_timeout=0.05) as on:
         await on.assign(P0)
         on.rig.take(records(0, 2))
         await on.rig.idle()
         on.group.answers.clear()
-        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+        await asyncio.wait_for(on.rebalance.drain(), 5)
         on.group.answers.set()
         await on.assign(P0)
         assert await on.commit()
@@ -384,7 +418,7 @@ async def test_another_worker_skips_what_was_handed_over() -> None:
         await before.assign(P0)
         before.rig.take([record(0, event="slow"), *records(1, 5)])
         await until(lambda: before.rig.assignment.pending == 1)
-        await before.consumer.wait_empty()
+        await before.rebalance.drain()
         after.group.held = before.group.held
         await after.assign(P0)
         assert after.group.seeks == {P0: 0}
@@ -399,7 +433,7 @@ async def test_a_partition_that_stays_is_neither_restored_nor_run_again() -> Non
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
         await until(lambda: on.rig.assignment.pending == 1)
-        await on.consumer.wait_empty()
+        await on.rebalance.drain()
         await on.assign(P0, P1)
         assert on.group.seeks == {P0: 2, P1: 0}
         handler.go.set()
@@ -407,18 +441,16 @@ async def test_a_partition_that_stays_is_neither_restored_nor_run_again() -> Non
         assert handler.ran == ["slow", "1"]
 
 
-async def test_offsets_that_cannot_be_read_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faust_consumer, "_RETRY_AFTER", 0.01)
+async def test_offsets_that_cannot_be_read_are_asked_for_again() -> None:
     async with stage(Handler()) as on:
         on.group.held[P0] = (7, "")
         on.group.refusals = [RequestTimedOutError(), KafkaError("no")]
         await on.assign(P0)
         assert on.group.seeks == {P0: 7}
-        assert P0 in on.consumer._open
+        assert P0 in on.fetches.partitions
 
 
-async def test_a_rebalance_that_overtakes_the_reading_of_offsets_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faust_consumer, "_RETRY_AFTER", 0.01)
+async def test_a_rebalance_that_overtakes_the_reading_of_offsets_wins() -> None:
     async with stage(Handler()) as on:
         on.group.refusals = [RequestTimedOutError() for _ in range(1000)]
         assigning = asyncio.create_task(on.assign(P0))
@@ -434,11 +466,11 @@ async def test_a_full_partition_stays_closed_through_a_rebalance() -> None:
         await on.assign(P0, P1)
         on.rig.assignment._partitions[P0].limit_jobs = 1
         on.rig.take([record(0, event="slow")])
-        await on.consumer.wait_empty()
+        await on.rebalance.drain()
         on.rig.assignment._limit_jobs = 1
         await on.assign(P0, P1)
-        assert P1 in on.consumer._open
-        assert P0 not in on.consumer._open
+        assert P1 in on.fetches.partitions
+        assert P0 not in on.fetches.partitions
 
 
 # -- a stop -----------------------------------------------------------------------------------------------------------
@@ -450,8 +482,8 @@ async def test_a_stop_cuts_what_runs_too_long_and_commits_the_rest() -> None:
         await on.assign(P0)
         on.rig.take([record(0), record(1, event="slow"), record(2)])
         await until(lambda: on.rig.assignment.pending == 1)
-        on.app._stopped.set()
-        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+        on.process.stopping = True
+        await asyncio.wait_for(on.rebalance.drain(), 5)
         assert on.rig.executor.active == 0
         assert on.rig.assignment.pending == 1
         assert on.group.watermark(P0) == 1
@@ -466,10 +498,10 @@ async def test_who_stops_for_a_fault_of_its_own_does_not_leave_in_order(fault: b
         on.rig.take([record(0), record(1, event="slow"), record(2)])
         await until(lambda: on.rig.assignment.pending == 1)
         if fault:
-            on.app._crash(ValueError("a fault of ours"))
+            on.process.crash()
         else:
-            on.app._stopped.set()
-        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+            on.process.stopping = True
+        await asyncio.wait_for(on.rebalance.drain(), 5)
         assert on.group.watermark(P0) == 1
         tracker = OffsetTracker(*on.group.held[P0])
         assert tracker.crash_record.unreleased == fault
@@ -484,8 +516,8 @@ async def test_the_broker_knows_of_a_stop_while_jobs_still_run() -> None:
         await until(lambda: on.rig.assignment.pending == 1)
         assert await on.commit()
         assert OffsetTracker(*on.group.held[P0]).crash_record.unreleased
-        on.app._stopped.set()
-        stopping = asyncio.create_task(on.consumer.wait_empty())
+        on.process.stopping = True
+        stopping = asyncio.create_task(on.rebalance.drain())
         await until(lambda: not OffsetTracker(*on.group.held[P0]).crash_record.unreleased)
         assert on.rig.executor.active == 1
         assert not stopping.done()
@@ -500,12 +532,12 @@ async def test_a_stop_is_made_once_whoever_asks() -> None:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
         await until(lambda: on.rig.assignment.pending == 1)
-        on.app._stopped.set()
-        first = asyncio.create_task(on.consumer.wait_empty())
+        on.process.stopping = True
+        first = asyncio.create_task(on.rebalance.drain())
         await turns()
         first.cancel()
-        await asyncio.wait_for(on.consumer.on_partitions_revoked({TP(*P0)}), 5)
-        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+        await asyncio.wait_for(on.revoke(), 5)
+        await asyncio.wait_for(on.rebalance.drain(), 5)
         assert on.group.commits == 1
         assert on.group.watermark(P0) == 0
 
@@ -519,11 +551,11 @@ async def test_what_a_stop_could_not_commit_is_committed_for_the_partitions_that
             on.rig.take([record(0, event="slow"), record(1)], tp)
         await until(lambda: on.rig.assignment.pending == 2)
         on.group.generation += 1
-        on.app._stopped.set()
+        on.process.stopping = True
         handler.go.set()
-        await asyncio.wait_for(on.consumer.wait_empty(), 5)
+        await asyncio.wait_for(on.rebalance.drain(), 5)
         assert (on.group.watermark(P0), on.group.watermark(P1)) == (0, 0)
-        await on.consumer.on_partitions_assigned({TP(*P0)}, on.group.generation)
+        await on.rebalance.assigned({P0}, on.group.generation, on.rebalance.open)
         assert (on.group.watermark(P0), on.group.watermark(P1)) == (2, 0)
 
 
@@ -534,16 +566,15 @@ async def test_a_stop_between_two_generations_waits_for_the_next() -> None:
         await on.assign(P0)
         on.rig.take([record(0, event="slow"), record(1)])
         await until(lambda: on.rig.assignment.pending == 1)
-        await on.consumer.on_partitions_revoked({TP(*P0)})
-        await on.consumer.wait_empty()  # Faust's part of a revocation
+        await on.revoke()
         on.group.generation += 1
-        on.app._stopped.set()
-        stopping = asyncio.create_task(on.consumer.wait_empty())
+        on.process.stopping = True
+        stopping = asyncio.create_task(on.rebalance.drain())
         handler.go.set()
-        await until(lambda: not on.consumer.committed_last)
+        await until(lambda: not on.commits.committed_last)
         await turns()
         assert not stopping.done()
-        await on.consumer.on_partitions_assigned({TP(*P0)}, on.group.generation)
+        await on.rebalance.assigned({P0}, on.group.generation, on.rebalance.open)
         await asyncio.wait_for(stopping, 5)
-        assert on.consumer.committed_last
+        assert on.commits.committed_last
         assert on.group.watermark(P0) == 2

@@ -40,7 +40,7 @@ class Consumer:
 
 
 async def test_rebalances_make_it_no_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_thread, "_RETRY_AFTER", INTERVAL)
+    monkeypatch.setattr(consumer_thread, "RETRY_AFTER", INTERVAL)
     thread, consumer = ConsumerThread.__new__(ConsumerThread), Consumer()
     monkeypatch.setattr(thread, "_ensure_consumer", lambda: consumer, raising=False)
     thread.thread_loop = asyncio.get_running_loop()

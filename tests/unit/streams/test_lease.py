@@ -6,8 +6,6 @@ import asyncio
 import threading
 from time import monotonic
 
-from faust.types.tuples import TP
-
 from streams.worker.admission.lease import GroupLease
 from tests.unit.streams.rig import P0, record, records, rig, until
 from tests.unit.streams.test_consumer import Handler, stage
@@ -58,7 +56,7 @@ async def test_an_expelled_worker_cancels_what_it_runs_at_once() -> None:
         on.rig.take([record(0, event="slow")])
         await until(lambda: handler.ran)
         on.group.gone = True
-        await asyncio.wait_for(on.consumer.on_partitions_revoked({TP(*P0)}), 10)
+        await asyncio.wait_for(on.revoke(), 10)
         await until(lambda: not on.rig.executor.active)
         assert not on.group.commits
 
@@ -69,6 +67,6 @@ async def test_an_expelled_worker_keeps_nothing_however_soon_it_is_back() -> Non
         await on.assign(P0)
         before = on.rig.assignment._partitions[P0]
         on.group.gone = True
-        await asyncio.wait_for(on.consumer.on_partitions_revoked({TP(*P0)}), 10)
+        await asyncio.wait_for(on.revoke(), 10)
         await on.assign(P0)
         assert on.rig.assignment._partitions[P0] is not before

@@ -81,10 +81,8 @@ async def test_jobs_of_a_log_that_was_made_anew_stand_for_none_of_the_new_one(
         it.assignment.reassign([P0], 1)
         it.letters.ends[P0.retry] = 1
         committed = None if restarts else 100
-        opening = PartitionOpener(
-            it.assignment, Group(committed, end=50), Logs([parked(0, 10)]), overtaken=lambda: False
-        )
-        assert await opening.open([P0], restarts)
+        opening = PartitionOpener(it.assignment, Group(committed, end=50), Logs([parked(0, 10)]))
+        assert await opening.open([P0], restarts, lambda: False)
         it.assignment.unblock_starts()
         it.take(records(0, 20, ["k"]))
         await it.idle()
@@ -121,9 +119,7 @@ async def test_parked_jobs_of_a_registry_wait_for_their_schemas(monkeypatch: pyt
 
     async with rig(handler, codec=make_codec(registry)) as it:
         it.assignment.reassign([P0], 1)
-        assert await PartitionOpener(it.assignment, Group(2, end=2), Logs([stored]), overtaken=lambda: False).open(
-            [P0], {}
-        )
+        assert await PartitionOpener(it.assignment, Group(2, end=2), Logs([stored])).open([P0], {}, lambda: False)
         it.assignment.unblock_starts()
         await it.idle()
         assert it.letters.to(f"{TOPIC}.dead") == []
@@ -138,7 +134,7 @@ async def test_a_log_that_ends_sooner_than_it_did_is_opened_again() -> None:
     async with rig(handler) as it:
         logs = Logs([parked(0, 1), parked(1, 2)], ends_at=1)
         with pytest.raises(NotSettledYet, match=r"jobs\.webhook\.retry-0 ends sooner"):
-            await PartitionOpener(it.assignment, Group(None, end=5), logs, overtaken=lambda: False).open([P0], {})
+            await PartitionOpener(it.assignment, Group(None, end=5), logs).open([P0], {}, lambda: False)
         assert it.assignment.assigned == 0
 
 
@@ -147,8 +143,8 @@ async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
         """Nothing runs."""
 
     async with rig(handler) as it:
-        opening = PartitionOpener(it.assignment, Group(None, end=5), Logs([parked(0, 1)]), overtaken=lambda: True)
-        assert not await opening.open([P0], {})
+        opening = PartitionOpener(it.assignment, Group(None, end=5), Logs([parked(0, 1)]))
+        assert not await opening.open([P0], {}, lambda: True)
         assert it.assignment.assigned == 0
 
 
@@ -161,9 +157,9 @@ async def test_a_topic_that_is_made_anew_while_it_is_opened_is_opened_again() ->
     async with rig(handler) as it:
         group = Group(None, end=5, ids=["a" * 22, "b" * 22])
         with pytest.raises(NotSettledYet, match="made anew just now"):
-            await PartitionOpener(it.assignment, group, Logs([]), overtaken=lambda: False).open([P0], {})
+            await PartitionOpener(it.assignment, group, Logs([])).open([P0], {}, lambda: False)
         assert it.assignment.assigned == 0
-        assert await PartitionOpener(it.assignment, group, Logs([]), overtaken=lambda: False).open([P0], {})
+        assert await PartitionOpener(it.assignment, group, Logs([])).open([P0], {}, lambda: False)
 
 
 async def test_a_commit_that_a_broker_has_forgotten_with_its_topic_leaves_no_parked_jobs_to_the_new_one() -> None:
@@ -176,10 +172,8 @@ async def test_a_commit_that_a_broker_has_forgotten_with_its_topic_leaves_no_par
     async with rig(handler) as it:
         it.assignment.reassign([P0], 1)
         it.letters.ends[P0.retry] = 1
-        opening = PartitionOpener(
-            it.assignment, Group(None, end=50, retries=0), Logs([parked(0, 10)]), overtaken=lambda: False
-        )
-        assert await opening.open([P0], {})
+        opening = PartitionOpener(it.assignment, Group(None, end=50, retries=0), Logs([parked(0, 10)]))
+        assert await opening.open([P0], {}, lambda: False)
         it.assignment.unblock_starts()
         it.take(records(0, 20, ["k"]))
         await it.idle()

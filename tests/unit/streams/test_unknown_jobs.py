@@ -103,9 +103,7 @@ async def test_who_takes_over_tries_it_at_once_with_all_its_attempts() -> None:
     async with rig(handle, schema_wait=60, retry=RetryPolicy(max_attempts=1)) as it:
         it.assignment.reassign([P0], 1)
         it.letters.ends[P0.retry] = 1
-        assert await PartitionOpener(it.assignment, Group(1, end=1), Logs([stored]), overtaken=lambda: False).open(
-            [P0], {}
-        )
+        assert await PartitionOpener(it.assignment, Group(1, end=1), Logs([stored])).open([P0], {}, lambda: False)
         it.assignment.unblock_starts()
         await it.idle()
         assert ran == ["known"]
