@@ -14,6 +14,7 @@ from producers.cluster import Cluster
 from schemas.headers import Headers, Origin
 from streams.dead.errors import BrokerSilent
 from streams.dead.letter import Letter
+from streams.kafka.errors import reason
 
 logger = logging.getLogger("streams.dead")
 
@@ -168,5 +169,6 @@ def asking() -> Iterator[None]:
     try:
         yield
     except KafkaException as error:
-        cause = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)
-        raise BrokerSilent(f"the broker did not answer as it should: {cause}; see its log, and try again") from error
+        raise BrokerSilent(
+            f"the broker did not answer as it should: {reason(error)}; see its log, and try again"
+        ) from error

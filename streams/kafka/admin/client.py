@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from producers.cluster import Cluster
 from streams.errors import SetupError
+from streams.kafka.errors import reason
 
 if TYPE_CHECKING:
     from confluent_kafka.admin._metadata import ClusterMetadata
@@ -66,8 +67,3 @@ class Admin:
             f"no Kafka broker answers at {self.cluster.bootstrap_servers} ({self.why(error)}): check"
             " KAFKA_BOOTSTRAP_SERVERS and the KAFKA_* login settings, or start a broker with `make broker`"
         )
-
-
-def reason(error: KafkaException) -> str:
-    """The client's own words for an error."""
-    return error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)

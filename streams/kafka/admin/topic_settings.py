@@ -11,7 +11,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
 from streams.api.queue import Queue
-from streams.kafka.admin.client import Admin, reason
+from streams.kafka.admin.client import Admin
+from streams.kafka.errors import reason
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)

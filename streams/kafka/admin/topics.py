@@ -21,7 +21,8 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from producers.cluster import Cluster
 from streams.api.queue import Queue
 from streams.errors import SetupError
-from streams.kafka.admin.client import Admin, reason
+from streams.kafka.admin.client import Admin
+from streams.kafka.errors import kafka_error, reason
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def _grow(admin: AdminClient, topic: Topic) -> None:
         requested[topic.name].result()
     except KafkaException as error:
         # Another worker may have been faster.
-        if _code(error) != KafkaError.INVALID_PARTITIONS:
+        if kafka_error(error).code() != KafkaError.INVALID_PARTITIONS:
             raise
     else:
         logger.info("topic %s has %d partitions now", topic.name, topic.partitions)
@@ -241,11 +242,11 @@ def _is_created(name: str, requested: Future[Any], *, patient: bool) -> bool:
     try:
         requested.result()
     except KafkaException as error:
-        if patient and _code(error) in _PASSING:
+        if patient and kafka_error(error).code() in _PASSING:
             logger.warning("waiting for the cluster to create %s: %s", name, reason(error))
             return False
         # Another worker may have been faster.
-        if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+        if kafka_error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise SetupError(
                 f"cannot create topic {name!r} ({reason(error)}): create it by hand, or allow this user to"
             ) from error
@@ -267,7 +268,3 @@ def _await_leaders(admin: AdminClient, topics: list[Topic]) -> None:
 def _has_leaders(admin: AdminClient, topic: Topic) -> bool:
     known = admin.list_topics(topic.name, timeout=_REQUEST_TIMEOUT).topics[topic.name].partitions
     return len(known) >= topic.partitions and all(partition.leader >= 0 for partition in known.values())
-
-
-def _code(error: KafkaException) -> Any:
-    return error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None

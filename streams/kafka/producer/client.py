@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.aio.blocking_calls import KAFKA
+from streams.kafka.errors import kafka_error
 from streams.kafka.producer.reported_offsets import ReportedOffsets
 from streams.ports.records import OutgoingRecord
 
@@ -212,8 +213,6 @@ class ProducerClient:
 
 def _fatal(raised: Exception) -> KafkaError | None:
     """The error that is the end of an idempotent client; None for what it outlives."""
-    error = raised.args[0] if isinstance(raised, KafkaException) else None
+    error = kafka_error(raised)
     # `produce` calls it another way than `poll`.
-    if isinstance(error, KafkaError) and (error.fatal() or error.code() == KafkaError._FATAL):
-        return error
-    return None
+    return error if error.fatal() or error.code() == KafkaError._FATAL else None

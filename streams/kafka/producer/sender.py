@@ -17,6 +17,7 @@ from schemas.headers import CE_ID
 from streams.aio.blocking_calls import KAFKA
 from streams.errors import FollowUpRefused, SetupError
 from streams.kafka.admin.topics import RECORD_ROOM, add_partitions, raise_limit
+from streams.kafka.errors import RETRY_AFTER, kafka_error
 from streams.kafka.producer.client import Answered, ProducerClient
 from streams.logs.resend_lines import ResentReports
 from streams.ports.records import OutgoingRecord
@@ -49,9 +50,6 @@ _IN_TIME_MS = 120_000
 #: What a header costs beside its name and its value: their lengths. Bytes.
 _HEADER_ROOM = 10
 
-#: Seconds before a refused record is sent again.
-_RETRY_AFTER = 1.0
-
 
 #: Creates a topic anew, and returns whether it has.
 RestoreTopic = Callable[[str], bool]
@@ -79,7 +77,7 @@ class ReliableSender:
         cluster: Cluster,
         *,
         batch_bytes: int = _BATCH_BYTES,
-        retry_after: float = _RETRY_AFTER,
+        retry_after: float = RETRY_AFTER,
         restore_topic: RestoreTopic = lambda topic: False,
     ) -> None:
         """A sender for a cluster.
@@ -163,7 +161,7 @@ class ReliableSender:
                     return await clients.open().write(record)
                 except KafkaException as raised:
                     refused = raised
-            if clients is self._batching and _error_of(refused).code() in _TOO_LARGE:
+            if clients is self._batching and kafka_error(refused).code() in _TOO_LARGE:
                 # The topic refuses the whole batch, whichever of its records makes it so large.
                 clients, refused = self._alone, None
                 continue
@@ -172,7 +170,7 @@ class ReliableSender:
 
     async def _before_next(self, refused: KafkaException, record: OutgoingRecord, *, give_up: bool) -> OutgoingRecord:
         """Wait before a record is sent again; the record, as it is to be sent then."""
-        error, why = _error_of(refused), str(refused)
+        error, why = kafka_error(refused), str(refused)
         if give_up and error.code() in _LASTING:
             advice = "; a worker that serves the queue creates it" if error.code() in _NOT_THERE else ""
             raise FollowUpRefused(
@@ -197,7 +195,7 @@ class ReliableSender:
                 if not await self._batching.open().has_partition(record.topic, partition):
                     await KAFKA.run(add_partitions, self._cluster, record.topic, partition + 1)
         except KafkaException as error:
-            if record.anywhere and _error_of(error).code() > 0:  # A broker has said no, rather than nothing.
+            if record.anywhere and kafka_error(error).code() > 0:  # A broker has said no, rather than nothing.
                 record = record._replace(partition=None)
             return record, f"{lacks}, and cannot be given it: {error}"
         except SetupError as error:
@@ -275,11 +273,6 @@ def _size(record: OutgoingRecord) -> int:
     """Bytes of a record, if packing it saves nothing."""
     headers = sum(len(name.encode()) + len(value or b"") + _HEADER_ROOM for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + RECORD_ROOM
-
-
-def _error_of(raised: KafkaException) -> KafkaError:
-    error = raised.args[0]
-    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
 
 
 def _log_client_error(error: KafkaError) -> None:

@@ -17,7 +17,8 @@ from producers.cluster import Cluster
 from schemas.headers import Headers
 from streams.aio.blocking_calls import KAFKA
 from streams.errors import SetupError
-from streams.kafka.admin.client import Admin, reason
+from streams.kafka.admin.client import Admin
+from streams.kafka.errors import RETRY_AFTER, reason
 from streams.ports.group import LogBounds, RebalancedMeanwhile
 from streams.ports.records import TopicPartition
 
@@ -28,9 +29,6 @@ _BATCH = 1000
 _POLL = 0.25
 
 _REQUEST_TIMEOUT = 10.0
-
-#: Seconds before the broker is asked again.
-_RETRY_AFTER = 1.0
 
 
 def _go_on_unless(overtaken: Callable[[], bool]) -> None:
@@ -78,7 +76,7 @@ class RetryTopicReader:
             except KafkaException as error:
                 logger.warning("cannot read the bounds of the retry topics: %s; trying again", reason(error))
                 await self._mend(wanted)
-            await asyncio.sleep(_RETRY_AFTER)
+            await asyncio.sleep(RETRY_AFTER)
         return {}
 
     async def _mend(self, wanted: Iterable[TopicPartition]) -> None:
