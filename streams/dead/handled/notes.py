@@ -14,7 +14,7 @@ from streams.core.offsets.finished_map import MapInvalid
 from streams.dead.errors import MapFull, NotesUnreadable, SomebodyElse
 from streams.dead.handled.group_offsets import read_committed
 from streams.dead.handled.offsets import Handled, join, split
-from streams.dead.topic.reader import REQUEST_TIMEOUT, asking, open_consumer
+from streams.dead.topic.reader import REQUEST_TIMEOUT, asking, open_dead_consumer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Notes(AbstractContextManager["Notes"]):
         self.group = group
         self.topic = topic
         self._cluster = cluster
-        self._consumer = open_consumer(cluster, group)
+        self._consumer = open_dead_consumer(cluster, group)
 
     def read(self, partitions: Iterable[int]) -> dict[int, GroupCommit]:
         """What is committed for each partition; an offset below 0 where there is nothing."""

@@ -6,15 +6,17 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from producers.cluster import Cluster
 from schemas.headers import Headers, Origin
 from streams.dead.errors import BrokerSilent
 from streams.dead.letter import Letter
 from streams.kafka.errors import reason
+from streams.kafka.log_reader import LogReader, Message, headers_of, open_consumer, reading
+from streams.ports.records import TopicPartition
 
 logger = logging.getLogger("streams.dead")
 
@@ -35,37 +37,18 @@ _PASSING = frozenset(
     }
 )
 
+#: Letters taken from the client at once, and how long it may wait for the first. Seconds.
+_BATCH = 100
+_POLL = 0.5
+
 #: Reading on costs less than jumping, up to so many records.
 _WORTH_A_JUMP = 500
 
 
-class Message(Protocol):
-    """What is used of a consumer's message."""
-
-    def partition(self) -> int | None: ...
-    def offset(self) -> int | None: ...
-    def key(self) -> Any: ...
-    def value(self) -> Any: ...
-    def headers(self) -> Any: ...
-    def timestamp(self) -> Any: ...
-
-
-def open_consumer(cluster: Cluster, group: str) -> Consumer:
-    """A consumer that joins no group and commits nothing by itself."""
-    return Consumer(
-        {
-            **cluster.client_config(),
-            "group.id": group,
-            "client.id": "streams-dead",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            # What has left the log meanwhile cannot be read; what is left can.
-            "auto.offset.reset": "earliest",
-            "fetch.message.max.bytes": 2_000_000,
-            "queued.max.messages.kbytes": 16_384,
-        },
-        logger=logger,
+def open_dead_consumer(cluster: Cluster, group: str) -> Consumer:
+    """A consumer for dead letters, or for the commits of who handles them. It commits nothing by itself."""
+    return open_consumer(
+        cluster, group, client_id="streams-dead", logger=logger, fetch_bytes=2_000_000, queued_kbytes=16_384
     )
 
 
@@ -80,10 +63,10 @@ class DeadLog:
     def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The first offset that is still there and the one after the last, of each partition."""
         found = {}
-        with self._consumer() as consumer:
+        with closing(self._consumer()) as consumer:
             for partition in partitions:
                 with asking():
-                    ends = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), REQUEST_TIMEOUT)
+                    ends = consumer.get_watermark_offsets(KafkaPartition(self.topic, partition), REQUEST_TIMEOUT)
                     if min(ends) < 0:
                         raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE, "the broker does not tell"))
                 found[partition] = ends
@@ -91,13 +74,12 @@ class DeadLog:
 
     def scan(self, partition: int, start: int, end: int) -> Iterator[Letter]:
         """The letters from an offset to before another, in their order."""
-        with self._consumer() as consumer:
-            consumer.assign([TopicPartition(self.topic, partition, start)])
-            for message in _messages(consumer):
-                if message.offset() >= end:
-                    return
-                yield as_letter(message, self.topic)
-                if message.offset() + 1 >= end:
+        with reading(self._consumer(), {TopicPartition(self.topic, partition): start}) as reader:
+            for message in _messages(reader):
+                offset = message.offset() or 0
+                if offset < end:
+                    yield as_letter(message, self.topic)
+                if offset + 1 >= end:
                     return
 
     def fetch(self, partition: int, offsets: Sequence[int]) -> dict[int, Letter]:
@@ -110,27 +92,28 @@ class DeadLog:
                     found[letter.offset] = letter
         return found
 
-    @contextmanager
-    def _consumer(self) -> Iterator[Consumer]:
-        with closing(open_consumer(self._cluster, self._group)) as consumer:
-            yield consumer
+    def _consumer(self) -> Consumer:
+        return open_dead_consumer(self._cluster, self._group)
 
 
-def _messages(consumer: Consumer) -> Iterator[Any]:
-    """Messages up to the end of the assigned partition."""
+def _messages(reader: LogReader) -> Iterator[Message]:
+    """Messages up to the end of the one partition that is read. Raises BrokerSilent."""
     give_up = time.monotonic() + _SILENCE
     while True:
-        message = consumer.poll(0.5)
-        error = None if message is None else message.error()
-        if message is not None and error is None:
-            yield message
-            give_up = time.monotonic() + _SILENCE
-        elif error is not None and error.code() == KafkaError._PARTITION_EOF:
-            return
-        elif error is not None and error.code() not in _PASSING:
-            raise BrokerSilent(f"the dead-letter topic cannot be read: {error.str()}")
-        elif time.monotonic() > give_up:
+        for chunk in reader.take(_BATCH, _POLL):
+            if chunk.end is not None:
+                return
+            _refuse_lasting(chunk.error)
+            yield from chunk.messages
+            if chunk.messages:
+                give_up = time.monotonic() + _SILENCE
+        if time.monotonic() > give_up:
             raise BrokerSilent(f"the broker has sent nothing for {_SILENCE:g} s: see whether it runs, and try again")
+
+
+def _refuse_lasting(error: KafkaError | None) -> None:
+    if error is not None and error.code() not in _PASSING:
+        raise BrokerSilent(f"the dead-letter topic cannot be read: {error.str()}")
 
 
 def _stretches(offsets: list[int]) -> Iterator[list[int]]:
@@ -152,15 +135,14 @@ def as_letter(message: Message, topic: str) -> Letter:
 
 
 def _headers(message: Message) -> Headers:
-    try:
-        return tuple(message.headers() or ())
-    except UnicodeDecodeError:
-        # Kafka's protocol wants UTF-8 names, and its brokers do not look: nothing of such headers can be had here.
+    headers = headers_of(message)
+    if headers is None:
         logger.warning(
             "the headers of the letter at partition %s offset %s have names that are no UTF-8: they are left out",
             message.partition(), message.offset(),
         )  # fmt: skip
         return ()
+    return headers
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from streams.aio.blocking_calls import KAFKA
 from streams.errors import SetupError
 from streams.kafka.admin.client import Admin
 from streams.kafka.errors import RETRY_AFTER, reason
+from streams.kafka.log_reader import LogReader, Message, headers_of, open_consumer
 from streams.ports.group import LogBounds, RebalancedMeanwhile
 from streams.ports.records import TopicPartition
 
@@ -47,7 +47,7 @@ class Stored(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Some records of one partition, in their order; `read_to` is where it goes on, once its end was reached."""
+    """Some records of one partition in their order, or where it goes on, once its end was reached: `read_to`."""
 
     tp: TopicPartition
     records: list[Stored]
@@ -67,7 +67,7 @@ class RetryTopicReader:
     async def bounds(
         self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
     ) -> dict[TopicPartition, LogBounds]:
-        """Where these logs start and end; waits for a broker that is away. Raises Overtaken."""
+        """Where these logs start and end; waits for a broker that is away. Raises RebalancedMeanwhile."""
         wanted = list(partitions)
         while wanted:
             _go_on_unless(overtaken)
@@ -104,44 +104,31 @@ class RetryTopicReader:
     async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
         """All records from these offsets on; each partition's last piece is the one that says where its end was.
 
-        Waits for a broker that is away. Raises Overtaken.
+        Waits for a broker that is away. Raises RebalancedMeanwhile.
         """
-        unread = set(starts)
-        async with self._consumer() as consumer:
-            consumer.assign([KafkaPartition(*tp, offset) for tp, offset in starts.items()])
-            while unread:
-                taken = await KAFKA.run(_take, consumer)
-                _go_on_unless(overtaken)
-                for piece in taken:
-                    if piece.read_to is not None:
-                        unread.discard(piece.tp)
-                    yield piece
-
-    @asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[Consumer]:
-        consumer = Consumer(
-            {
-                **self._cluster.client_config(),
-                # Wanted by the client, and never used: nothing is subscribed or committed.
-                "group.id": "streams-retries",
-                "client.id": "streams-retries",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                # What has left the log meanwhile cannot be read; what is left can.
-                "auto.offset.reset": "earliest",
-                # A record that nobody finished must be seen, aborted or not: nobody writes in transactions here.
-                "isolation.level": "read_uncommitted",
-                "fetch.message.max.bytes": 8_000_000,
-                "queued.max.messages.kbytes": 32_768,
-                "error_cb": _log_client_error,
-            },
-            logger=logger,
-        )
+        consumer = self._consumer()
         try:
-            yield consumer
+            reader = LogReader(consumer, starts)
+            while reader.unread:
+                pieces = await KAFKA.run(_take, reader)
+                _go_on_unless(overtaken)
+                for piece in pieces:
+                    yield piece
         finally:
             await KAFKA.run(consumer.close)
+
+    def _consumer(self) -> Consumer:
+        return open_consumer(
+            self._cluster,
+            "streams-retries",
+            client_id="streams-retries",
+            logger=logger,
+            fetch_bytes=8_000_000,
+            queued_kbytes=32_768,
+            # A record that nobody finished must be seen, aborted or not: nobody writes in transactions here.
+            isolation="read_uncommitted",
+            on_error=_log_client_error,
+        )
 
 
 def _offsets_of(answers: Mapping[KafkaPartition, Any]) -> dict[TopicPartition, int]:
@@ -157,20 +144,13 @@ def _offsets_of(answers: Mapping[KafkaPartition, Any]) -> dict[TopicPartition, i
     return found
 
 
-def _take(consumer: Consumer) -> list[Piece]:
+def _take(reader: LogReader) -> list[Piece]:
     pieces: list[Piece] = []
-    for message in consumer.consume(_BATCH, _POLL):
-        tp = TopicPartition(message.topic() or "", message.partition() or 0)
-        error = message.error()
-        if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF:
-                pieces.append(Piece(tp, [], message.offset()))
-            else:
-                logger.warning("%s-%d cannot be read: %s; trying again", *tp, error.str())
-            continue
-        if not pieces or pieces[-1].tp != tp or pieces[-1].read_to is not None:
-            pieces.append(Piece(tp, [], None))
-        pieces[-1].records.append(_stored(message))
+    for chunk in reader.take(_BATCH, _POLL):
+        if chunk.error is not None:
+            logger.warning("%s-%d cannot be read: %s; trying again", *chunk.tp, chunk.error.str())
+        else:
+            pieces.append(Piece(chunk.tp, [_stored(message) for message in chunk.messages], chunk.end))
     return pieces
 
 
@@ -178,13 +158,13 @@ def _stored(message: Any) -> Stored:
     return Stored(message.offset(), message.key(), message.value(), _headers(message), message.timestamp()[1])
 
 
-def _headers(message: Any) -> Headers:
-    try:
-        return tuple(message.headers() or ())
-    except UnicodeDecodeError:
+def _headers(message: Message) -> Headers:
+    headers = headers_of(message)
+    if headers is None:
         logger.warning("%s-%d: the headers of offset %d have names that are no UTF-8: they are left out",
                        message.topic(), message.partition(), message.offset())  # fmt: skip
         return ()
+    return headers
 
 
 def _log_client_error(error: KafkaError) -> None:

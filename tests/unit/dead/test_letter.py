@@ -81,6 +81,12 @@ def test_header_names_that_are_no_text_are_left_out() -> None:
     class Unreadable:
         """A message of a client that wrote what librdkafka's binding cannot read."""
 
+        def topic(self) -> str:
+            return "jobs.q.dead"
+
+        def error(self) -> None:
+            return None
+
         def partition(self) -> int:
             return 2
 
