@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
 
+from producers import ProducerSettings
+from schemas.catalog import shipped
+from schemas.codec import Codec
+from streams.dead import DeadError, DeadLetters, Filters, Letter
 from streams.demo.errors import DemoFailed
 from streams.demo.examples import FAILING_KEY, FAILURES, ORDERED_KEY, PICTURE, SMALL_PICTURE
 from streams.demo.outcomes import Outcomes
 from streams.demo.publishing import Published
 from streams.demo.stage.servers import Endpoint, Mailbox
+from streams.settings import Settings
+
+#: How long a dead letter may take to appear, and how often it is looked for. Seconds.
+_LETTER_WITHIN, _LOOK_AFTER = 20.0, 0.2
 
 
 def order_kept(ordered: list[Published], everybody: list[Published], endpoint: Endpoint, outcomes: Outcomes) -> str:
@@ -78,3 +87,17 @@ def picture_resized(root: Path) -> str:
 def _described(path: Path) -> str:
     with Image.open(path) as image:
         return f"{path.name} {image.width}x{image.height} ({path.stat().st_size / 1024:.0f} KiB)"
+
+
+def dead_letter(settings: ProducerSettings, queue: str, job_id: str) -> Letter:
+    """The dead letter of a job, as soon as there is one. Blocks; raises DemoFailed if none appears."""
+    give_up = time.monotonic() + _LETTER_WITHIN
+    try:
+        with DeadLetters(Settings(producer=settings, namespace=settings.namespace), queue, Codec(shipped())) as letters:
+            while time.monotonic() < give_up:
+                for letter in letters.find(Filters(id=job_id), limit=1):
+                    return letter
+                time.sleep(_LOOK_AFTER)
+    except DeadError as error:
+        raise DemoFailed(str(error)) from error
+    raise DemoFailed(f"no dead letter of job {job_id} appeared on queue {queue!r} within {_LETTER_WITHIN:.0f} s")

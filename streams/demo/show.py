@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+from schemas.headers import ORIGIN
 from streams.demo import examples, facts
 from streams.demo.errors import DemoFailed, Interrupted
-from streams.demo.letters import read_letter
 from streams.demo.publishing import Published, Publisher
 from streams.demo.screen import Screen
 from streams.demo.stage.stage import Stage, stage
@@ -69,7 +69,6 @@ async def show(screen: Screen, runs: Path, data: Path | None, seconds: float | N
 
 
 async def _examples(screen: Screen, running: Stage, publisher: Publisher) -> None:
-    began = time.time()
     url = running.endpoint.url
     await asyncio.to_thread(examples.paint, running.images)
     screen.title("Jobs")
@@ -87,18 +86,16 @@ async def _examples(screen: Screen, running: Stage, publisher: Publisher) -> Non
     screen.fact("retries", facts.order_kept_through_failures(retried, running.endpoint, outcomes))
     screen.fact("e-mail", facts.mail_received(mail, running.mailbox))
     screen.fact("image", facts.picture_resized(running.images))
-    await _dead_letter(screen, running, failing, began)
+    await _dead_letter(screen, running, failing)
     screen.title("Try it")
     screen.plain(next_steps(running.settings.bootstrap_servers, running.settings.namespace))
 
 
-async def _dead_letter(screen: Screen, running: Stage, job: Published, began: float) -> None:
-    topic = f"{running.settings.namespace}.webhook.dead"
-    # A minute for clocks that differ: the job's id decides.
-    letter = await asyncio.to_thread(read_letter, running.settings, topic, job.id, began - 60)
-    screen.fact("failure", f"job {job.id} is a dead letter on {letter.topic}, from {letter.origin}")
+async def _dead_letter(screen: Screen, running: Stage, job: Published) -> None:
+    letter = await asyncio.to_thread(facts.dead_letter, running.settings, "webhook", job.id)
+    screen.fact("failure", f"job {job.id} is a dead letter on {letter.place.topic}, from {letter.text(ORIGIN)}")
     screen.fact("", f"job-error-type:    {letter.error_type}")
-    screen.fact("", f"job-error-message: {letter.message}")
+    screen.fact("", f"job-error-message: {letter.error_message}")
 
 
 async def _stream(screen: Screen, running: Stage, publisher: Publisher, stop: Stop, until: float | None) -> None:
