@@ -20,7 +20,7 @@ _MILLISECONDS_A_DAY = 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of a queue."""
+    """The topics of a queue, by their names, and their partitions."""
 
     queue: str
     queue_partitions: int
@@ -29,7 +29,7 @@ class Topics:
 
 
 def find_topics(admin: Admin, settings: Settings, queue: str, patience: float) -> Topics:
-    """The topics of a queue.
+    """Ask the cluster for the topics of a queue.
 
     Raises UnknownQueue, BrokerSilent when no broker answers within `patience` seconds, and SetupError when brokers
     refuse the login.

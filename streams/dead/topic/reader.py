@@ -1,4 +1,4 @@
-"""Reads the dead-letter topic. Every call opens a client of its own and closes it; each blocks."""
+"""Reads a dead-letter topic, for DeadLetters. Every call opens a client of its own and closes it; each blocks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def open_dead_consumer(cluster: Cluster, group: str) -> Consumer:
 
 
 class DeadLog:
-    """The log of one dead-letter topic."""
+    """The log of one dead-letter topic: its bounds, and its letters in their order. Raises BrokerSilent."""
 
     def __init__(self, cluster: Cluster, group: str, topic: str) -> None:
         self.topic = topic
@@ -128,7 +128,7 @@ def _stretches(offsets: list[int]) -> Iterator[list[int]]:
 
 
 def as_letter(message: Message, topic: str) -> Letter:
-    """A message as a letter."""
+    """A message of the dead-letter topic as a letter."""
     kind, moment = message.timestamp()
     place = Origin(topic, message.partition() or 0, message.offset() or 0)
     return Letter(place, message.key(), message.value(), _headers(message), moment if kind else None)
@@ -147,7 +147,7 @@ def _headers(message: Message) -> Headers:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Turn a client's error into a sentence."""
+    """Raise BrokerSilent, with a sentence for people, in place of the client's error."""
     try:
         yield
     except KafkaException as error:

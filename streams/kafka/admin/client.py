@@ -1,4 +1,4 @@
-"""A client for questions to the cluster, and what to say when it does not answer them."""
+"""The client by which topics are made and described, and what people are told when no broker answers it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 class Admin:
-    """A cluster's administration. `client` is confluent-kafka's; its calls block.
+    """An admin client of the cluster, for what makes and checks topics, and for dead letters. Its calls block.
+
+    `client` is confluent-kafka's own.
 
     Raises SetupError when the client refuses its settings, as for a certificate that is not there.
     """
@@ -39,7 +41,7 @@ class Admin:
             raise SetupError(f"the Kafka client refuses its settings ({reason(error)}): check KAFKA_*") from error
 
     def describe_cluster(self, timeout: float) -> ClusterMetadata:
-        """What the cluster says of itself.
+        """The cluster's metadata: its brokers and all its topics.
 
         Raises KafkaException when no broker answers within so many seconds, SetupError when brokers refuse the login:
         to wait for them does not help.

@@ -43,25 +43,25 @@ class OpenTransaction:
 
 
 @dataclass
-class OpenFor:
-    """For how long partitions have been held up, and which of it was told."""
+class HeldBackPartitions:
+    """For how long partitions have been held up by open transactions, and which of it was logged; for LogWatch."""
 
     _since: dict[TopicPartition, tuple[int, float]] = field(default_factory=dict)
-    _told: set[tuple[TopicPartition, int]] = field(default_factory=set)
+    _logged: set[tuple[TopicPartition, int]] = field(default_factory=set)
 
-    def long(self, held: Mapping[TopicPartition, int], now: float) -> list[tuple[TopicPartition, int]]:
-        """The partitions that have been held up at one offset for long, by now; each once."""
+    def note(self, held: Mapping[TopicPartition, int], now: float) -> list[tuple[TopicPartition, int]]:
+        """Note which partitions are held up now, and at which offset. Returns those that are for long, each once."""
         since = self._since
         self._since = {tp: since[tp] if since.get(tp, (None,))[0] == at else (at, now) for tp, at in held.items()}
-        self._told = {(tp, at) for tp, at in self._told if held.get(tp) == at}
+        self._logged = {(tp, at) for tp, at in self._logged if held.get(tp) == at}
         found = [(tp, at) for tp, (at, begun) in self._since.items() if now - begun >= _LONG]
-        new = [each for each in found if each not in self._told]
-        self._told.update(new)
+        new = [each for each in found if each not in self._logged]
+        self._logged.update(new)
         return new
 
 
-def tell_open(tp: TopicPartition, offset: int, found: Sequence[OpenTransaction]) -> None:
-    """Log who holds a partition up."""
+def log_open_transaction(tp: TopicPartition, offset: int, found: Sequence[OpenTransaction]) -> None:
+    """Log whose transaction holds a partition up, and how to end it."""
     who = next((str(each) for each in found if each.start == offset), "a producer that no broker tells")
     logger.warning(
         "%s-%d: no job from offset %d on is run, since a transaction that begins there is open, of %s. They run when it"
@@ -71,8 +71,8 @@ def tell_open(tp: TopicPartition, offset: int, found: Sequence[OpenTransaction])
     )  # fmt: skip
 
 
-class ProducersTold(Response):  # type: ignore[misc] # aiokafka is untyped
-    """The producers that are at work in partitions."""
+class DescribeProducersResponse(Response):  # type: ignore[misc] # aiokafka is untyped
+    """A broker's answer: the producers that are at work in partitions."""
 
     API_KEY = 61
     API_VERSION = 0
@@ -111,20 +111,20 @@ class ProducersTold(Response):  # type: ignore[misc] # aiokafka is untyped
     topics: Any
 
 
-class ProducersQuestion(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
-    """A question for the producers that are at work in partitions (KIP-664)."""
+class DescribeProducersStruct(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
+    """A request for the producers that are at work in partitions (KIP-664), as it stands on the wire."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 61
     API_VERSION = 0
-    RESPONSE_TYPE = ProducersTold
+    RESPONSE_TYPE = DescribeProducersResponse
     SCHEMA = Schema(
         ("topics", CompactArray(("topic", _NAME), ("partitions", CompactArray(Int32)), ("tags", TaggedFields))),
         ("tags", TaggedFields),
     )
 
 
-class ProducersRequest(Request[ProducersQuestion]):  # type: ignore[misc] # aiokafka is untyped
+class DescribeProducersRequest(Request[DescribeProducersStruct]):  # type: ignore[misc] # aiokafka is untyped
     """Asks who is at work in a partition."""
 
     API_KEY = 61
@@ -132,13 +132,13 @@ class ProducersRequest(Request[ProducersQuestion]):  # type: ignore[misc] # aiok
     def __init__(self, tp: Any) -> None:
         self._tp = tp
 
-    def build(self, request_struct_class: type[ProducersQuestion]) -> ProducersQuestion:
-        """The question in a version that a broker understands."""
+    def build(self, request_struct_class: type[DescribeProducersStruct]) -> DescribeProducersStruct:
+        """The request in a version that a broker understands."""
         return request_struct_class([(self._tp.topic, [self._tp.partition], {})], {})
 
 
-class NamesTold(Response):  # type: ignore[misc] # aiokafka is untyped
-    """The transactions that a broker coordinates."""
+class ListTransactionsResponse(Response):  # type: ignore[misc] # aiokafka is untyped
+    """A broker's answer: the transactions that it coordinates."""
 
     API_KEY = 66
     API_VERSION = 0
@@ -155,13 +155,13 @@ class NamesTold(Response):  # type: ignore[misc] # aiokafka is untyped
     transactions: Any
 
 
-class NamesQuestion(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
-    """A question for the transactions of some producers (KIP-664)."""
+class ListTransactionsStruct(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
+    """A request for the transactions of some producers (KIP-664), as it stands on the wire."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 66
     API_VERSION = 0
-    RESPONSE_TYPE = NamesTold
+    RESPONSE_TYPE = ListTransactionsResponse
     SCHEMA = Schema(
         ("states", CompactArray(_NAME)),
         ("producer_ids", CompactArray(Int64)),
@@ -169,7 +169,7 @@ class NamesQuestion(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
     )
 
 
-class NamesRequest(Request[NamesQuestion]):  # type: ignore[misc] # aiokafka is untyped
+class ListTransactionsRequest(Request[ListTransactionsStruct]):  # type: ignore[misc] # aiokafka is untyped
     """Asks for the transactional ids of producers."""
 
     API_KEY = 66
@@ -177,16 +177,19 @@ class NamesRequest(Request[NamesQuestion]):  # type: ignore[misc] # aiokafka is 
     def __init__(self, producers: Collection[int]) -> None:
         self._producers = producers
 
-    def build(self, request_struct_class: type[NamesQuestion]) -> NamesQuestion:
-        """The question in a version that a broker understands."""
+    def build(self, request_struct_class: type[ListTransactionsStruct]) -> ListTransactionsStruct:
+        """The request in a version that a broker understands."""
         return request_struct_class([], [*self._producers], {})
 
 
-async def ask_open(client: Any, tp: Any) -> list[OpenTransaction]:
-    """The transactions that are open in a partition, by a client of aiokafka; none where brokers tell of none (before
-    3.0, or this user may not know). Raises KafkaError when no broker answers."""
+async def fetch_open_transactions(client: Any, tp: Any) -> list[OpenTransaction]:
+    """Ask, by a client of aiokafka, which transactions are open in a partition.
+
+    Returns none where brokers tell of none (before 3.0, or this user may not know). Raises KafkaError when no broker
+    answers.
+    """
     try:
-        answer = await client.send(client.cluster.leader_for_partition(tp), ProducersRequest(tp))
+        answer = await client.send(client.cluster.leader_for_partition(tp), DescribeProducersRequest(tp))
         found = dict(_open(answer))
         names = await _names(client, found) if found else {}
     except (NotImplementedError, LookupError):
@@ -194,7 +197,7 @@ async def ask_open(client: Any, tp: Any) -> list[OpenTransaction]:
     return [OpenTransaction(start, at, last, names.get(at, "")) for at, (start, last) in found.items()]
 
 
-def _open(answer: ProducersTold) -> Iterator[tuple[int, tuple[int, int]]]:
+def _open(answer: DescribeProducersResponse) -> Iterator[tuple[int, tuple[int, int]]]:
     for _, partitions, _ in answer.topics:
         for _, _, _, producers, _ in partitions:
             for producer, _, _, last, _, start, _ in producers or ():
@@ -203,9 +206,9 @@ def _open(answer: ProducersTold) -> Iterator[tuple[int, tuple[int, int]]]:
 
 
 async def _names(client: Any, producers: Collection[int]) -> dict[int, str]:
-    """The transactional ids of producers; each is known to one of the brokers."""
+    """Ask for the transactional ids of producers, each of which is known to one of the brokers."""
     names: dict[int, str] = {}
     for broker in client.cluster.brokers():
-        answer = await client.send(broker.nodeId, NamesRequest(producers))
+        answer = await client.send(broker.nodeId, ListTransactionsRequest(producers))
         names.update({producer: name for name, producer, *_ in answer.transactions or ()})
     return names

@@ -31,16 +31,16 @@ _NAME = CompactString("utf-8")
 
 
 class Uuid(AbstractType[bytes]):  # type: ignore[misc] # aiokafka is untyped
-    """Sixteen bytes."""
+    """Kafka's type of an id: sixteen bytes, which aiokafka has none for."""
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:
-        """They, as they are."""
+        """The bytes as they are."""
         return value
 
     @classmethod
     def decode(cls, data: Any) -> bytes:
-        """They, as they are."""
+        """The bytes as they are."""
         found: bytes = data.read(16)
         return found
 
@@ -55,8 +55,8 @@ def as_bytes(topic_id: str) -> bytes:
     return base64.urlsafe_b64decode(topic_id + "==")
 
 
-class IdsTold(Response):  # type: ignore[misc] # aiokafka is untyped
-    """What a broker knows of some topics, ids included."""
+class TopicIdsResponse(Response):  # type: ignore[misc] # aiokafka is untyped
+    """A broker's answer: what it knows of some topics, ids included."""
 
     API_KEY = 3
     API_VERSION = 10
@@ -98,13 +98,13 @@ class IdsTold(Response):  # type: ignore[misc] # aiokafka is untyped
     topics: Any
 
 
-class IdsQuestion(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
-    """A question about some topics."""
+class TopicIdsStruct(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
+    """A request for the metadata of some topics, as it stands on the wire."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 3
     API_VERSION = 10
-    RESPONSE_TYPE = IdsTold
+    RESPONSE_TYPE = TopicIdsResponse
     SCHEMA = Schema(
         ("topics", CompactArray(("topic_id", Uuid), ("topic", _NAME), ("tags", TaggedFields))),
         ("allow_auto_topic_creation", Boolean),
@@ -114,7 +114,7 @@ class IdsQuestion(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
     )
 
 
-class IdsRequest(Request[IdsQuestion]):  # type: ignore[misc] # aiokafka is untyped
+class TopicIdsRequest(Request[TopicIdsStruct]):  # type: ignore[misc] # aiokafka is untyped
     """Asks for the ids of topics, and makes none of them."""
 
     API_KEY = 3
@@ -122,23 +122,26 @@ class IdsRequest(Request[IdsQuestion]):  # type: ignore[misc] # aiokafka is unty
     def __init__(self, topics: Collection[str]) -> None:
         self._topics = topics
 
-    def build(self, request_struct_class: type[IdsQuestion]) -> IdsQuestion:
-        """The question in a version that a broker understands."""
+    def build(self, request_struct_class: type[TopicIdsStruct]) -> TopicIdsStruct:
+        """The request in a version that a broker understands."""
         return request_struct_class([(_NONE, topic, {}) for topic in self._topics], False, False, False, {})
 
 
-async def ask_ids(client: Any, topics: Collection[str]) -> dict[str, str | None]:
-    """The ids of these topics by a client of aiokafka: None for a topic that is not there; left out where the broker
-    does not say, UNKNOWN where it has no ids. Raises KafkaError when no broker answers."""
+async def fetch_topic_ids(client: Any, topics: Collection[str]) -> dict[str, str | None]:
+    """Ask, by a client of aiokafka, for the ids of topics.
+
+    Returns None for a topic that is not there, UNKNOWN where the broker has no ids; left out is what it does not tell.
+    Raises KafkaError when no broker answers.
+    """
     node = client.get_random_node()
     try:
-        answer = await client.send(node, IdsRequest(topics))
+        answer = await client.send(node, TopicIdsRequest(topics))
     except NotImplementedError:
         return dict.fromkeys(topics, UNKNOWN)
-    return dict(_told(answer))
+    return dict(_ids_of(answer))
 
 
-def _told(answer: IdsTold) -> Mapping[str, str | None]:
+def _ids_of(answer: TopicIdsResponse) -> Mapping[str, str | None]:
     found: dict[str, str | None] = {}
     for code, topic, topic_id, *_ in answer.topics:
         error: type[KafkaError] = for_code(code)

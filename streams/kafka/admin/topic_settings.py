@@ -61,7 +61,7 @@ class Complaint:
     consequence: str
     remedy: str
 
-    def told(self, servers: str) -> str:
+    def line(self, servers: str) -> str:
         """One line for people, with the command that mends it."""
         return (
             f"topic {self.topic} has {self.setting}={self.value}: {self.consequence}. To mend it: kafka-configs.sh"
@@ -81,7 +81,7 @@ def warn_of_settings(settings: Settings, queues: Iterable[Queue]) -> None:
         return
     for topic in found:
         for complaint in complaints(topic):
-            logger.warning("%s", complaint.told(settings.cluster.bootstrap_servers))
+            logger.warning("%s", complaint.line(settings.cluster.bootstrap_servers))
 
 
 def complaints(topic: Found) -> Iterator[Complaint]:

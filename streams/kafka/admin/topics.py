@@ -91,7 +91,9 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
 
 
 def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> bool:
-    """Create a retry or dead-letter topic anew that somebody has deleted; False if it belongs to none of these queues.
+    """Create a retry or dead-letter topic anew that somebody has deleted.
+
+    Returns False if it belongs to none of these queues.
 
     A queue's own topic is left to whoever has deleted it. Blocks. Raises SetupError when it cannot be created.
     """
@@ -189,7 +191,7 @@ def _grow(admin: AdminClient, topic: Topic) -> None:
 
 
 def raise_limit(cluster: Cluster, name: str, size: int) -> int:
-    """Have a topic take records of so many bytes, unless it does; what it takes now. Blocks.
+    """Have a topic take records of so many bytes, unless it does. Returns how many it takes now. Blocks.
 
     Raises KafkaException when the cluster refuses or does not answer.
     """
@@ -209,7 +211,7 @@ def raise_limit(cluster: Cluster, name: str, size: int) -> int:
 
 
 def _partition_counts(cluster: Admin) -> dict[str, int]:
-    """Partition counts of all topics; waits for a broker that is just starting."""
+    """Partition counts of all topics, by name; waits for a broker that is just starting. Raises SetupError."""
     give_up = time.monotonic() + _WAIT_FOR_BROKER
     timeout = min(_FIRST_TIMEOUT, _REQUEST_TIMEOUT)
     while True:
@@ -234,11 +236,14 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) ->
             request_timeout=_REQUEST_TIMEOUT,
         )
         patient = time.monotonic() < give_up
-        topics = [topic for topic in topics if not _is_created(topic.name, requested[topic.name], patient=patient)]
+        topics = [topic for topic in topics if not _await_created(topic.name, requested[topic.name], patient=patient)]
 
 
-def _is_created(name: str, requested: Future[Any], *, patient: bool) -> bool:
-    """Whether a topic is there now; False where the cluster may make it yet. Raises SetupError where it does not."""
+def _await_created(name: str, requested: Future[Any], *, patient: bool) -> bool:
+    """Wait for the answer to a request to create a topic.
+
+    Returns False where the cluster may make it yet. Raises SetupError where it does not.
+    """
     try:
         requested.result()
     except KafkaException as error:

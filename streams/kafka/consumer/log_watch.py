@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol
 
 from aiokafka.errors import KafkaError
 
-from streams.kafka.admin.open_transactions import OpenFor, OpenTransaction, tell_open
+from streams.kafka.admin.open_transactions import HeldBackPartitions, OpenTransaction, log_open_transaction
 from streams.ports.records import TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class LogWatch:
         self._brokers = brokers
         self._may_look = may_look
         self._wanted = asyncio.Event()
-        self._open_for = OpenFor()
+        self._held_back = HeldBackPartitions()
 
     def look_soon(self) -> None:
         """Look now, as a broker has refused a log. Called on the worker's loop."""
@@ -77,7 +77,7 @@ class LogWatch:
     async def _see_transactions(self) -> None:
         """Log which transactions hold partitions up."""
         try:
-            for tp, offset in self._open_for.long(await self._brokers.held_back(), monotonic()):
-                tell_open(tp, offset, await self._brokers.transactions(tp))
+            for tp, offset in self._held_back.note(await self._brokers.held_back(), monotonic()):
+                log_open_transaction(tp, offset, await self._brokers.transactions(tp))
         except KafkaError as error:
             logger.debug("no broker tells of open transactions: %r", error)

@@ -33,8 +33,8 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.transport.drivers import aiokafka as driver
 
 from streams.kafka.admin.login import consumer_login
-from streams.kafka.admin.open_transactions import OpenTransaction, ask_open
-from streams.kafka.admin.topic_ids import as_bytes, ask_ids
+from streams.kafka.admin.open_transactions import OpenTransaction, fetch_open_transactions
+from streams.kafka.admin.topic_ids import as_bytes, fetch_topic_ids
 from streams.kafka.consumer.commit_loop import NO_GENERATION
 from streams.kafka.errors import RETRY_AFTER
 from streams.kafka.fetch import requests
@@ -185,8 +185,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         }
 
     async def transactions(self, tp: TopicPartition) -> list[OpenTransaction]:
-        """The transactions that are open in a partition: see `ask_open`."""
-        return await ask_open(self._ensure_consumer()._client, KafkaPartition(*tp))
+        """The transactions that are open in a partition: see `fetch_open_transactions`."""
+        return await fetch_open_transactions(self._ensure_consumer()._client, KafkaPartition(*tp))
 
     def _set_aside(self, tp: KafkaPartition, offset: int, error: Exception) -> None:
         """Wait before a partition that cannot be read is fetched again; the others go on."""
@@ -257,8 +257,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 await asyncio.sleep(coordinator._retry_backoff_ms / 1000)
 
     async def ids(self, topics: Collection[str]) -> dict[str, str | None]:
-        """The ids of topics: see `ask_ids`."""
-        return await ask_ids(self._ensure_consumer()._client, topics)
+        """The ids of topics: see `fetch_topic_ids`."""
+        return await fetch_topic_ids(self._ensure_consumer()._client, topics)
 
     def look_for_topics(self) -> None:
         """Have the consumer ask which topics there are. May be called from any thread."""

@@ -18,8 +18,8 @@ from streams.kafka.fetch.raw_records import (
     BrokenRecord,
     RawRecord,
     RecordReader,
-    crowded,
-    largest,
+    has_too_many_headers,
+    largest_record,
 )
 from streams.kafka.fetch.unpacking import CannotUnpack, Unpacker
 
@@ -39,7 +39,7 @@ _OLD_ATTRIBUTES_AT, _OLD_KEY_AT = 17, {0: 18, 1: 26}
 
 
 class OpenBatch:
-    """A batch whose records come out one after the other, each once, whatever they are.
+    """A batch of a fetch, whose records are taken one after the other, each once, whatever their bytes are.
 
     What is above a bound, or follows no format, comes out as a record without what cannot be had of it, and is marked
     as refused. Raises CorruptRecordException where not even their number can be relied on.
@@ -63,11 +63,11 @@ class OpenBatch:
         self._careful: Iterator[RawRecord] = iter(())
 
     def take(self, most: int) -> list[Any]:
-        """Up to so many of the next records."""
+        """Take up to so many of the next records, and return them."""
         if self._quick is not None:
             try:
                 return self._take_quickly(self._quick, most)
-            except Exception:  # It is said again by whom knows which record it is.
+            except Exception:  # Read one by one, the record that is broken is found, and the error says which.
                 self._quick, self._careful = None, self._read_carefully()
         records = list(islice(self._careful, most))
         self.ended = len(records) < most
@@ -101,7 +101,7 @@ class OpenBatch:
         raise NotImplementedError
 
     def _refused(self, start: int, reason: str) -> Iterator[RawRecord]:
-        """Stand for the records from an offset on, of which nothing can be had."""
+        """Records without contents, marked as refused, for those from an offset on that cannot be read."""
         mark = [(REFUSED, f"{reason}; it lies in its topic as it was published, as long as that keeps it".encode())]
         for offset in range(max(start, self._start), self.end):
             yield RawRecord(offset, None, None, mark, -1)
@@ -127,7 +127,7 @@ class Batch2(OpenBatch):
         self._last = batch.base_offset - 1
         self._dense = self._count == self.end - batch.base_offset
         self._most_headers = limits.headers + _OWN_HEADERS
-        self._may_be_crowded = False
+        self._may_have_too_many_headers = False
         self._on_name = on_name
         self._body = b""
         try:
@@ -156,15 +156,15 @@ class Batch2(OpenBatch):
         """Whether no record has so many headers that they should not be made."""
         body, end = self._body, len(self._body)
         try:
-            size = largest(body, BATCH_HEAD, end)
-            self._may_be_crowded = size > 2 * self._most_headers
-            return size < _SMALL or not crowded(body, BATCH_HEAD, end, self._most_headers)
+            size = largest_record(body, BATCH_HEAD, end)
+            self._may_have_too_many_headers = size > 2 * self._most_headers
+            return size < _SMALL or not has_too_many_headers(body, BATCH_HEAD, end, self._most_headers)
         except (BrokenRecord, IndexError):
             return False
 
     def _check(self, records: list[Any]) -> None:
         super()._check(records)
-        if self._may_be_crowded and any(len(record.headers) > self._most_headers for record in records):
+        if self._may_have_too_many_headers and any(len(record.headers) > self._most_headers for record in records):
             raise BrokenRecord("a record with too many headers")
 
     def _read_carefully(self) -> Iterator[RawRecord]:

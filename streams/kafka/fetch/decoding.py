@@ -32,17 +32,17 @@ from streams.kafka.fetch.unpacking import Unpacker
 
 logger = logging.getLogger(__name__)
 
-#: Is called with the partition that cannot be read, where it cannot be read on, and what went wrong.
+#: Called with a partition that cannot be read, the offset from which it cannot, and what went wrong.
 OnUnreadable = Callable[[Any, int, Exception], None]
 
 #: Distinct header names of which the log tells that they are escaped; a producer may send one with every job.
-_TOLD = 100
+_MOST_LOGGED_NAMES = 100
 
 #: Unpacked bytes after which a fetch hands out what it has: to unpack more takes long enough for others to wait.
-_ENOUGH = 8 * 1024 * 1024
+_UNPACKED_PER_FETCH = 8 * 1024 * 1024
 
 #: Records of one partition that are handed out at once. It bounds how far a partition overshoots its limits.
-_TAKEN = 500
+_RECORDS_PER_TAKE = 500
 
 #: Where a batch says how long the rest of it is, what came before that, and where it says of what format it is.
 _LENGTH_AT, _PREFIX, _FORMAT_AT = 8, 12, 16
@@ -52,15 +52,15 @@ _SHORTEST = 26
 
 @dataclass(slots=True)
 class Demand:
-    """What is asked for just now: of which partitions, and how much may still be unpacked of all of them, in bytes."""
+    """What the fetch under way asks for: which partitions, and how many bytes may still be unpacked of all of them."""
 
     partitions: Container[Any] = ()
-    left: int = _ENOUGH
+    left: int = _UNPACKED_PER_FETCH
 
     def renew(self, partitions: Container[Any]) -> None:
         """Ask for records of these partitions, which may change meanwhile; as much again may be unpacked."""
         self.partitions = partitions
-        self.left = _ENOUGH
+        self.left = _UNPACKED_PER_FETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,15 @@ class Reading:
     unpacker: Unpacker
     demand: Demand
     on_unreadable: OnUnreadable
-    told: set[bytes]
+    #: Header names that are escaped, and that this was logged of.
+    logged_names: set[bytes]
 
 
 def install(on_unreadable: OnUnreadable, limits: Limits) -> Demand:
-    """Have aiokafka's fetchers decode by this module from now on; returns what is to be told of each demand."""
+    """Have aiokafka's fetchers decode by this module from now on.
+
+    Returns the demand, which the consumer's thread renews before each fetch.
+    """
     reading = Reading(limits, Unpacker(limits.batch_bytes), Demand(), on_unreadable, set())
 
     def records(*args: Any, **kwargs: Any) -> FetchedRecords:
@@ -88,7 +92,7 @@ def install(on_unreadable: OnUnreadable, limits: Limits) -> Demand:
 
 
 class Batches(MemoryRecords):  # type: ignore[misc] # it is final for mypy alone
-    """The batches of a fetch of one partition, which also knows its bytes."""
+    """The batches of a fetch of one partition, as aiokafka splits them, with the bytes that they were made of."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
@@ -96,7 +100,7 @@ class Batches(MemoryRecords):  # type: ignore[misc] # it is final for mypy alone
 
 
 class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
-    """The fetch of one partition, handed out in pieces."""
+    """The result of a fetch of one partition, which aiokafka's fetcher takes in pieces."""
 
     _partition_records: FetchedRecords | None
 
@@ -113,14 +117,14 @@ class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
         return backoff
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """The next records, in their order; none where this fetch has unpacked enough for now.
+        """Take the next records, in their order. Returns none where this fetch has unpacked enough for now.
 
         However many are wanted of all partitions together, one with a backlog leaves room for those of others.
         """
         fetched = self._partition_records
         if fetched is None or not self.check_assignment(self._topic_partition):
             return []
-        records = fetched.take(_TAKEN if max_records is None else min(max_records, _TAKEN))
+        records = fetched.take(_RECORDS_PER_TAKE if max_records is None else min(max_records, _RECORDS_PER_TAKE))
         self._update_position()
         if fetched.exhausted:
             self._partition_records = None
@@ -147,11 +151,14 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         return self._tp in self._reading.demand.partitions
 
     def take(self, most: int) -> list[Any]:
-        """Up to so many of the next records. Once there are no more, or they cannot be read, it is exhausted."""
+        """Take up to so many of the next records, and return them.
+
+        It is exhausted once there are no more, or they cannot be read.
+        """
         self.begun = True
         taken: list[Any] = []
         try:
-            while len(taken) < most and (batch := self._opened()) is not None:
+            while len(taken) < most and (batch := self._open_next()) is not None:
                 taken += self._read(batch, most - len(taken))
         except Exception as error:
             self.exhausted = True
@@ -159,7 +166,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         return taken
 
     def _read(self, batch: OpenBatch, most: int) -> list[Any]:
-        """The next records of the batch that is open."""
+        """Take the next records of the batch that is open, and return them."""
         records = batch.take(most)
         if records:
             self.next_fetch_offset = records[-1].offset + 1
@@ -169,8 +176,11 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
             self._batch = None
         return records
 
-    def _opened(self) -> OpenBatch | None:
-        """The batch that is open; None at the end of the fetch, and where enough was unpacked for now."""
+    def _open_next(self) -> OpenBatch | None:
+        """Open the next batch, unless one is open.
+
+        Returns None at the end of the fetch, and where enough was unpacked for now.
+        """
         while self._batch is None and self._reading.demand.left > 0:
             piece = self._next_piece()
             if piece is None:
@@ -180,7 +190,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         return self._batch
 
     def _next_piece(self) -> bytes | None:
-        """The bytes of the next batch; None after the last that is whole."""
+        """Step over the next batch. Returns its bytes; None after the last that is whole."""
         raw, at = self._records.raw, self._at
         if len(raw) - at < _PREFIX:
             return None
@@ -191,7 +201,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         return raw[at : self._at] if self._at <= len(raw) else None
 
     def _open(self, raw: bytes) -> OpenBatch | None:
-        """Open a batch, unless none of its records is to be seen."""
+        """Open a batch. Returns None where none of its records is to be seen."""
         magic, start = raw[_FORMAT_AT], self.next_fetch_offset
         if magic >= 2 and len(raw) < BATCH_HEAD:
             raise CorruptRecordException(f"a batch of {len(raw)} bytes")
@@ -203,7 +213,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
             return None
         how = self._reading.limits, self._reading.unpacker
         opened = (
-            Batch2(batch, raw, start, *how, on_name=self._tell) if magic >= 2 else OldBatch(batch, raw, start, *how)
+            Batch2(batch, raw, start, *how, on_name=self._log_name) if magic >= 2 else OldBatch(batch, raw, start, *how)
         )
         self._reading.demand.left -= opened.unpacked
         return opened
@@ -218,10 +228,10 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
                 return True
         return bool(batch.is_control_batch)
 
-    def _tell(self, name: bytes) -> None:
-        told = self._reading.told
-        if name not in told and len(told) < _TOLD:
-            told.add(name)
+    def _log_name(self, name: bytes) -> None:
+        logged_names = self._reading.logged_names
+        if name not in logged_names and len(logged_names) < _MOST_LOGGED_NAMES:
+            logged_names.add(name)
             logger.warning(
                 "%s-%d holds a record whose header has a name that is no UTF-8, %r: it is escaped, now and later",
                 *self._tp, name,

@@ -42,7 +42,7 @@ class BatchHead(NamedTuple):
     append_timestamp: int | None
 
 
-def largest(data: bytes, at: int, end: int) -> int:
+def largest_record(data: bytes, at: int, end: int) -> int:
     """The bytes of the largest of the records from `at` to `end`; raises BrokenRecord or IndexError."""
     found = 0
     while at < end:
@@ -64,8 +64,8 @@ def largest(data: bytes, at: int, end: int) -> int:
     return found >> 1
 
 
-def crowded(data: bytes, at: int, end: int, most: int) -> bool:
-    """Whether one of the records from `at` to `end` has more than `most` headers; raises as `largest`."""
+def has_too_many_headers(data: bytes, at: int, end: int, most: int) -> bool:
+    """Whether one of the records from `at` to `end` has more than `most` headers; raises as `largest_record`."""
     while at < end:
         length, at = _varint(data, at)
         if length > 2 * most and _varint(data, _after_value(data, at))[0] > most:

@@ -45,12 +45,12 @@ _NO_SESSION, _FINAL_EPOCH, _UNKNOWN = 0, -1, -1
 
 @dataclass
 class Fetches:
-    """What the fetches of one consumer are about, and what brokers say of them. Of the consumer's thread."""
+    """Which logs one consumer fetches, by their ids, and what brokers answer. Used in the consumer's thread alone."""
 
-    #: Is called with a partition whose log the broker does not have.
+    #: Called with a partition whose log the broker does not have.
     on_refused: Callable[[tuple[str, int]], None]
     #: Whether something that was fetched has not been taken yet.
-    has_untaken: Callable[[], bool] = lambda: False
+    has_untaken: Callable[[], bool]
     #: The id of the log of each partition, where it is known.
     logs: dict[tuple[str, int], bytes] = field(default_factory=dict)
     #: Where partitions were read on that do not begin before that any more.
@@ -68,8 +68,11 @@ class Fetches:
         """How long a broker that has nothing may wait with its answer, in milliseconds."""
         return min(usual, _PARTIAL_WAIT_MS) if self.has_untaken() else usual
 
-    def noted(self, topic: str, partition: int, code: int, offset: int) -> int:
-        """Note the answer for a partition that was to be fetched from an offset; the error for aiokafka to see."""
+    def note(self, topic: str, partition: int, code: int, offset: int) -> int:
+        """Note the answer for a partition that was to be fetched from an offset.
+
+        Returns the error code that aiokafka is to see.
+        """
         tp = topic, partition
         if code in _NOT_THIS_LOG:
             self.on_refused(tp)
@@ -77,13 +80,13 @@ class Fetches:
         if code == OffsetOutOfRangeError.errno:
             self._beyond[tp] = offset
         elif not code and self._beyond:
-            _tell_gap(tp, self._beyond.pop(tp, offset), offset)
+            _log_gap(tp, self._beyond.pop(tp, offset), offset)
         return code
 
 
-def _tell_gap(tp: tuple[str, int], position: int, start: int) -> None:
-    """Tell of jobs that have left the log. Markers of transactions and what was compacted lie within a log: they are
-    passed over without an error, and so never told of."""
+def _log_gap(tp: tuple[str, int], position: int, start: int) -> None:
+    """Log that jobs have left the log unread. Markers of transactions and what was compacted lie within a log: they are
+    passed over without an error, and so never logged."""
     if position < start:
         logger.error(
             "%s-%d: offsets %d to %d have left the log before they were read: at most %d jobs never run. Either they"
@@ -96,9 +99,9 @@ def _tell_gap(tp: tuple[str, int], position: int, start: int) -> None:
 def install(fetches: Fetches) -> None:
     """Have the fetchers of aiokafka that are made from now on ask in this way."""
 
-    def request(*args: Any, rack_id: str) -> Fetch:
+    def request(*args: Any, rack_id: str) -> FetchByIdOrName:
         wait, *limits, topics = args
-        return Fetch(fetches, fetches.wait(wait), *limits, topics=topics, rack_id=rack_id)
+        return FetchByIdOrName(fetches, fetches.wait(wait), *limits, topics=topics, rack_id=rack_id)
 
     fetcher.FetchRequest = request
 
@@ -106,8 +109,8 @@ def install(fetches: Fetches) -> None:
 _Topics = list[tuple[str, list[tuple[int, int, int]]]]
 
 
-class FetchedById(Response):  # type: ignore[misc] # aiokafka is untyped
-    """What a broker has of some logs."""
+class FetchByIdResponse(Response):  # type: ignore[misc] # aiokafka is untyped
+    """A broker's answer to a fetch by ids."""
 
     API_KEY = 1
     API_VERSION = 13
@@ -145,13 +148,13 @@ class FetchedById(Response):  # type: ignore[misc] # aiokafka is untyped
     topics: Any
 
 
-class ByIdRequest(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
-    """A question for the next records of some logs."""
+class FetchByIdStruct(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
+    """A fetch by ids, as it stands on the wire."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 1
     API_VERSION = 13
-    RESPONSE_TYPE: Any = FetchedById
+    RESPONSE_TYPE: Any = FetchByIdResponse
     SCHEMA = Schema(
         ("replica_id", Int32),
         ("max_wait_ms", Int32),
@@ -188,9 +191,8 @@ class ByIdRequest(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
     )
 
 
-class Fetch(Request[ByIdRequest]):  # type: ignore[misc] # aiokafka is untyped
-    """aiokafka's question for the next records: by the ids of their topics, if all are known and the broker takes them,
-    else by their names."""
+class FetchByIdOrName(Request[FetchByIdStruct]):  # type: ignore[misc] # aiokafka is untyped
+    """aiokafka's fetch request: by the ids of the topics, if all are known and the broker takes them, else by names."""
 
     API_KEY = 1
 
@@ -203,18 +205,18 @@ class Fetch(Request[ByIdRequest]):  # type: ignore[misc] # aiokafka is untyped
         self._offsets = {(topic, part[0]): part[1] for topic, partitions in topics for part in partitions}
 
     def prepare(self, versions: dict[int, tuple[int, int]]) -> Any:
-        """The question in a version that the broker understands."""
+        """The request in a version that the broker understands."""
         ids = self._fetches.logs
         _, newest = versions.get(self.API_KEY, (0, 0))
-        if newest >= ByIdRequest.API_VERSION and all(tp in ids for tp in self._offsets):
-            return self.build(ByIdRequest)
+        if newest >= FetchByIdStruct.API_VERSION and all(tp in ids for tp in self._offsets):
+            return self.build(FetchByIdStruct)
         request = FetchRequest(*self._limits, self.topics, rack_id=self._rack_id).prepare(versions)
         by_name: Any = type(request).RESPONSE_TYPE
         request.RESPONSE_TYPE = _Decoder(by_name, self._by_name)
         return request
 
-    def build(self, request_struct_class: type[ByIdRequest]) -> ByIdRequest:
-        """The question by ids."""
+    def build(self, request_struct_class: type[FetchByIdStruct]) -> FetchByIdStruct:
+        """The request by ids."""
         ids = self._fetches.logs
         by_id: dict[bytes, list[Any]] = defaultdict(list)
         names: dict[bytes, str] = {}
@@ -227,10 +229,10 @@ class Fetch(Request[ByIdRequest]):  # type: ignore[misc] # aiokafka is untyped
             -1, *self._limits, _NO_SESSION, _FINAL_EPOCH, [(log, parts, {}) for log, parts in by_id.items()], [],
             self._rack_id, {},
         )  # fmt: skip
-        request.RESPONSE_TYPE = _Decoder(FetchedById, lambda answer: self._by_id(answer, names))
+        request.RESPONSE_TYPE = _Decoder(FetchByIdResponse, lambda answer: self._by_id(answer, names))
         return request
 
-    def _by_id(self, answer: FetchedById, names: Mapping[bytes, str]) -> _Answer:
+    def _by_id(self, answer: FetchByIdResponse, names: Mapping[bytes, str]) -> _Answer:
         if answer.error_code:
             return _Answer([(topic, [self._failed(topic, part[0], answer.error_code) for part in partitions])
                             for topic, partitions in self.topics])  # fmt: skip
@@ -238,25 +240,25 @@ class Fetch(Request[ByIdRequest]):  # type: ignore[misc] # aiokafka is untyped
         return _Answer([(topic, [self._read(topic, part) for part in parts]) for topic, parts in topics])
 
     def _failed(self, topic: str, partition: int, code: int) -> tuple[Any, ...]:
-        code = self._fetches.noted(topic, partition, code, self._offsets[topic, partition])
+        code = self._fetches.note(topic, partition, code, self._offsets[topic, partition])
         return partition, code, _UNKNOWN, _UNKNOWN, _UNKNOWN, [], _UNKNOWN, b""
 
     def _read(self, topic: str, part: tuple[Any, ...]) -> tuple[Any, ...]:
         partition, code, highwater, stable, start, aborted, replica, records, _ = part
-        code = self._fetches.noted(topic, partition, code, self._offsets[topic, partition])
+        code = self._fetches.note(topic, partition, code, self._offsets[topic, partition])
         pairs = [(producer, first) for producer, first, _ in aborted or ()]
         return partition, code, highwater, stable, start, pairs, replica, records or b""
 
     def _by_name(self, answer: Any) -> Any:
         for topic, partitions in answer.topics:
             for partition, code, *_ in partitions:
-                self._fetches.noted(topic, partition, code, self._offsets[topic, partition])
+                self._fetches.note(topic, partition, code, self._offsets[topic, partition])
         return answer
 
 
 @dataclass
 class _Answer:
-    """An answer as aiokafka reads it: that of its own newest version."""
+    """An answer as aiokafka reads it: in the newest version that it knows."""
 
     topics: list[Any]
     API_VERSION: int = 11
@@ -264,11 +266,11 @@ class _Answer:
 
 @dataclass
 class _Decoder:
-    """Decodes an answer, in place of its type."""
+    """Stands in for the type of a response where aiokafka decodes one."""
 
     response: Any
     then: Callable[[Any], Any]
 
     def decode(self, data: Any) -> Any:
-        """The answer."""
+        """Decode an answer, and return it as aiokafka is to see it."""
         return self.then(self.response.decode(data))

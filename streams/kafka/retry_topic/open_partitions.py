@@ -60,7 +60,7 @@ class PartitionOpener:
             return False
         for tp, partition in partitions.items():
             partition.start(0 if tp in anew else max(ends[tp], partition.offsets.next_offset))
-        _tell_of_suspects(partitions)
+        _log_suspects(partitions)
         self._assignment.start(partitions)
         return True
 
@@ -108,7 +108,7 @@ class PartitionOpener:
                 raise NotSettledYet(f"{tp.topic}-{tp.partition} ends sooner than it did a moment ago")
 
 
-def _tell_of_suspects(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
+def _log_suspects(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
     """Log that suspected jobs are started with care, and why they may be slow."""
     suspected = {tp: partition for tp, partition in partitions.items() if partition.has_suspects}
     if not suspected:

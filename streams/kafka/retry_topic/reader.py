@@ -37,7 +37,7 @@ def _go_on_unless(overtaken: Callable[[], bool]) -> None:
 
 
 class Stored(NamedTuple):
-    """A record of a retry log."""
+    """A record of a retry log, copied from the client's message."""
 
     offset: int
     key: bytes | None
@@ -67,7 +67,7 @@ class RetryTopicReader:
     async def bounds(
         self, partitions: Iterable[TopicPartition], overtaken: Callable[[], bool]
     ) -> dict[TopicPartition, LogBounds]:
-        """Where these logs start and end; waits for a broker that is away. Raises RebalancedMeanwhile."""
+        """Ask where these logs start and end; waits for a broker that is away. Raises RebalancedMeanwhile."""
         wanted = list(partitions)
         while wanted:
             _go_on_unless(overtaken)

@@ -13,33 +13,33 @@ TP = ("jobs.email", 3)
 
 
 def fetches() -> Fetches:
-    return Fetches(on_refused=lambda tp: None)
+    return Fetches(on_refused=lambda tp: None, has_untaken=lambda: False)
 
 
 def test_a_log_that_begins_later_than_it_was_read_is_told(caplog: pytest.LogCaptureFixture) -> None:
     them = fetches()
-    assert them.noted(*TP, OffsetOutOfRangeError.errno, 10) == OffsetOutOfRangeError.errno
-    assert them.noted("jobs.email", 4, 0, 7) == 0, "another partition"
+    assert them.note(*TP, OffsetOutOfRangeError.errno, 10) == OffsetOutOfRangeError.errno
+    assert them.note("jobs.email", 4, 0, 7) == 0, "another partition"
     assert not caplog.text
-    them.noted(*TP, 0, 100)
+    them.note(*TP, 0, 100)
     (line,) = caplog.messages
     assert line.startswith("jobs.email-3: offsets 10 to 99 have left the log before they were read: at most 90 jobs")
-    them.noted(*TP, 0, 200)
+    them.note(*TP, 0, 200)
     assert len(caplog.messages) == 1, "once"
 
 
 def test_a_position_beyond_the_end_is_no_gap(caplog: pytest.LogCaptureFixture) -> None:
     them = fetches()
-    them.noted(*TP, OffsetOutOfRangeError.errno, 100)
-    them.noted(*TP, 0, 5)
+    them.note(*TP, OffsetOutOfRangeError.errno, 100)
+    them.note(*TP, 0, 5)
     assert not caplog.text
 
 
 def test_a_partition_that_is_opened_again_has_no_gap(caplog: pytest.LogCaptureFixture) -> None:
     them = fetches()
-    them.noted(*TP, OffsetOutOfRangeError.errno, 10)
+    them.note(*TP, OffsetOutOfRangeError.errno, 10)
     them.read(TP, None)
-    them.noted(*TP, 0, 100)
+    them.note(*TP, 0, 100)
     assert not caplog.text
 
 
