@@ -116,6 +116,10 @@ def test_faust_is_known_at_the_edges_only() -> None:
     assert {line.split(" ")[0] for line in found("streams", FAUST)} <= EDGES
 
 
+def test_what_speaks_to_brokers_knows_no_worker() -> None:
+    assert found("streams.kafka", {"streams.worker", "streams.application"}) == []
+
+
 def test_core_and_handlers_do_not_import_the_edges() -> None:
     """What a job module imports must load neither Faust nor the consumer."""
     edges = {*EDGES, "streams.application.assembly"}

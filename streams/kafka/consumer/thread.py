@@ -1,4 +1,4 @@
-"""aiokafka's consumer in a thread of its own: what the transport asks of it, and how fetched records come out of it.
+"""aiokafka's consumer in a thread of its own: what the worker's loop asks of it, and how records come out of it.
 
 With `faust_consumer` beside it, it knows the inside of Faust's consumer, and with `kafka/fetch` that of aiokafka's.
 """
@@ -73,7 +73,7 @@ class Lease(Protocol):
 
 
 class Fetched(NamedTuple):
-    """Records of some partitions, and where no jobs follow them."""
+    """What one fetch has brought: records by their partitions, and spans of offsets that hold no job."""
 
     records: Mapping[Any, list[Any]]
     passed: dict[Any, Span]
@@ -147,7 +147,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
     async def fetch(self, partitions: set[Any], timeout: float) -> Fetched:
-        """Fetched records of some partitions, in `timeout` seconds at most. `partitions` may change meanwhile."""
+        """Fetch records of some partitions, for `timeout` seconds at most. `partitions` may change meanwhile."""
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
@@ -159,8 +159,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return Fetched(records, self._passed(records, partitions))
 
     def _passed(self, records: Mapping[Any, list[Any]], partitions: Iterable[Any]) -> dict[Any, Span]:
-        """Where behind these records the fetcher has come upon what are no jobs: markers of transactions, records of
-        those that were aborted, and what was compacted or has left the log."""
+        """Note what was read. Returns where the fetcher has come upon what are no jobs behind these records: markers of
+        transactions, records of those that were aborted, and what was compacted or has left the log."""
         assignment = self._ensure_consumer()._subscription.subscription.assignment
         passed = {}
         for tp, taken in records.items():
@@ -225,7 +225,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             fetcher._notify(waiter)
 
     async def commit_due(self, due: Iterable[DueCommit], generation: int, *, with_map: bool) -> set[str]:
-        """Commit watermarks and maps in one request; the topics of it that are not there.
+        """Commit watermarks and maps in one request. Returns the topics of it that are not there.
 
         Raises CommitFailedError when the group has moved on.
         """
@@ -265,7 +265,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._client.force_metadata_update)
 
     async def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
-        """What the group has committed for these partitions, of whatever topics. Raises KafkaError, and NotSettledYet.
+        """Ask what the group has committed for these partitions, of whatever topics.
+
+        Raises KafkaError, and NotSettledYet.
 
         aiokafka's own way of asking overlooks the error of a whole answer, such as that the coordinator has not loaded
         the group yet. That would be a group without commits, whose partitions are read from their starts.
@@ -283,7 +285,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             raise
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        """The first and the next offset of these assigned partitions."""
+        """Ask for the first and the next offset of these assigned partitions."""
         consumer = self._ensure_consumer()
         wanted = [KafkaPartition(*tp) for tp in partitions]
         starts = _known(await consumer.beginning_offsets(wanted))
@@ -291,7 +293,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {TopicPartition(*tp): (starts[tp], ends[tp]) for tp in wanted}
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offset of these assigned partitions."""
+        """Ask for the next offset of these assigned partitions."""
         ends = _known(await self._ensure_consumer().end_offsets([KafkaPartition(*tp) for tp in partitions]))
         return {TopicPartition(*tp): end for tp, end in ends.items()}
 
@@ -330,7 +332,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 async def _commit(coordinator: Any, topics: list[tuple[str, list[tuple[int, int, str]]]]) -> set[str]:
-    """One request to commit; the topics of it that are not there. Raises KafkaError for whatever else is refused."""
+    """Send one request to commit. Returns the topics of it that are not there; raises KafkaError for all else."""
     answer = await coordinator._send_req(
         OffsetCommitRequest(
             coordinator.group_id,

@@ -76,7 +76,7 @@ class PartitionOpener:
         ids: Mapping[str, str],
         overtaken: Callable[[], bool],
     ) -> tuple[dict[TopicPartition, WorkPartition], set[TopicPartition]]:
-        """The partitions as the group left them; and those whose log is another one than it was then."""
+        """Restore partitions as the group left them. Returns them, and those whose log is another one than then."""
         retries = {tp: tp.retry for tp in wanted}
         held = await self._group.committed([*wanted, *retries.values()])
         logs = await self._logs.bounds(retries.values(), overtaken)

@@ -102,7 +102,7 @@ class RetryTopicReader:
         return {tp: LogBounds(first[tp], last[tp]) for tp in wanted}
 
     async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
-        """All records from these offsets on; each partition's last piece is the one that says where its end was.
+        """Read all records from these offsets on; each partition's last piece is the one that says where its end was.
 
         Waits for a broker that is away. Raises RebalancedMeanwhile.
         """
