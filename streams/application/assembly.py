@@ -76,7 +76,7 @@ class Engine:
         return Executor(
             handling,
             outcomes,
-            PendingWrites(self._sender),
+            PendingWrites(self._sender, queue.name, self._fail),
             self.quarantine,
             concurrency=concurrency,
             report_all=self.settings.log_jobs,
@@ -96,6 +96,9 @@ class Engine:
         self._watches.append(asyncio.ensure_future(self._tell_time()))
         for watch in self._watches:
             watch.add_done_callback(self._see_end)
+
+    def _fail(self, error: BaseException) -> None:
+        self._on_failure(error)
 
     def _runners(self) -> Iterable[Runner]:
         return chain.from_iterable(executor.runners for executor in self._executors.values())

@@ -112,7 +112,6 @@ class Executor:
         self._tell_hungry = False
         #: Called when a runner has failed, which ends the worker.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
-        writes.on_failure = self._write_failed
         #: Called with the partition whose job has ended.
         self.on_progress: Callable[[WorkPartition], None] = lambda partition: None
         #: Called with the partition whose retry log is another one by now.
@@ -204,10 +203,6 @@ class Executor:
     def _written(self, partition: WorkPartition) -> None:
         self.stir(partition)
         self.on_progress(partition)
-
-    def _write_failed(self, error: BaseException) -> None:
-        logger.critical("a record of queue %s cannot be written: the worker stops", self.queue, exc_info=error)
-        self.on_failure(error)
 
     async def quiet(self) -> None:
         """Wait until no job runs, and no record is on its way to the retry topic or the dead letters."""

@@ -16,9 +16,8 @@ from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
 from streams.api.queue import Queue
 from streams.core.retry.policy import NO_RETRY, RetryPolicy
-from streams.kafka.producer.client import Answered
-from streams.kafka.producer.sender import ReliableSender
 from streams.ports.records import Anew, Batch, OutgoingRecord, PartitionStart, TopicPartition
+from streams.ports.writer import Append, OnAppended
 from streams.settings import Settings
 from streams.worker.admission.lease import GroupLease
 from streams.worker.admission.quarantine import Quarantine
@@ -45,8 +44,11 @@ class Fetched:
     timestamp: int = 0
 
 
-class Letters(ReliableSender):
-    """Keeps what is sent, at offsets from 0 on in each partition. While `open` is not set the broker takes nothing."""
+class Letters:
+    """A RecordWriter that keeps what is sent, at offsets from 0 on in each partition.
+
+    While `open` is not set the broker takes nothing.
+    """
 
     def __init__(self) -> None:
         self.sent: list[OutgoingRecord] = []
@@ -55,7 +57,18 @@ class Letters(ReliableSender):
         #: Where the logs end.
         self.ends: Counter[tuple[str, int | None]] = Counter()
 
-    async def send(self, record: OutgoingRecord, *, give_up: bool = False) -> None:
+    def append(self, record: OutgoingRecord, done: OnAppended, *, needs_offset: bool) -> Append:
+        del needs_offset
+
+        def tell(task: asyncio.Task[int]) -> None:
+            if not task.cancelled():
+                done(None, task.result())
+
+        task = asyncio.ensure_future(self._keep(record))
+        task.add_done_callback(tell)
+        return _Kept(task, tell)
+
+    async def send(self, record: OutgoingRecord) -> None:
         await self._keep(record)
 
     async def _keep(self, record: OutgoingRecord) -> int:
@@ -65,12 +78,15 @@ class Letters(ReliableSender):
         self.ends[log] += 1
         return self.ends[log] - 1
 
-    def start(self, record: OutgoingRecord, answered: Answered) -> None:
-        def tell(done: asyncio.Task[int]) -> None:
-            if not done.cancelled():
-                answered(None, done.result())
+    async def partitions(self, topic: str) -> int | None:
+        del topic
+        return None
 
-        asyncio.ensure_future(self._keep(record)).add_done_callback(tell)
+    def warm_up(self) -> None:
+        """Nothing is to be opened."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     def to(self, topic: str) -> list[OutgoingRecord]:
         """What was sent to a topic."""
@@ -79,6 +95,17 @@ class Letters(ReliableSender):
     def header(self, name: str) -> list[str]:
         """A header of all that was sent."""
         return [dict(record.headers)[name].decode() for record in self.sent]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A record that is kept whoever waits for it, as a broker keeps it."""
+
+    task: asyncio.Task[int]
+    tell: Callable[[asyncio.Task[int]], None]
+
+    def cancel(self) -> None:
+        self.task.remove_done_callback(self.tell)
 
 
 def make_codec(registry: Any = None) -> Codec:
@@ -158,12 +185,13 @@ async def rig(
     queue = Queue("webhook", retry=retry, order=order, around=around)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
     quarantine = Quarantine()
+    failures = list[BaseException]()
     letters, threads, lease = Letters(), ThreadRunner(), GroupLease(session=60)
     handling = HandlerTable(queue, codec or CODEC, threads, processes or ProcessRunner(1))
     executor = executor_type(
         handling,
         FollowUpPublisher(letters, codec or CODEC, Settings()),
-        PendingWrites(letters),
+        PendingWrites(letters, "webhook", failures.append),
         quarantine,
         concurrency=concurrency,
         report_all=False,
