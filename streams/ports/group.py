@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from streams.ports.records import TopicPartition
+from streams.ports.records import Anew, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,25 @@ class ConsumerGroup(Protocol):
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
     async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]: ...
     async def ids(self, topics: Collection[str]) -> Mapping[str, str | None]: ...
+
+
+class GroupRequests(Protocol):
+    """What a worker's assignment asks of the consumer, which does it as soon as it can. Nothing blocks or raises."""
+
+    def fetch_again(self, tp: TopicPartition) -> None:
+        """Fetch a partition whose jobs had filled their bounds."""
+
+    def reopen(self, tp: TopicPartition, anew: Anew) -> None:
+        """Open a partition again that was given up, since one of its logs is another one."""
+
+    def rejoin(self) -> None:
+        """Join the group again: topics are there that were not."""
+
+    def commit_soon(self) -> None:
+        """Commit with the next round: there is something to commit again."""
+
+    def commit_now(self) -> None:
+        """Commit at once: somebody waits for the answer."""
 
 
 class RebalancedMeanwhile(Exception):

@@ -29,6 +29,7 @@ from mode import Service
 
 from streams.core.offsets.finished_map import METADATA_LIMIT
 from streams.kafka.admin.open_transactions import OpenFor, tell_open
+from streams.kafka.consumer.requests import ConsumerRequests
 from streams.kafka.consumer.thread import NO_GENERATION, ConsumerThread
 from streams.kafka.retry_topic.open_partitions import PartitionOpener
 from streams.kafka.retry_topic.reader import RetryTopicReader
@@ -36,7 +37,6 @@ from streams.ports.group import CommittedOffset, NotSettledYet
 from streams.ports.records import Anew, Batch, DueCommit, TopicPartition
 from streams.settings import Settings
 from streams.worker.admission.lease import GroupLease
-from streams.worker.admission.quarantine import Quarantine
 from streams.worker.assignment import Assignment
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,9 @@ class Wiring:
 
     settings: Settings
     assignment: Assignment
+    #: What the assignment asks for; the consumer attaches itself to it.
+    requests: ConsumerRequests
     retry_logs: RetryTopicReader
-    quarantine: Quarantine
     #: Renewed by every heartbeat.
     lease: GroupLease
     #: Cancels what still runs when a stop has waited long enough.
@@ -82,7 +83,6 @@ class Consumer(driver.Consumer):
     def __init__(self, transport: Transport, **kwargs: Any) -> None:
         self.wiring = transport.wiring
         self.work = transport.wiring.assignment
-        self.work.on_fetchable = self._reopen
         #: Partitions to fetch from. Never empty, since aiokafka takes an empty set for all partitions.
         self._open: set[Any] = {_NO_PARTITION}
         self._unopened: set[TopicPartition] = set()
@@ -90,8 +90,6 @@ class Consumer(driver.Consumer):
         self._restarts: dict[TopicPartition, int | None] = {}
         self._restarting: asyncio.Future[Any] | None = None
         self._opening = asyncio.Lock()
-        self.work.on_restart = self._restart
-        self.work.on_found = self._rejoin
         self._generation = -1
         self._may_commit = False
         #: Whether the broker has taken the last commit before partitions were given up.
@@ -100,10 +98,8 @@ class Consumer(driver.Consumer):
         #: Seconds that it took to put the last commit together.
         self._taking = 0.0
         self._commit_wanted = asyncio.Event()
-        self.work.on_finish = self._commit_wanted.set
         #: Set where somebody waits for the next commit.
         self._commit_now = asyncio.Event()
-        transport.wiring.quarantine.on_named = self._hurry
         self._committing = asyncio.Lock()
         #: Set where the ids of logs are to be looked at.
         self._look = asyncio.Event()
@@ -113,6 +109,7 @@ class Consumer(driver.Consumer):
         self._has_joined = asyncio.Event()
         self._has_joined.set()
         super().__init__(transport, **kwargs)
+        transport.wiring.requests.serve(self)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         wiring = self.wiring
@@ -169,11 +166,17 @@ class Consumer(driver.Consumer):
         self._open.update(tp for tp in partitions if not self.work.is_closed(tp))
         self._thread.wake()
 
-    def _reopen(self, tp: TopicPartition) -> None:
+    def fetch_again(self, tp: TopicPartition) -> None:
+        """Fetch a partition whose jobs had filled their bounds."""
         self._open.add(tp)
         self._thread.wake()
 
-    def _hurry(self) -> None:
+    def commit_soon(self) -> None:
+        """Commit with the next round."""
+        self._commit_wanted.set()
+
+    def commit_now(self) -> None:
+        """Commit at once."""
         self._commit_now.set()
         self._commit_wanted.set()
 
@@ -264,7 +267,7 @@ class Consumer(driver.Consumer):
                     await self.sleep(_RETRY_AFTER)
             return False
 
-    def _restart(self, tp: TopicPartition, anew: Anew) -> None:
+    def reopen(self, tp: TopicPartition, anew: Anew) -> None:
         """Open a partition again of which a log was replaced."""
         self._open.discard(tp)
         self._unopened.add(tp)
@@ -384,7 +387,7 @@ class Consumer(driver.Consumer):
         """Have the ids of all logs looked at soon. May be called from any thread."""
         self.loop.call_soon_threadsafe(self._look.set)
 
-    def _rejoin(self) -> None:
+    def rejoin(self) -> None:
         """Have the group see a topic soon that is there again: it looks for new ones now and then."""
         self._thread.look_for_topics()
 

@@ -9,11 +9,11 @@ longer named, and asks again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from streams.core.offsets.crash_record import StartMode
 from streams.core.offsets.tracker import OffsetTracker
 from streams.errors import KilledItsWorkers
+from streams.ports.group import GroupRequests
 from streams.ports.records import WorkLane
 from streams.worker.admission.isolation import Isolation
 from streams.worker.admission.suspect import JobStarter, SuspectRun
@@ -25,9 +25,9 @@ class Quarantine:
     Executors ask it before they start a job of a partition that has suspects. Owned by the event loop; nothing blocks.
     """
 
-    def __init__(self) -> None:
-        #: Called when the next commit is waited for.
-        self.on_named: Callable[[], None] = lambda: None
+    def __init__(self, requests: GroupRequests) -> None:
+        """`requests` is asked to commit at once, since a job waits for the answer."""
+        self._requests = requests
         self._starters: list[JobStarter] = []
         #: Who waits to run beside others, by the log that names them.
         self._waiting: dict[OffsetTracker, deque[SuspectRun]] = {}
@@ -35,7 +35,7 @@ class Quarantine:
         self._named: list[SuspectRun] = []
         #: Whose lanes were submitted and have not been taken by a runner.
         self._submitted: dict[WorkLane, SuspectRun] = {}
-        self._isolation = Isolation(self._starters, self._recall, self._request_commit, self._submit)
+        self._isolation = Isolation(self._starters, self._recall, requests.commit_now, self._submit)
 
     def join(self, starter: JobStarter) -> None:
         """Start no jobs of it while another one runs alone."""
@@ -43,7 +43,7 @@ class Quarantine:
 
     # -- asked by a runner, for a lane of a partition with suspects ----------------------------------------------------
 
-    def withholds(self, lane: WorkLane, starter: JobStarter) -> bool:
+    def withhold(self, lane: WorkLane, starter: JobStarter) -> bool:
         """Keep a lane whose head must wait, and submit it again, once. Returns whether that is so."""
         if lane in self._submitted:
             return False
@@ -110,7 +110,7 @@ class Quarantine:
         if nameable is not None:
             # Somebody is named when the broker has answered.
             nameable.probe()
-            self._request_commit()
+            self._requests.commit_now()
 
     def _may_name(self, log: OffsetTracker, waiting: deque[SuspectRun]) -> bool:
         return bool(waiting) and not log.crash_record.at_limit and self._isolation.allows(waiting[0].starter)
@@ -126,10 +126,7 @@ class Quarantine:
             if not waiting:
                 del self._waiting[log]
         if len(self._named) > before:
-            self._request_commit()
-
-    def _request_commit(self) -> None:
-        self.on_named()
+            self._requests.commit_now()
 
     # -- what comes in between -----------------------------------------------------------------------------------------
 
@@ -138,7 +135,7 @@ class Quarantine:
         self._isolation.paused = True
         if self._submitted or self._named:
             self._recall()
-            self._request_commit()
+            self._requests.commit_now()
         self._isolation.withdraw()
 
     def resume(self) -> None:

@@ -1,4 +1,4 @@
-"""A queue with its executor and assignment on a real event loop, without a broker: what would be written is kept."""
+"""A worker with one queue on a real event loop, without a broker: what would be written is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any, Literal
 
@@ -15,19 +15,21 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
 from streams.api.queue import Queue
+from streams.application.assembly import Worker, assemble_worker
 from streams.core.retry.policy import NO_RETRY, RetryPolicy
+from streams.ports.events import JobListener
+from streams.ports.group import GroupRequests
 from streams.ports.records import Anew, Batch, OutgoingRecord, PartitionStart, TopicPartition
 from streams.ports.writer import Append, OnAppended
 from streams.settings import Settings
 from streams.worker.admission.lease import GroupLease
 from streams.worker.admission.quarantine import Quarantine
 from streams.worker.assignment import Assignment
-from streams.worker.executor import Executor
-from streams.worker.handlers.calls import HandlerTable
+from streams.worker.executor import QueueExecutor
 from streams.worker.handlers.processes import ProcessRunner
 from streams.worker.handlers.threads import ThreadRunner
-from streams.worker.outcomes.follow_ups import FollowUpPublisher
-from streams.worker.outcomes.pending_writes import PendingWrites
+from streams.worker.service import WorkerService
+from streams.worker.upkeep.timeouts import cancel_overdue
 
 TOPIC = "jobs.webhook"
 P0, P1, P2 = (TopicPartition(TOPIC, number) for number in range(3))
@@ -131,18 +133,70 @@ def records(start: int, count: int, keys: Sequence[str | None] = (None,)) -> lis
     return [record(offset, keys[offset % len(keys)]) for offset in range(start, start + count)]
 
 
+class Requests:
+    """What the assignment asks of the consumer, kept."""
+
+    def __init__(self) -> None:
+        self.reopened: list[TopicPartition] = []
+        self.restarted: list[tuple[TopicPartition, Anew]] = []
+        self.rejoins = 0
+        self.commits = 0
+        #: What a commit that somebody waits for sets off.
+        self.hurry: Callable[[], object] = lambda: None
+
+    def fetch_again(self, tp: TopicPartition) -> None:
+        self.reopened.append(tp)
+
+    def reopen(self, tp: TopicPartition, anew: Anew) -> None:
+        self.restarted.append((tp, anew))
+
+    def rejoin(self) -> None:
+        self.rejoins += 1
+
+    def commit_soon(self) -> None:
+        self.commits += 1
+
+    def commit_now(self) -> None:
+        self.hurry()
+
+
 @dataclass
 class Rig:
-    """One queue and what belongs to it."""
+    """A worker with one queue, and what stands in for Kafka."""
 
-    executor: Executor
-    assignment: Assignment
+    worker: Worker
     letters: Letters
-    quarantine: Quarantine
-    threads: ThreadRunner
-    lease: GroupLease
-    reopened: list[TopicPartition] = field(default_factory=list)
-    restarted: list[tuple[TopicPartition, Anew]] = field(default_factory=list)
+    requests: Requests
+    #: What would have ended the worker.
+    failures: list[BaseException]
+
+    @property
+    def executor(self) -> QueueExecutor:
+        return self.assignment.executors[TOPIC]
+
+    @property
+    def assignment(self) -> Assignment:
+        return self.worker.assignment
+
+    @property
+    def quarantine(self) -> Quarantine:
+        return self.worker.quarantine
+
+    @property
+    def threads(self) -> ThreadRunner:
+        return self.worker.threads["webhook"]
+
+    @property
+    def lease(self) -> GroupLease:
+        return self.worker.lease
+
+    @property
+    def reopened(self) -> list[TopicPartition]:
+        return self.requests.reopened
+
+    @property
+    def restarted(self) -> list[tuple[TopicPartition, Anew]]:
+        return self.requests.restarted
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: PartitionStart | None = None) -> None:
         """Assign partitions as the group would, and start them."""
@@ -176,48 +230,46 @@ async def rig(
     limit_jobs: int = 1000,
     limit_bytes: int = 1_000_000,
     codec: Codec | None = None,
-    executor_type: type[Executor] = Executor,
     schema_wait: float = 0.0,
     processes: ProcessRunner | None = None,
     around: Any = None,
+    requests: GroupRequests | None = None,
+    listeners: Iterable[JobListener] = (),
 ) -> AsyncIterator[Rig]:
-    """A running queue with one handler, which is CPU-bound if there are processes."""
-    queue = Queue("webhook", retry=retry, order=order, around=around)
+    """A worker with one queue and one handler, which is CPU-bound if there are processes.
+
+    requests  of a consumer, where there is one
+    """
+    queue = Queue("webhook", retry=retry, order=order, around=around, concurrency=concurrency)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
-    quarantine = Quarantine()
-    failures = list[BaseException]()
-    letters, threads, lease = Letters(), ThreadRunner(), GroupLease(session=60)
-    handling = HandlerTable(queue, codec or CODEC, threads, processes or ProcessRunner(1))
-    executor = executor_type(
-        handling,
-        FollowUpPublisher(letters, codec or CODEC, Settings()),
-        PendingWrites(letters, "webhook", failures.append),
-        quarantine,
-        concurrency=concurrency,
-        report_all=False,
-        schema_wait=schema_wait,
-        lease=lease,
-        share=None if processes is None else processes.share(handling.in_process, concurrency),
+    settings = Settings(buffer_jobs=limit_jobs, buffer_bytes=limit_bytes, schema_wait=schema_wait, session_timeout=60)
+    letters, kept, failures = Letters(), Requests(), list[BaseException]()
+    worker = assemble_worker(
+        settings,
+        [queue],
+        codec or CODEC,
+        writer=letters,
+        requests=requests or kept,
+        processes=processes or ProcessRunner(1),
+        fail=failures.append,
+        listeners=listeners,
     )
-    assignment = Assignment({TOPIC: executor}, quarantine, limit_jobs=limit_jobs, limit_bytes=limit_bytes)
-    watch = asyncio.create_task(executor.watch())
-    clock = asyncio.create_task(_tell_time(assignment))
-    it = Rig(executor, assignment, letters, quarantine, threads, lease)
-    assignment.on_fetchable = it.reopened.append
-    assignment.on_restart = lambda tp, anew: it.restarted.append((tp, anew))
+    it = Rig(worker, letters, kept, failures)
+    watch = asyncio.create_task(cancel_overdue(worker.service.runners))
+    clock = asyncio.create_task(_tell_time(worker.service))
     try:
         yield it
     finally:
-        assignment.block_starts()
+        it.assignment.block_starts()
         watch.cancel()
         clock.cancel()
-        await executor.stop()
+        await it.executor.stop()
 
 
-async def _tell_time(assignment: Assignment) -> None:
+async def _tell_time(service: WorkerService) -> None:
     while True:
         await asyncio.sleep(0.001)
-        assignment.tick(int(time() * 1000))
+        service.tick(monotonic(), int(time() * 1000))
 
 
 async def until(condition: Callable[[], object], within: float = 20.0) -> None:

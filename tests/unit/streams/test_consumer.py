@@ -16,14 +16,15 @@ from aiokafka.errors import CommitFailedError, KafkaError, OffsetMetadataTooLarg
 from faust.types.tuples import TP
 
 from schemas.models.webhook import DeliverWebhook
+from streams.aio.first_error import FirstError
 from streams.api.context import JobContext
-from streams.application.assembly import Engine
 from streams.application.faust_app import JobsApp
 from streams.core.offsets.finished_map import decode
 from streams.core.offsets.log_id import UNKNOWN, sign
 from streams.core.offsets.tracker import OffsetTracker
 from streams.kafka.consumer import faust_consumer
 from streams.kafka.consumer.faust_consumer import Consumer, Transport, Wiring
+from streams.kafka.consumer.requests import ConsumerRequests
 from streams.kafka.retry_topic.reader import RetryTopicReader
 from streams.ports.group import CommittedOffset, LogBounds
 from streams.ports.records import DueCommit, TopicPartition
@@ -103,6 +104,15 @@ class NoRetries(RetryTopicReader):
         return dict.fromkeys(partitions, LogBounds(0, 0))
 
 
+class Requests(ConsumerRequests):
+    """Those of the consumer, but that a commit that somebody waits for is made here."""
+
+    hurry: Callable[[], object] = staticmethod(lambda: None)
+
+    def commit_now(self) -> None:
+        self.hurry()
+
+
 @dataclass
 class Stage:
     """A consumer, its group, and the rig that runs its jobs."""
@@ -146,9 +156,10 @@ async def stage(
     handler: Callable[..., Any], consumer_type: type[Consumer] = Consumer, **settings: Any
 ) -> AsyncIterator[Stage]:
     values = Settings(**{"handover_timeout": 0.05, "stop_timeout": 0.05} | settings)
-    async with rig(handler) as it:
-        app = JobsApp(values, Engine(values, [], CODEC))
-        wiring = Wiring(values, it.assignment, NoRetries(), it.quarantine, it.lease, it.executor.stop)
+    requests = Requests()
+    async with rig(handler, requests=requests) as it:
+        app = JobsApp(values, [], CODEC, it.worker.service, FirstError())
+        wiring = Wiring(values, it.assignment, requests, NoRetries(), it.lease, it.executor.stop)
         link = Transport(app.conf.broker_consumer, app, wiring)
         committing: list[asyncio.Future[bool]] = []
         group = Group()
@@ -156,7 +167,7 @@ async def stage(
         consumer = consumer_type(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused)
         consumer._thread.thread_loop.close()  # it never ran
         consumer._thread = group  # type: ignore[assignment]
-        it.quarantine.on_named = lambda: committing.append(asyncio.ensure_future(consumer._commit_due()))
+        requests.hurry = lambda: committing.append(asyncio.ensure_future(consumer._commit_due()))
         yield Stage(consumer, group, it, app)
 
 
@@ -165,7 +176,7 @@ async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
     async with stage(Handler()) as on:
         await on.assign(P0)
         on.group.refusals.append(ValueError("a fault of ours"))
-        on.rig.assignment.on_restart(P0, {P0: None})
+        on.consumer.reopen(P0, {P0: None})
         await until(lambda: on.consumer.crashed)
 
 
@@ -435,7 +446,7 @@ async def test_a_full_partition_stays_closed_through_a_rebalance() -> None:
         on.rig.assignment._partitions[P0].limit_jobs = 1
         on.rig.take([record(0, event="slow")])
         await on.consumer.wait_empty()
-        on.rig.assignment._limit_jobs = 1
+        on.rig.assignment._backpressure.limit_jobs = 1
         await on.assign(P0, P1)
         assert P1 in on.consumer._open
         assert P0 not in on.consumer._open

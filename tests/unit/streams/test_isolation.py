@@ -136,7 +136,7 @@ async def test_until_a_runner_is_free_for_it_only_its_own_queue_waits() -> None:
         partition.start(1)
         (lane,) = partition.admit([record(0)])
         it.assignment.start({P1: partition})
-        assert it.quarantine.withholds(lane, busy)
+        assert it.quarantine.withhold(lane, busy)
         it.take(records(100, 3))
         await until(lambda: len(gate.started) == 3)
         assert busy.holds == {StartBlock.ISOLATION}
@@ -204,7 +204,7 @@ async def test_what_is_submitted_in_company_is_taken_back_for_one_that_runs_alon
             commit(it)
             await turns(1)
         assert noted(it).removesuffix("@") == "~1,3*1"
-        it.quarantine.on_named = partial(commit_soon, it)
+        it.requests.hurry = partial(commit_soon, it)
         commit(it)
         gate.go.set()
         await it.idle()

@@ -10,7 +10,7 @@ import pytest
 
 from streams.core.partition.key_placement import is_misplaced, partition_of
 from streams.ports.records import Batch, TopicPartition
-from streams.worker.misplaced_keys import MisplacedKeys
+from streams.worker.upkeep.misplaced_keys import MisplacedKeys
 from tests.unit.streams.rig import Fetched
 
 TOPIC = "jobs.webhook"
@@ -86,7 +86,7 @@ async def test_what_many_keys_cost_is_bounded(monkeypatch: pytest.MonkeyPatch) -
         looked += 1
         return is_misplaced(key, partition, partitions)
 
-    monkeypatch.setattr("streams.worker.misplaced_keys.is_misplaced", counted)
+    monkeypatch.setattr("streams.worker.upkeep.misplaced_keys.is_misplaced", counted)
     misplaced = MisplacedKeys({TOPIC: 1}, Cluster(1))
     began = monotonic()
     for _ in range(1_000):

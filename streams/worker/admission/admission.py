@@ -1,0 +1,131 @@
+"""Whether a job may start now: the one place that says "not yet", asked by a queue's runners before each job.
+
+In the order in which it is asked:
+
+    start blocks   a rebalance is under way, or another job runs alone: see StartBlock
+    lease          the group has not heard of this worker for a session: see GroupLease
+    slice          the queue's runners have had the event loop for long enough: see LoopSlice
+    lost           the lane's partition has another owner
+    processes      a CPU-bound job waits until a process is free for it: see Share
+    quarantine     a job that may have killed a worker waits until a commit names it: see Quarantine
+
+What the first three hold back stays here, and what the last two hold back is *withheld*: they have the lane, and submit
+it again. A reason more, such as a pause or a limit of starts in a second, belongs here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from streams.aio.loop_slice import LoopSlice
+from streams.ports.records import WorkLane
+from streams.worker.admission.lease import GroupLease
+from streams.worker.admission.quarantine import Quarantine
+from streams.worker.admission.ready_lanes import ReadyLanes
+from streams.worker.admission.start_block import StartBlock
+from streams.worker.admission.suspect import JobStarter, SuspectRun
+from streams.worker.process_pool.member import Member
+from streams.worker.process_pool.shares import Share
+
+
+class Admission:
+    """Hands the ready lanes of one queue to its runners, each when its head may start. Owned by the event loop.
+
+    starter  submits what the quarantine has withheld: the queue's executor
+    share    of the processes, for a queue with CPU-bound jobs
+    """
+
+    __slots__ = ("_lanes", "_lease", "_quarantine", "_share", "_slice", "_starter")
+
+    def __init__(
+        self, starter: JobStarter, lanes: ReadyLanes, lease: GroupLease, quarantine: Quarantine, share: Share | None
+    ) -> None:
+        self._starter = starter
+        self._lanes = lanes
+        self._lease = lease
+        self._quarantine = quarantine
+        self._share = share
+        self._slice = LoopSlice()
+
+    def take(self, now: float) -> WorkLane | None:
+        """Take the next lane whose head may start now; `now` is monotonic. Returns None where there is none.
+
+        Then wait for `opened` if there are startable lanes, and else for one to be submitted.
+        """
+        lanes, slice_, share = self._lanes, self._slice, self._share
+        while startable := lanes.startable:
+            if now > self._lease.until or (now >= slice_.end and not slice_.begin(now)):
+                return None
+            lane = startable.popleft()
+            if lanes.watched:
+                lanes.tell_if_hungry()
+            partition = lane.owner
+            if not (partition.lost or ((partition.has_suspects or share is not None) and self._withhold(lane))):
+                return lane
+        return None
+
+    def opened(self, now: float) -> Coroutine[Any, Any, None]:
+        """What to wait for where nothing could be taken at `now` although lanes were startable."""
+        return self._lease.renewed() if now > self._lease.until else self._slice.next()
+
+    def _withhold(self, lane: WorkLane) -> bool:
+        """Withhold a lane whose head must wait, for a process or as a suspect. Returns whether that is so."""
+        share = self._share
+        if share is not None and share.withhold(lane):
+            return True
+        if not lane.owner.has_suspects:
+            return False
+        if share is None or share.process_of(lane) is None:
+            return self._quarantine.withhold(lane, self._starter)
+        lane.owner.refresh_suspects()  # What runs in a process has killed no worker.
+        return False
+
+    # -- the run of a lane that was taken ------------------------------------------------------------------------------
+
+    def begin_run(self, lane: WorkLane) -> SuspectRun | None:
+        """Begin the run of a lane whose partition has suspects. Returns the suspect to end after it, if it is one.
+
+        Raises KilledItsWorkers for a job that must not be started again.
+        """
+        return self._quarantine.begin_run(lane) if self.process_of(lane) is None else None
+
+    def process_of(self, lane: WorkLane) -> Member | None:
+        """The process that the head of a lane runs in; None if it runs in this one."""
+        return None if self._share is None else self._share.process_of(lane)
+
+    @property
+    def uses_processes(self) -> bool:
+        """Whether the queue has jobs that run in processes: then the end of each run is to be told."""
+        return self._share is not None
+
+    def end_run(self, lane: WorkLane) -> None:
+        """Give back the process of a lane that was taken: its run is over."""
+        if self._share is not None:
+            self._share.give_back(lane)
+
+    def rest(self, now: float) -> None:
+        """Leave the event loop to others for a while: what came was no job. See LoopSlice."""
+        self._slice.rest(now)
+
+    # -- blocks --------------------------------------------------------------------------------------------------------
+
+    def block(self, reason: StartBlock) -> None:
+        """Start no more jobs until the `unblock` of every block, but for the one that runs alone."""
+        self._recall()
+        self._lanes.block(reason)
+
+    def unblock(self, reason: StartBlock) -> None:
+        """Start jobs again."""
+        self._recall()
+        self._lanes.unblock(reason)
+
+    def forget_lost(self) -> None:
+        """Drop the lanes of lost partitions."""
+        self._recall()
+        self._lanes.drop_lost()
+
+    def _recall(self) -> None:
+        """Take back the lanes that wait for a process."""
+        if self._share is not None:
+            self._lanes.add_first(*self._share.recall())
