@@ -113,6 +113,14 @@ def test_faust_is_known_at_the_edges_only() -> None:
     assert {line.split(" ")[0] for line in found("streams", FAUST)} <= EDGES
 
 
+def test_the_worker_knows_no_broker() -> None:
+    """What it writes with and whom it asks is handed to it, so that it runs on whatever stands in for Kafka."""
+    brokers = {"streams.kafka", "streams.application", "confluent_kafka", *FAUST}
+    assert [
+        line for package in ("worker", "ports", "logs", "aio") for line in found(f"streams.{package}", brokers)
+    ] == []
+
+
 def test_core_and_handlers_do_not_import_the_edges() -> None:
     """What a job module imports must load neither Faust nor the consumer."""
     edges = {*EDGES, "streams.application.assembly"}
