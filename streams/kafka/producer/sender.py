@@ -171,7 +171,7 @@ class ReliableSender:
             refused = None
 
     async def _before_next(self, refused: KafkaException, record: OutgoingRecord, *, give_up: bool) -> OutgoingRecord:
-        """Wait before a record is sent again; the record, as it is to be sent then."""
+        """Wait before a record is sent again. Returns the record, as it is to be sent then."""
         error, why = _error_of(refused), str(refused)
         if give_up and error.code() in _LASTING:
             advice = "; a worker that serves the queue creates it" if error.code() in _NOT_THERE else ""
@@ -190,7 +190,7 @@ class ReliableSender:
         return record
 
     async def _add_partition(self, record: OutgoingRecord, partition: int) -> tuple[OutgoingRecord, str]:
-        """Give a topic the partition that a record is for; the record, as it is to be sent now, and why so."""
+        """Give a topic the partition that a record is for. Returns the record, as it is to be sent now, and why so."""
         lacks = f"{record.topic} lacks partition {partition}"
         try:
             async with self._growing:
@@ -205,7 +205,7 @@ class ReliableSender:
         return record, f"{lacks}, and has been given it"
 
     async def _raise_limit(self, record: OutgoingRecord) -> str:
-        """Have a topic of the worker's own take a record that is too large for it; why it is to be sent again.
+        """Have a topic of the worker's own take a record that is too large for it. Returns why it is to be sent again.
 
         The queue's topic has taken it: packed better than it is packed here, or as its limit was higher.
         """
@@ -219,7 +219,7 @@ class ReliableSender:
         return f"{large}; its max.message.bytes is {limit} now"
 
     async def _restore(self, topic: str) -> str:
-        """Have a topic made anew that somebody has deleted; why its record is to be sent again."""
+        """Have a topic made anew that somebody has deleted. Returns why its record is to be sent again."""
         gone = f"there is no topic {topic}"
         try:
             async with self._growing:

@@ -102,7 +102,7 @@ class Shares:
         return share
 
     def take(self, share: Share) -> Member | None:
-        """A process for a share, if it is its turn and one is there."""
+        """Give a share a process. Returns None if it is not its turn, or none is there."""
         if share.expected:
             share.expected -= 1
         elif not self._may_have_one(share):
