@@ -92,7 +92,6 @@ def assemble_worker(
 
     def executor(queue: Queue, reports: ExecutorReports) -> QueueExecutor:
         return QueueExecutor(
-            settings.topic(queue.name),
             HandlerTable(queue, codec, threads[queue.name], processes),
             follow_ups,
             PendingWrites(writer, queue.name, fail),
@@ -103,6 +102,7 @@ def assemble_worker(
             processes=processes if queue.cpu_bound else None,
             events=events,
             reports=reports,
+            hungry=partial(backpressure.hungry, settings.topic(queue.name)),
             fail=fail,
         )
 

@@ -284,10 +284,6 @@ class Assignment:
         if self._finished is not None:
             self._finished(TopicPartition(partition.topic, partition.number))
 
-    def hungry(self, topic: str) -> None:
-        """A queue could run more than it has: read on."""
-        self._backpressure.hungry(topic)
-
     def retry_log_replaced(self, partition: WorkPartition) -> None:
         """Open a partition again whose retry log is another one, before anything is finished by what has shown it."""
         tp = TopicPartition(partition.topic, partition.number)

@@ -13,17 +13,15 @@ import logging
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from decimal import setcontext
-from functools import partial
 from time import monotonic, time
 from typing import Protocol
 
 from streams.aio.wait_list import WaitList
 from streams.ports.events import JobEvents
 from streams.ports.records import WorkLane, WorkPartition
-from streams.worker.admission.admission import Admission
+from streams.worker.admission.admission import Admission, ReadyLanes
 from streams.worker.admission.lease import GroupLease
 from streams.worker.admission.quarantine import Quarantine
-from streams.worker.admission.ready_lanes import ReadyLanes
 from streams.worker.admission.start_block import StartBlock
 from streams.worker.handlers.calls import HandlerTable
 from streams.worker.handlers.processes import ProcessRunner
@@ -56,9 +54,6 @@ class ExecutorReports(Protocol):
     def progressed(self, partition: WorkPartition) -> None:
         """Something of a partition is finished."""
 
-    def hungry(self, topic: str) -> None:
-        """A queue has no longer enough to run, after its `check_and_arm_hungry` has said that it had."""
-
     def retry_log_replaced(self, partition: WorkPartition) -> None:
         """An answer shows that a partition's retry log is another one by now; nothing is finished by that answer."""
 
@@ -68,14 +63,13 @@ class QueueExecutor:
 
     Owned by the worker's event loop: no method may be called from another thread, and none of them blocks.
 
-    topic      of the queue
-    fail       called when a runner has failed, which ends the worker
     processes  of the worker, where the queue has CPU-bound jobs
+    hungry     called when there is no longer enough to run, after `check_and_arm_hungry` has said that there was
+    fail       called when a runner has failed, which ends the worker
     """
 
     def __init__(
         self,
-        topic: str,
         handlers: HandlerTable,
         follow_ups: FollowUpPublisher,
         writes: PendingWrites,
@@ -87,6 +81,7 @@ class QueueExecutor:
         processes: ProcessRunner | None,
         events: JobEvents,
         reports: ExecutorReports,
+        hungry: Callable[[], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self.queue = handlers.queue.name
@@ -97,7 +92,7 @@ class QueueExecutor:
         self._fail = fail
         self._writes = writes
         self._retry_writer = RetryWriter(writes, self._written, reports.retry_log_replaced)
-        self._lanes = ReadyLanes(max(ENOUGH, concurrency), partial(reports.hungry, topic))
+        self._lanes = ReadyLanes(max(ENOUGH, concurrency), hungry)
         share = None if processes is None else processes.share(handlers.in_process, concurrency, self._submit_first)
         self._admission = Admission(self, self._lanes, lease, quarantine, share)
         self._runs = JobRuns(
@@ -142,7 +137,7 @@ class QueueExecutor:
         return self.active < self._concurrency
 
     def check_and_arm_hungry(self) -> bool:
-        """Returns whether there is enough to run for now; if so, `hungry` is reported when that has changed."""
+        """Returns whether there is enough to run for now; if so, `hungry` is called when that has changed."""
         return self._lanes.check_and_arm_hungry()
 
     def block(self, reason: StartBlock) -> None:

@@ -15,10 +15,9 @@ from streams.core.partition.lanes import Lane
 from streams.core.partition.partition import QueuePartition
 from streams.ports.group import GroupRequests
 from streams.ports.records import Record, WorkLane, WorkPartition
-from streams.worker.admission.admission import Admission
+from streams.worker.admission.admission import Admission, ReadyLanes
 from streams.worker.admission.lease import GroupLease
 from streams.worker.admission.quarantine import Quarantine
-from streams.worker.admission.ready_lanes import ReadyLanes
 from streams.worker.admission.start_block import StartBlock
 from streams.worker.process_pool.member import Member
 from streams.worker.process_pool.shares import Shares
