@@ -51,7 +51,7 @@ from streams.worker.upkeep.misplaced_keys import MisplacedKeys
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerParts:
     """What runs jobs, and what of it others deal with: the consumer with its assignment and lease, tests with the rest.
 
     threads  by the name of the queue
@@ -74,7 +74,7 @@ def assemble_worker(
     processes: ProcessRunner,
     fail: Callable[[BaseException], None],
     listeners: Iterable[JobListener] = (),
-) -> Worker:
+) -> WorkerParts:
     """Make what runs the jobs of some queues. Nothing starts before its service does.
 
     writer     of retries, dead letters and follow-up jobs
@@ -121,7 +121,7 @@ def assemble_worker(
         processes=processes,
         fail=fail,
     )
-    return Worker(service, assignment, lease, quarantine, threads)
+    return WorkerParts(service, assignment, lease, quarantine, threads)
 
 
 def build_app(settings: Settings | None = None) -> JobsApp:

@@ -31,7 +31,10 @@ class ConsumerGroup(Protocol):
 
 
 class GroupRequests(Protocol):
-    """What a worker's assignment asks of the consumer, which does it as soon as it can. Nothing blocks or raises."""
+    """What a worker's assignment asks of the consumer, which does it as soon as it can.
+
+    Nothing here blocks or raises.
+    """
 
     def fetch_again(self, tp: TopicPartition) -> None:
         """Fetch a partition whose jobs had filled their bounds."""

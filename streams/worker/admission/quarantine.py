@@ -101,6 +101,8 @@ class Quarantine:
         self._submitted[suspect.lane] = suspect
 
     def _ended(self, suspect: SuspectRun) -> None:
+        # Whatever its outcome waits for: until a commit says that it does not run, a death would be put to its account.
+        self._requests.commit_soon()
         self._isolation.ended(suspect)
         self._go_on()
 

@@ -38,7 +38,7 @@ async def after_a_death(
     """A rig whose partition's last owner died; with `commits`, what is named is committed at once."""
     async with rig(handler, concurrency=concurrency) as it:
         if commits:
-            it.requests.hurry = partial(commit_soon, it)
+            it.asked.on_commit_now = partial(commit_soon, it)
         it.open(P0, committed=PartitionStart(0, metadata, 0, 100))
         yield it
 

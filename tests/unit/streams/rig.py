@@ -15,7 +15,7 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
 from streams.api.queue import Queue
-from streams.application.assembly import Worker, assemble_worker
+from streams.application.assembly import WorkerParts, assemble_worker
 from streams.core.retry.policy import NO_RETRY, RetryPolicy
 from streams.ports.events import JobListener
 from streams.ports.group import GroupRequests
@@ -133,16 +133,16 @@ def records(start: int, count: int, keys: Sequence[str | None] = (None,)) -> lis
     return [record(offset, keys[offset % len(keys)]) for offset in range(start, start + count)]
 
 
-class Requests:
-    """What the assignment asks of the consumer, kept."""
+class Asked:
+    """Keeps what the assignment asks of the consumer, instead of one."""
 
     def __init__(self) -> None:
         self.reopened: list[TopicPartition] = []
         self.restarted: list[tuple[TopicPartition, Anew]] = []
         self.rejoins = 0
         self.commits = 0
-        #: What a commit that somebody waits for sets off.
-        self.hurry: Callable[[], object] = lambda: None
+        #: What a test does when somebody waits for a commit.
+        self.on_commit_now: Callable[[], object] = lambda: None
 
     def fetch_again(self, tp: TopicPartition) -> None:
         self.reopened.append(tp)
@@ -157,16 +157,17 @@ class Requests:
         self.commits += 1
 
     def commit_now(self) -> None:
-        self.hurry()
+        self.on_commit_now()
 
 
 @dataclass
 class Rig:
     """A worker with one queue, and what stands in for Kafka."""
 
-    worker: Worker
+    worker: WorkerParts
     letters: Letters
-    requests: Requests
+    #: What was asked of the consumer, unless the rig was given another one.
+    asked: Asked
     #: What would have ended the worker.
     failures: list[BaseException]
 
@@ -192,11 +193,11 @@ class Rig:
 
     @property
     def reopened(self) -> list[TopicPartition]:
-        return self.requests.reopened
+        return self.asked.reopened
 
     @property
     def restarted(self) -> list[tuple[TopicPartition, Anew]]:
-        return self.requests.restarted
+        return self.asked.restarted
 
     def open(self, *tps: TopicPartition, generation: int = 1, committed: PartitionStart | None = None) -> None:
         """Assign partitions as the group would, and start them."""
@@ -243,18 +244,18 @@ async def rig(
     queue = Queue("webhook", retry=retry, order=order, around=around, concurrency=concurrency)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
     settings = Settings(buffer_jobs=limit_jobs, buffer_bytes=limit_bytes, schema_wait=schema_wait, session_timeout=60)
-    letters, kept, failures = Letters(), Requests(), list[BaseException]()
+    letters, asked, failures = Letters(), Asked(), list[BaseException]()
     worker = assemble_worker(
         settings,
         [queue],
         codec or CODEC,
         writer=letters,
-        requests=requests or kept,
+        requests=requests or asked,
         processes=processes or ProcessRunner(1),
         fail=failures.append,
         listeners=listeners,
     )
-    it = Rig(worker, letters, kept, failures)
+    it = Rig(worker, letters, asked, failures)
     watch = asyncio.create_task(cancel_overdue(worker.service.runners))
     clock = asyncio.create_task(_tell_time(worker.service))
     try:

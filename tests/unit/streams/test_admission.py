@@ -24,10 +24,14 @@ from streams.worker.process_pool.shares import Shares
 
 
 class Asked:
-    """Counts the commits that somebody waits for."""
+    """Counts the commits that somebody waits for, and the others that are asked for."""
 
     def __init__(self) -> None:
         self.commits = 0
+        self.later = 0
+
+    def commit_soon(self) -> None:
+        self.later += 1
 
     def commit_now(self) -> None:
         self.commits += 1
@@ -184,7 +188,9 @@ async def test_a_suspect_is_withheld_until_a_commit_names_it() -> None:
     assert queue.take() is suspect
     run = queue.admission.begin_run(suspect)
     assert run is not None
+    assert not queue.asked.later
     run.end(cleared=True)
+    assert queue.asked.later == 1, "the broker is to know that it runs no longer, whatever its outcome waits for"
 
 
 async def test_a_job_waits_for_its_process_and_others_do_not() -> None:

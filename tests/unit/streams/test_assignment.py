@@ -406,11 +406,11 @@ async def test_tells_once_that_there_is_something_to_commit() -> None:
         it.open(P0)
         it.take(records(0, 5))
         await it.idle()
-        assert it.requests.commits == 1
+        assert it.asked.commits == 1
         acknowledge(it.assignment)
         it.take(records(5, 5))
         await it.idle()
-        assert it.requests.commits == 2
+        assert it.asked.commits == 2
 
 
 async def test_only_partitions_with_news_are_due() -> None:

@@ -204,7 +204,7 @@ async def test_what_is_submitted_in_company_is_taken_back_for_one_that_runs_alon
             commit(it)
             await turns(1)
         assert noted(it).removesuffix("@") == "~1,3*1"
-        it.requests.hurry = partial(commit_soon, it)
+        it.asked.on_commit_now = partial(commit_soon, it)
         commit(it)
         gate.go.set()
         await it.idle()

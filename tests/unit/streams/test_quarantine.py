@@ -87,7 +87,7 @@ async def test_a_job_that_fails_is_cleared() -> None:
 
     policy = RetryPolicy(backoff=Fixed(0.01), jitter="none")
     async with rig(fail, retry=policy) as it:
-        it.requests.hurry = partial(commit_soon, it)
+        it.asked.on_commit_now = partial(commit_soon, it)
         it.open(P0, committed=PartitionStart(0, "~1,0!0", 0, 100))
         it.take(records(0, 2))
         await it.idle()
@@ -153,7 +153,7 @@ async def test_nothing_starts_in_a_handover_nor_is_named_and_all_runs_once_after
         commit(it)
         await turns(200)
         assert not gate.started
-        it.requests.hurry = partial(commit_soon, it)
+        it.asked.on_commit_now = partial(commit_soon, it)
         it.open(P0, generation=2)
         await it.idle()
         assert sorted(gate.started) == ["0", "1", "2"]
