@@ -10,6 +10,7 @@ of them the loop has time to wait.
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from time import monotonic
 
 from streams.aio.wait_list import WaitList
@@ -33,10 +34,14 @@ class LoopSlice:
         self._rests = False
         self._waiting = WaitList()
 
-    def begin(self, now: float) -> bool:
-        """Begin a slice, unless one has begun. Returns whether some of it is left. `now` is monotonic."""
+    def begin(self, now: float, until: float = inf) -> bool:
+        """Begin a slice, unless one has begun. Returns whether some of it is left.
+
+        now    by the monotonic clock
+        until  when it ends at the latest
+        """
         if not self.end:
-            self.end = now + SLICE
+            self.end = min(now + SLICE, until)
             asyncio.get_running_loop().call_soon(self._next)
         return now < self.end
 

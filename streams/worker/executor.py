@@ -202,6 +202,7 @@ class QueueExecutor:
     async def stop(self) -> None:
         """Cancel all runners and wait for their end, but not for handlers that will not be cancelled."""
         self._stopping = True
+        self._admission.block(StartBlock.STOP)
         tasks = {task for runner in self._runners if (task := runner.stop()) is not None}
         if tasks:
             _, left = await asyncio.wait(tasks, timeout=_GRACE)
@@ -214,7 +215,7 @@ class QueueExecutor:
 
     def _wake(self) -> None:
         """Bring idle runners to work, or start new ones; each that arrives calls this again while there is work."""
-        wanted = 0 if self._stopping else min(_WAKING, len(self._lanes.startable))
+        wanted = min(_WAKING, len(self._lanes.startable))
         while self._waking < wanted:
             if self._idle:
                 rest = self._idle.pop()
@@ -245,7 +246,8 @@ class QueueExecutor:
         Returns True if another task goes on with that, since a job has changed this one.
         """
         self._waking -= 1
-        lanes, runs, take, progressed = self._lanes, self._runs, self._admission.take, self._reports.progressed
+        lanes, take, progressed = self._lanes, self._admission.take, self._reports.progressed
+        run, run_suspect = self._runs.run, self._runs.run_suspect
         shared, shared_pool = self._inherited.decimals is not None, self._admission.uses_processes
         name_now = asyncio.current_task().get_name  # type: ignore[union-attr]
         now = monotonic()
@@ -262,7 +264,7 @@ class QueueExecutor:
             runner.lane = lane
             self.active += 1
             try:
-                ended = await (runs.run_suspect if partition.has_suspects else runs.run)(runner, lane, partition, now)
+                ended = await (run_suspect if partition.has_suspects else run)(runner, lane, partition, now)
             finally:
                 runner.lane = None
                 if shared_pool:

@@ -136,7 +136,8 @@ class Admission:
         """
         lanes, slice_, share = self._lanes, self._slice, self._share
         while startable := lanes.startable:
-            if now > self._lease.until or (now >= slice_.end and not slice_.begin(now)):
+            # A slice ends with the lease at the latest, so most of the time this is one comparison.
+            if now >= slice_.end and not slice_.begin(now, self._lease.until):
                 return None
             lane = startable.popleft()
             if lanes.watched:
