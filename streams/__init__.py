@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from streams.application import cli  # noqa: F401, PLC0415 - importing them adds them to the command line
-    from streams.application.faust_app import build_app  # noqa: PLC0415 - see above
+    from streams.application.assembly import build_app  # noqa: PLC0415 - see above
 
     if _making:
         raise DefinitionError(

@@ -120,6 +120,14 @@ def test_what_speaks_to_brokers_knows_no_worker() -> None:
     assert found("streams.kafka", {"streams.worker", "streams.application"}) == []
 
 
+def test_the_worker_knows_no_broker() -> None:
+    """What it writes with and whom it asks is handed to it, so that it runs on whatever stands in for Kafka."""
+    brokers = {"streams.kafka", "streams.application", "confluent_kafka", *FAUST}
+    assert [
+        line for package in ("worker", "ports", "logs", "aio") for line in found(f"streams.{package}", brokers)
+    ] == []
+
+
 def test_core_and_handlers_do_not_import_the_edges() -> None:
     """What a job module imports must load neither Faust nor the consumer."""
     edges = {*EDGES, "streams.application.assembly"}

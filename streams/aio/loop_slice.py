@@ -10,6 +10,7 @@ of them the loop has time to wait.
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from time import monotonic
 
 from streams.aio.wait_list import WaitList
@@ -24,27 +25,32 @@ JUNK_SLICE, REST = 0.002, 0.003
 class LoopSlice:
     """A few milliseconds of the event loop that the runners of one executor share, before they let others go on."""
 
-    __slots__ = ("_end", "_rests", "_waiting")
+    __slots__ = ("_rests", "_waiting", "end")
 
     def __init__(self) -> None:
-        self._end = 0.0
+        #: When the slice that has begun is used up, by the monotonic clock; 0.0 if none has begun.
+        self.end = 0.0
         #: Whether the loop is to wait before the next slice, and who waits for that one.
         self._rests = False
         self._waiting = WaitList()
 
-    def used_up(self, now: float) -> bool:
-        """Begin a slice, unless one has begun. Returns whether it is used up. `now` is monotonic."""
-        if not self._end:
-            self._end = now + SLICE
+    def begin(self, now: float, until: float = inf) -> bool:
+        """Begin a slice, unless one has begun. Returns whether some of it is left.
+
+        now    by the monotonic clock
+        until  when it ends at the latest
+        """
+        if not self.end:
+            self.end = min(now + SLICE, until)
             asyncio.get_running_loop().call_soon(self._next)
-        return now >= self._end
+        return now < self.end
 
     def rest(self, now: float) -> None:
         """Have this slice be a short one, and the next one begin only when the loop has waited for a while."""
-        self.used_up(now)
+        self.begin(now)
         if not self._rests:
             self._rests = True
-            self._end = min(self._end, now + JUNK_SLICE)
+            self.end = min(self.end, now + JUNK_SLICE)
 
     async def next(self) -> None:
         """Wait for the next slice."""
@@ -55,11 +61,11 @@ class LoopSlice:
 
     def _next(self) -> None:
         if self._rests:
-            asyncio.get_running_loop().call_later(max(0.0, self._end - monotonic()) + REST, self._begin)
+            asyncio.get_running_loop().call_later(max(0.0, self.end - monotonic()) + REST, self._begin)
         else:
-            self._end = 0.0
+            self.end = 0.0
 
     def _begin(self) -> None:
         self._rests = False
-        self._end = 0.0
+        self.end = 0.0
         self._waiting.wake_all()

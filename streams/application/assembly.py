@@ -1,175 +1,188 @@
-"""Puts the parts of a worker together: executors for its queues, the assignment, what writes outcomes."""
+"""Puts a worker together: the only place that knows all its parts, and which of them are Kafka's and Faust's.
+
+`assemble_worker` makes what runs jobs, on whatever writer and consumer it is given: tests give it others. `build_app`
+makes the whole application.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Iterable
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from time import monotonic, time
+from pathlib import Path
+from typing import Any
 
+from schemas.catalog import shipped
 from schemas.codec import Codec
+from schemas.limits import Limits
+from schemas.registry import Registry
+from streams.aio.blocking_calls import REGISTRY
+from streams.aio.first_error import FirstError
+from streams.api.discovery import load_queues
 from streams.api.queue import HandlerKind, Queue
-from streams.kafka.admin.topics import restore_topic
+from streams.application.faust_app import JobsApp
+from streams.application.health import add_health
+from streams.errors import SetupError
+from streams.kafka.admin.topics import ensure_topics, restore_topic
+from streams.kafka.consumer.faust_consumer import Transport, Wiring
 from streams.kafka.consumer.requests import ConsumerRequests
 from streams.kafka.producer.sender import ReliableSender
-from streams.ports.records import Batch, Record
+from streams.kafka.retry_topic.reader import RetryTopicReader
+from streams.logs.job_lines import DoneLines, FailureLines
+from streams.ports.events import JobEvents, JobListener
+from streams.ports.group import GroupRequests
+from streams.ports.writer import RecordWriter
 from streams.settings import Settings
+from streams.settings.environment import check_shipped_jobs, read_settings, warn_of_foreign, warn_of_unknown
 from streams.worker.admission.lease import GroupLease
 from streams.worker.admission.quarantine import Quarantine
 from streams.worker.assignment import Assignment
-from streams.worker.executor import Executor
-from streams.worker.garbage_sweep import collect_young
+from streams.worker.backpressure import Backpressure
+from streams.worker.executor import ExecutorReports, QueueExecutor
 from streams.worker.handlers.calls import HandlerTable
 from streams.worker.handlers.processes import ProcessRunner
 from streams.worker.handlers.threads import ThreadRunner
-from streams.worker.handlers.writer_schemas import await_schema
-from streams.worker.loop_watch import LoopWatch
-from streams.worker.misplaced_keys import MisplacedKeys
 from streams.worker.outcomes.follow_ups import FollowUpPublisher
 from streams.worker.outcomes.pending_writes import PendingWrites
-from streams.worker.runner import Runner
-
-logger = logging.getLogger(__name__)
-
-#: How late a retry may start on an idle machine. Seconds.
-_TICK = 0.025
-
-#: How often the garbage of recent runs is looked for, beside the interpreter's rare collections. Seconds.
-_SWEEP = 1.0
-
-#: How often unchanged commits are made again. A broker may be set to forget them after a day. Seconds.
-_REFRESH = 3600.0
+from streams.worker.service import WorkerService
+from streams.worker.upkeep.misplaced_keys import MisplacedKeys
 
 
-class Engine:
-    """Everything a worker runs on its event loop, apart from the consumer. Nothing starts before `start`."""
+@dataclass(frozen=True)
+class WorkerParts:
+    """What runs jobs, and what of it others deal with: the consumer with its assignment and lease, tests with the rest.
 
-    def __init__(self, settings: Settings, queues: Iterable[Queue], codec: Codec) -> None:
-        self.settings = settings
-        self.queues = list(queues)
-        self.codec = codec
-        self.lease = GroupLease(settings.session_timeout)
-        self._processes = _processes(settings, self.queues)
-        self._threads = {queue.name: ThreadRunner(queue.name) for queue in self.queues}
-        self._sender = ReliableSender(
-            settings.cluster,
-            batch_bytes=settings.producer.message_max_bytes,
-            restore_topic=partial(restore_topic, settings, self.queues),
-        )
-        self.requests = ConsumerRequests()
-        self.quarantine = Quarantine(self.requests)
-        outcomes = FollowUpPublisher(self._sender, codec, settings)
-        self._executors = {settings.topic(queue.name): self._executor(queue, outcomes) for queue in self.queues}
-        self.assignment = Assignment(
-            self._executors,
-            self.quarantine,
-            self.requests,
-            limit_jobs=settings.buffer_jobs,
-            limit_bytes=settings.buffer_bytes,
-        )
-        self._loop_watch = LoopWatch(self._runners)
-        topics = {settings.topic(queue.name): queue.partitions for queue in self.queues}
-        self._misplaced = MisplacedKeys(topics, self._sender.partitions)
-        self._on_failure: Callable[[BaseException], None] = lambda error: None
-        self._watches: list[asyncio.Task[None]] = []
-        self._waits: set[asyncio.Task[None]] = set()
+    threads  by the name of the queue
+    """
 
-    def _executor(self, queue: Queue, outcomes: FollowUpPublisher) -> Executor:
-        handling = HandlerTable(queue, self.codec, self._threads[queue.name], self._processes)
-        concurrency = _concurrency(queue, self.settings)
-        return Executor(
-            handling,
-            outcomes,
-            PendingWrites(self._sender),
-            self.quarantine,
-            concurrency=concurrency,
-            report_all=self.settings.log_jobs,
-            schema_wait=self.settings.schema_wait,
-            lease=self.lease,
-            share=self._processes.share(handling.in_process, concurrency) if queue.cpu_bound else None,
+    service: WorkerService
+    assignment: Assignment
+    lease: GroupLease
+    quarantine: Quarantine
+    threads: Mapping[str, ThreadRunner]
+
+
+def assemble_worker(
+    settings: Settings,
+    queues: Sequence[Queue],
+    codec: Codec,
+    *,
+    writer: RecordWriter,
+    requests: GroupRequests,
+    processes: ProcessRunner,
+    fail: Callable[[BaseException], None],
+    listeners: Iterable[JobListener] = (),
+) -> WorkerParts:
+    """Make what runs the jobs of some queues. Nothing starts before its service does.
+
+    writer     of retries, dead letters and follow-up jobs
+    requests   the consumer, as far as it is asked for anything
+    fail       called with what ends the worker
+    listeners  hear of events, beside those that log them
+    """
+    lines = [FailureLines(), DoneLines()] if settings.log_jobs else [FailureLines()]
+    events = JobEvents([*lines, *listeners])
+    lease, quarantine = GroupLease(settings.session_timeout), Quarantine(requests)
+    follow_ups = FollowUpPublisher(writer, codec, settings)
+    threads = {queue.name: ThreadRunner(queue.name) for queue in queues}
+    topics = {settings.topic(queue.name): queue.partitions for queue in queues}
+    backpressure = Backpressure(requests, topics, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
+
+    def executor(queue: Queue, reports: ExecutorReports) -> QueueExecutor:
+        return QueueExecutor(
+            HandlerTable(queue, codec, threads[queue.name], processes),
+            follow_ups,
+            PendingWrites(writer, queue.name, fail),
+            concurrency=_concurrency(queue, settings),
+            schema_wait=settings.schema_wait,
+            lease=lease,
+            quarantine=quarantine,
+            processes=processes if queue.cpu_bound else None,
+            events=events,
+            reports=reports,
+            hungry=partial(backpressure.hungry, settings.topic(queue.name)),
+            fail=fail,
         )
 
-    def start(self, on_failure: Callable[[BaseException], None]) -> None:
-        """Watch over the running jobs; `on_failure` is called when the worker cannot go on."""
-        self._on_failure = on_failure
-        self._sender.warm_up()
-        self._loop_watch.start()
-        for executor in self._executors.values():
-            executor.on_failure = on_failure
-        self._watches = [asyncio.ensure_future(executor.watch()) for executor in self._executors.values()]
-        self._watches.append(asyncio.ensure_future(self._tell_time()))
-        for watch in self._watches:
-            watch.add_done_callback(self._see_end)
+    def executors(reports: ExecutorReports) -> dict[str, QueueExecutor]:
+        return {settings.topic(queue.name): executor(queue, reports) for queue in queues}
 
-    def _runners(self) -> Iterable[Runner]:
-        return chain.from_iterable(executor.runners for executor in self._executors.values())
+    assignment = Assignment(executors, quarantine, requests, backpressure, events)
+    misplaced = MisplacedKeys(topics, writer.partitions)
+    service = WorkerService(
+        assignment,
+        codec=codec,
+        writer=writer,
+        events=events,
+        misplaced=misplaced,
+        threads=[*threads.values()],
+        processes=processes,
+        fail=fail,
+    )
+    return WorkerParts(service, assignment, lease, quarantine, threads)
 
-    async def _tell_time(self) -> None:
-        """Do what is due: retries, above all."""
-        fresh_until, swept_until = monotonic() + _REFRESH, 0.0
-        while True:
-            await asyncio.sleep(_TICK)
-            self._loop_watch.beat()
-            self.assignment.tick(int(time() * 1000))
-            if monotonic() > swept_until:
-                swept_until = monotonic() + _SWEEP
-                collect_young()
-            if monotonic() > fresh_until:
-                fresh_until = monotonic() + _REFRESH
-                self.assignment.refresh()
 
-    def take(self, batch: Batch) -> None:
-        """Take a fetched batch in, as soon as the schemas of its records are at hand.
+def build_app(settings: Settings | None = None) -> JobsApp:
+    """Build the worker's application from the environment; raises SetupError and whatever a job module raises."""
+    settings = settings or read_settings()
+    queues = _load_queues(settings)
+    served = [queue for queue in queues if queue.pool == settings.pool]
+    codec, failure, requests = _codec(queues, settings.limits), FirstError(), ConsumerRequests()
+    writer = ReliableSender(
+        settings.cluster,
+        batch_bytes=settings.producer.message_max_bytes,
+        restore_topic=partial(restore_topic, settings, served),
+    )
+    worker = assemble_worker(
+        settings, served, codec,
+        writer=writer, requests=requests, processes=_processes(settings, served), fail=failure.report,
+    )  # fmt: skip
+    unfit = "" if served else _nothing_served(queues, settings.pool)
+    app = JobsApp(settings, served, codec, worker.service, failure, unfit=unfit)
+    logs = RetryTopicReader(settings.cluster, partial(ensure_topics, settings, served))
+    wiring = Wiring(settings, worker.assignment, requests, logs, worker.lease, worker.service.cancel_running)
+    app.transport = Transport(app.conf.broker_consumer, app, wiring)
+    for queue in served:
+        _add_agent(app, queue, worker.service)
+    if settings.web_port is not None:
+        add_health(app, worker.assignment)
+    return app
 
-        Its partition waits for them and no other does: nothing more of it is fetched before it is taken.
-        """
-        self._misplaced.look(batch)
-        missing = set() if self.codec.registry is None else self._missing_schemas(batch.records)
-        if not missing:
-            self.assignment.take(batch)
-            return
-        wait = asyncio.ensure_future(self._take_with(missing, batch))
-        self._waits.add(wait)
-        wait.add_done_callback(self._waited)
 
-    def _waited(self, wait: asyncio.Task[None]) -> None:
-        self._waits.discard(wait)
-        self._see_end(wait)
+def _load_queues(settings: Settings) -> list[Queue]:
+    if (here := str(Path.cwd())) not in sys.path:
+        # Job modules are looked for where the worker was started, as `faust -A` itself does.
+        sys.path.insert(0, here)
+    try:
+        queues = load_queues(settings.job_packages)
+    finally:
+        warn_of_unknown(os.environ, settings)
+        warn_of_foreign(os.environ)
+    check_shipped_jobs(settings)
+    return queues
 
-    def _see_end(self, task: asyncio.Task[None]) -> None:
-        """A task of ours that has failed ends the worker: what it was for would be missed without a word."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            logger.critical("a task of the worker has failed: the worker stops", exc_info=error)
-            self._on_failure(error)
 
-    def _missing_schemas(self, records: Iterable[Record]) -> set[int]:
-        ids = {self.codec.missing_schema_id(record.value) for record in records}
-        return {number for number in ids if number is not None}
+def _nothing_served(queues: list[Queue], pool: str) -> str:
+    pools = ", ".join(sorted({queue.pool for queue in queues})) or "none"
+    return (
+        f"no queue belongs to pool {pool!r}; pools with queues: {pools}. Set STREAMS_POOL to one of them, name the"
+        f" package of your queues in STREAMS_JOBS, or declare a queue of this pool: Queue(…, pool={pool!r})"
+    )
 
-    async def _take_with(self, schema_ids: Iterable[int], batch: Batch) -> None:
-        who = "intake of {}-{}".format(*batch.tp)
-        for schema_id in schema_ids:
-            await await_schema(self.codec, schema_id, who, wanted=lambda: batch.epoch == self.assignment.epoch)
-        self.assignment.take(batch)
 
-    async def cancel_running(self) -> None:
-        """Cancel the jobs that still run."""
-        await asyncio.gather(*(executor.stop() for executor in self._executors.values()))
-
-    async def stop(self) -> None:
-        """Let go of everything."""
-        self._loop_watch.stop()
-        for task in (*self._watches, *self._waits):
-            task.cancel()
-        self._misplaced.close()
-        await self.cancel_running()
-        for threads in self._threads.values():
-            threads.close()
-        await self._processes.close()
-        await self._sender.close()
+def _codec(queues: list[Queue], limits: Limits) -> Codec:
+    catalog = shipped()
+    for queue in queues:
+        for job in queue:
+            catalog.add_model(job.model)
+    try:
+        return Codec(catalog, Registry.from_environment(), run_blocking=REGISTRY.run, limits=limits)
+    except ValueError as error:
+        raise SetupError(
+            f"no schema registry can be reached with these SCHEMA_REGISTRY_* variables: {error}"
+        ) from error
 
 
 def _processes(settings: Settings, queues: Iterable[Queue]) -> ProcessRunner:
@@ -184,3 +197,15 @@ def _concurrency(queue: Queue, settings: Settings) -> int:
         return queue.concurrency
     # More runners than processes would only wait, and hold jobs that another worker could run.
     return settings.processes if queue.cpu_bound else settings.concurrency
+
+
+def _add_agent(app: JobsApp, queue: Queue, service: WorkerService) -> None:
+    """Have Faust hand the batches of a queue to the worker: its consumer puts each into the agent's channel."""
+    topic = app.topic(app.settings.topic(queue.name), key_type=bytes, value_type=bytes)
+
+    async def consume(stream: Any) -> None:
+        events: AsyncIterator[Any] = stream.noack().events()
+        async for event in events:
+            service.take(event.value)
+
+    app.agent(topic, name=f"{app.settings.namespace}.{queue.name}", concurrency=1)(consume)

@@ -6,36 +6,25 @@ import asyncio
 import gc
 import logging
 import os
-import sys
 import threading
-from collections.abc import AsyncIterator
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import faust
 from faust.app.base import BootStrategy
 
-from schemas.catalog import shipped
 from schemas.codec import Codec
-from schemas.limits import Limits
-from schemas.registry import Registry
 from streams.aio.abandonable import abandonable
-from streams.aio.blocking_calls import REGISTRY
 from streams.aio.contained_tasks import contain_exits
-from streams.api.discovery import load_queues
+from streams.aio.first_error import FirstError
 from streams.api.queue import Queue
-from streams.application.assembly import Engine
-from streams.application.health import HealthServer, add_health
+from streams.application.health import HealthServer
 from streams.application.signals import StopSignals
-from streams.errors import SetupError
 from streams.kafka.admin.topic_settings import warn_of_settings
 from streams.kafka.admin.topics import ensure_topics
-from streams.kafka.consumer.faust_consumer import Transport, Wiring
-from streams.kafka.retry_topic.reader import RetryTopicReader
 from streams.logs.library_filters import NowAndThen, tells_something
 from streams.settings import Settings
-from streams.settings.environment import check_shipped_jobs, read_settings, warn_of_foreign, warn_of_unknown
+from streams.worker.service import WorkerService
 
 logger = logging.getLogger(__name__)
 
@@ -92,17 +81,31 @@ class Worker(faust.Worker):
 
 
 class JobsApp(faust.App):
-    """Faust's App with the engine's life tied to its own."""
+    """Faust's App with the life of the worker's service tied to its own."""
 
     BootStrategy = _Boot
 
-    def __init__(self, settings: Settings, engine: Engine, *, unfit: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        queues: Sequence[Queue],
+        codec: Codec,
+        service: WorkerService,
+        failure: FirstError,
+        *,
+        unfit: str = "",
+    ) -> None:
         self.settings = settings
+        #: Of all schemas that this process knows.
+        self.codec = codec
         #: Why it cannot be a worker; other commands may use it all the same.
         self.unfit = unfit
         #: Whether the last stop, if any, has left nothing to run again.
         self.in_order = True
-        self.engine = engine
+        self._queues = queues
+        self._jobs = service
+        self._failure = failure
+        self._failing: asyncio.Task[None] | None = None
         super().__init__(
             settings.group,
             broker=[f"kafka://{server.strip()}" for server in settings.cluster.bootstrap_servers.split(",")],
@@ -141,21 +144,24 @@ class JobsApp(faust.App):
 
     async def on_start(self) -> None:
         """Make sure of the topics before anything subscribes to them."""
-        await abandonable(ensure_topics, self.settings, self.engine.queues)
-        await abandonable(warn_of_settings, self.settings, self.engine.queues)
+        await abandonable(ensure_topics, self.settings, self._queues)
+        await abandonable(warn_of_settings, self.settings, self._queues)
         _spare_the_collector()
         contain_exits(asyncio.get_running_loop())
-        self.engine.start(self.fail)
+        self._failing = asyncio.ensure_future(self._crash_on_failure())
+        self._jobs.start()
         await super().on_start()
 
-    def fail(self, error: BaseException) -> None:
-        """Stop the worker because of a fault of its own."""
-        self.failing = asyncio.ensure_future(self.crash(error))
+    async def _crash_on_failure(self) -> None:
+        """Stop the worker because of a fault of its own, once there is one."""
+        await self.crash(await self._failure.wait())
 
     async def on_stop(self) -> None:
         """Finish what runs, within bounds, and commit; then let go of everything else."""
         await super().on_stop()
-        await self.engine.stop()
+        await self._jobs.stop()
+        if self._failing is not None:
+            self._failing.cancel()
         self._say_goodbye()
         _end_within(_LAST_SECONDS)
 
@@ -188,68 +194,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def build_app(settings: Settings | None = None) -> JobsApp:
-    """Build the worker's application from the environment; raises SetupError and whatever a job module raises."""
-    settings = settings or read_settings()
-    if (here := str(Path.cwd())) not in sys.path:
-        # Job modules are looked for where the worker was started, as `faust -A` itself does.
-        sys.path.insert(0, here)
-    try:
-        queues = load_queues(settings.job_packages)
-    finally:
-        warn_of_unknown(os.environ, settings)
-        warn_of_foreign(os.environ)
-    check_shipped_jobs(settings)
-    served = [queue for queue in queues if queue.pool == settings.pool]
-    engine = Engine(settings, served, _codec(queues, settings.limits))
-    app = JobsApp(settings, engine, unfit="" if served else _nothing_served(queues, settings.pool))
-    logs = RetryTopicReader(settings.cluster, partial(ensure_topics, settings, served))
-    wiring = Wiring(settings, engine.assignment, engine.requests, logs, engine.lease, engine.cancel_running)
-    app.transport = Transport(app.conf.broker_consumer, app, wiring)
-    for queue in served:
-        _add_agent(app, queue)
-    if settings.web_port is not None:
-        add_health(app)
-    return app
-
-
-def _nothing_served(queues: list[Queue], pool: str) -> str:
-    pools = ", ".join(sorted({queue.pool for queue in queues})) or "none"
-    return (
-        f"no queue belongs to pool {pool!r}; pools with queues: {pools}. Set STREAMS_POOL to one of them, name the"
-        f" package of your queues in STREAMS_JOBS, or declare a queue of this pool: Queue(…, pool={pool!r})"
-    )
-
-
-def _codec(queues: list[Queue], limits: Limits) -> Codec:
-    catalog = shipped()
-    for queue in queues:
-        for job in queue:
-            catalog.add_model(job.model)
-    try:
-        return Codec(catalog, Registry.from_environment(), run_blocking=REGISTRY.run, limits=limits)
-    except ValueError as error:
-        raise SetupError(
-            f"no schema registry can be reached with these SCHEMA_REGISTRY_* variables: {error}"
-        ) from error
-
-
-def _add_agent(app: JobsApp, queue: Queue) -> None:
-    topic = app.topic(app.settings.topic(queue.name), key_type=bytes, value_type=bytes)
-
-    async def consume(stream: Any) -> None:
-        events: AsyncIterator[Any] = stream.noack().events()
-        async for event in events:
-            _take(app, event.value)
-
-    app.agent(topic, name=f"{app.settings.namespace}.{queue.name}", concurrency=1)(consume)
-
-
-def _take(app: JobsApp, batch: Any) -> None:
-    try:
-        app.engine.take(batch)
-    except Exception as error:
-        logger.critical("a batch of %s could not be taken in: the worker stops", batch.tp, exc_info=error)
-        app.fail(error)

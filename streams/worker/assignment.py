@@ -1,23 +1,19 @@
 """The assigned partitions of a worker: takes fetched batches in, and decides what survives a rebalance.
 
-The consumer brings news of the group (revoked, assigned) and asks where to fetch from; agents bring fetched batches;
-executors report progress. All of it happens on the worker's event loop, and nothing here blocks.
+The consumer brings news of the group (revoked, assigned) and fetched batches, and asks where to fetch from and what to
+commit; executors report progress. All of it happens on the worker's event loop, and nothing here blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.core.offsets.crash_record import CrashRecord
-from streams.core.offsets.finished_map import MapInvalid
-from streams.core.offsets.log_id import UNKNOWN, differ
-from streams.core.offsets.tracker import OffsetTracker
-from streams.core.partition.capacity import ParkedBudget
 from streams.core.partition.partition import QueuePartition
+from streams.ports.events import JobEvents
 from streams.ports.group import GroupRequests
 from streams.ports.records import (
     Anew,
@@ -31,7 +27,10 @@ from streams.ports.records import (
 )
 from streams.worker.admission.quarantine import Quarantine
 from streams.worker.admission.start_block import StartBlock
-from streams.worker.executor import Executor
+from streams.worker.backpressure import Backpressure
+from streams.worker.executor import ExecutorReports, QueueExecutor
+from streams.worker.restored_offsets import restored_offsets, warn_of_moves
+from streams.worker.topic_logs import TopicLogs, logs_of, tell_replaced
 
 logger = logging.getLogger(__name__)
 
@@ -48,41 +47,37 @@ class Assignment:
 
     The Kafka consumer brings assignments and fetched batches, and asks it for commits; executors run what is in it.
 
-    limit_jobs and limit_bytes bound what one queue holds in memory; a queue's partitions share them equally.
+    executors     of the queues, by topic: made here, since they report to what they belong to
+    requests      the consumer, as far as it is asked for anything
+    backpressure  what is fetched no further
     """
 
     def __init__(
         self,
-        executors: Mapping[str, Executor],
+        executors: Callable[[ExecutorReports], Mapping[str, QueueExecutor]],
         quarantine: Quarantine,
         requests: GroupRequests,
-        *,
-        limit_jobs: int,
-        limit_bytes: int,
+        backpressure: Backpressure,
+        events: JobEvents,
     ) -> None:
-        self._executors = executors
         self._quarantine = quarantine
         self._requests = requests
-        for executor in executors.values():
-            executor.on_progress = self.progressed
-            executor.on_hungry = partial(self._feed, executor)
-            executor.on_replaced = self._retry_topic_replaced
-        self._limit_jobs = limit_jobs
-        self._limit_bytes = limit_bytes
-        self._budgets = {topic: ParkedBudget() for topic in executors}
+        self._backpressure = backpressure
+        self._full = backpressure.full
+        self._events = events
+        self._finished = events.finished
+        self._logs = TopicLogs(requests)
         self._partitions: dict[TopicPartition, WorkPartition] = {}
         self._left: dict[TopicPartition, _BeforeLoss] = {}
-        self._closed: dict[WorkPartition, TopicPartition] = {}
-        self._waiting: dict[Executor, list[TopicPartition]] = {executor: [] for executor in executors.values()}
         #: Rises with every revocation; what was fetched in an earlier epoch is dropped.
         self.epoch = 0
         self._generation = -1
-        #: Topics that are not there: nothing is committed for them.
-        self._missing: set[str] = set()
-        #: Ids of logs that others have replaced; a broker that has not heard of it yet may still tell them.
-        self._gone: set[str] = set()
         #: Whether something has finished since `collect_commits` was last called.
-        self.commit_wanted = False
+        self._commit_wanted = False
+        #: By topic.
+        self.executors = executors(self)
+        for executor in self.executors.values():
+            quarantine.join(executor)
 
     # -- the group --------------------------------------------------------------------------------------------------
 
@@ -99,13 +94,21 @@ class Assignment:
     def block_starts(self) -> None:
         """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
         self.epoch += 1
-        for executor in self._executors.values():
+        for executor in self.executors.values():
             executor.block(StartBlock.REBALANCE)
         self._quarantine.pause()
 
+    def unblock_starts(self) -> None:
+        """Start jobs again."""
+        for executor in self.executors.values():
+            executor.unblock(StartBlock.REBALANCE)
+        self._quarantine.resume()
+
     async def quiet(self, timeout: float) -> bool:
-        """Wait until no job runs and none is on its way to a retry topic, at most `timeout` seconds; whether that was
-        reached."""
+        """Wait until no job runs and none is on its way to a retry topic, at most `timeout` seconds.
+
+        Returns whether that was reached.
+        """
         try:
             await asyncio.wait_for(self._all_quiet(), timeout)
         except TimeoutError:
@@ -113,7 +116,7 @@ class Assignment:
         return True
 
     async def _all_quiet(self) -> None:
-        for executor in self._executors.values():
+        for executor in self.executors.values():
             await executor.quiet()
 
     def reassign(self, assigned: Iterable[TopicPartition], generation: int) -> set[TopicPartition]:
@@ -126,35 +129,36 @@ class Assignment:
         assigned = set(assigned)
         kept = assigned if generation == self._generation + 1 else set()
         self._generation = generation
-        for tp in [tp for tp in self._partitions if tp not in kept]:
-            self._lose(tp)
-        for executor in self._executors.values():
-            executor.forget_lost()
-        self._quarantine.forget_lost()
+        self._lose([tp for tp in self._partitions if tp not in kept], self.executors.values())
         return assigned - self._partitions.keys()
 
-    def _lose(self, tp: TopicPartition) -> None:
-        partition = self._partitions.pop(tp)
-        partition.lose()
-        self._left[tp] = _BeforeLoss(partition.generation, partition.crash_records)
-        self._closed.pop(partition, None)
-        waiting = self._waiting[self._executors[tp.topic]]
-        if tp in waiting:
-            waiting.remove(tp)
+    def _lose(self, lost: Sequence[TopicPartition], executors: Iterable[QueueExecutor]) -> None:
+        """Let go of partitions, and have these executors, which may run them, forget them."""
+        for tp in lost:
+            partition = self._partitions.pop(tp)
+            partition.lose()
+            self._left[tp] = _BeforeLoss(partition.generation, partition.crash_records)
+            self._backpressure.forget(tp, partition)
+        for executor in executors:
+            executor.forget_lost()
+        self._quarantine.forget_lost()
+        if lost and self._events.revoked is not None:
+            self._events.revoked(lost)
 
     def restore(self, tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> WorkPartition:
-        """A newly assigned partition where the group left it; its retry log is to be loaded before it is added."""
+        """Make a newly assigned partition, where the group left it; its retry log is to be loaded before `start`."""
+        pressure = self._backpressure
         partition: WorkPartition = QueuePartition(
-            _restore(tp, queue),
+            restored_offsets(tp, queue),
             topic=tp.topic,
             number=tp.partition,
-            limit_jobs=self._limit_jobs,
-            limit_bytes=self._limit_bytes,
-            budget=self._budgets[tp.topic],
-            ordered=self._executors[tp.topic].ordered,
+            limit_jobs=pressure.limit_jobs,
+            limit_bytes=pressure.limit_bytes,
+            budget=pressure.budgets[tp.topic],
+            ordered=self.executors[tp.topic].ordered,
         )
-        tracker = _restore(tp.retry, retries)
-        _tell_of_moves(tp, queue, retries)
+        tracker = restored_offsets(tp.retry, retries)
+        warn_of_moves(tp, queue, retries)
         last_owner = None if tracker.fence is None else tracker.fence.generation
         partition.open_retries(tracker, retries.end, self._generation)
         left = self._left.get(tp)
@@ -163,30 +167,23 @@ class Assignment:
             known = CrashRecord() if queue.anew else left.crash_records[0]
             partition.inherit([known, *left.crash_records[1:]])
         else:
-            partition.suspect_below(queue.end, retries.end, self._limit_jobs)
+            partition.suspect_below(queue.end, retries.end, pressure.limit_jobs)
         partition.claim()
         return partition
 
     def start(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
         """Take over partitions that are loaded and started."""
         self._partitions.update(partitions)
-        self._share_limits()
+        self._divide_limits()
         for tp, partition in partitions.items():
-            self._executors[tp.topic].divert(partition)
+            self.executors[tp.topic].divert(partition)
+        if partitions and self._events.assigned is not None:
+            self._events.assigned([*partitions])
 
-    def _share_limits(self) -> None:
-        for topic in self._executors:
+    def _divide_limits(self) -> None:
+        for topic in self.executors:
             mine = [partition for tp, partition in self._partitions.items() if tp.topic == topic]
-            self._budgets[topic].divide_among(mine)
-            for partition in mine:
-                partition.limit_jobs = max(1, self._limit_jobs // len(mine))
-                partition.limit_bytes = max(1, self._limit_bytes // len(mine))
-
-    def unblock_starts(self) -> None:
-        """Start jobs again."""
-        for executor in self._executors.values():
-            executor.unblock(StartBlock.REBALANCE)
-        self._quarantine.resume()
+            self._backpressure.divide_limits(topic, mine)
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to fetch next, for every partition."""
@@ -197,15 +194,14 @@ class Assignment:
         return {tp: partition.offsets.log for tp, partition in self._partitions.items()}
 
     def is_closed(self, tp: TopicPartition) -> bool:
-        """Whether nothing of a partition is to be fetched: it is full, or not open, or its queue has enough."""
-        partition = self._partitions.get(tp)
-        return partition is None or partition in self._closed or tp in self._waiting[self._executors[tp.topic]]
+        """Whether nothing of a partition is to be fetched: it is not open, or has enough (see Backpressure)."""
+        return tp not in self._partitions or self._backpressure.why_closed(tp) is not None
 
     # -- topics that are deleted, and made anew ------------------------------------------------------------------------
 
     def logs(self) -> set[str]:
         """The topics of all queues, and of their retries."""
-        return {each for topic in self._executors for each in (topic, retry_topic(topic))}
+        return {each for topic in self.executors for each in (topic, retry_topic(topic))}
 
     def check(self, ids: Mapping[str, str | None]) -> None:
         """Compare the logs that are read and written with the ids that topics have by now, None for one that is gone.
@@ -214,70 +210,25 @@ class Assignment:
         and what still runs is cancelled: none of it is finished in the new one.
         """
         for topic in ids:
-            self._see(topic, there=ids[topic] is not None)
-        replaced: dict[str, int] = {}
+            self._logs.note(topic, there=ids[topic] is not None)
+        replaced: list[TopicPartition] = []
         for tp, partition in [*self._partitions.items()]:
-            anew = self._replaced(tp, partition, ids)
+            anew = self._logs.compare(tp, partition, ids)
             if anew:
-                for place in anew:
-                    replaced[place.topic] = replaced.get(place.topic, 0) + 1
+                replaced += anew
                 self._restart(tp, anew)
-        for topic, count in replaced.items():
-            logger.error(
-                "%s was deleted and made anew: its %d partitions here are read from the start. Of the old ones nothing"
-                " more is run or committed; jobs that run are cancelled", topic, count,
-            )  # fmt: skip
-
-    def _replaced(self, tp: TopicPartition, partition: WorkPartition, ids: Mapping[str, str | None]) -> Anew:
-        anew: dict[TopicPartition, int | None] = {}
-        for place, offsets in _logs(tp, partition):
-            now = ids.get(place.topic) or UNKNOWN
-            if differ(offsets.log, now) and now not in self._gone:
-                anew[place] = None
-            elif offsets.log == UNKNOWN != now:
-                offsets.log = now
-                offsets.mark_changed()
-        return anew
-
-    def _see(self, topic: str, *, there: bool) -> None:
-        if there:
-            if topic in self._missing:
-                self._missing.discard(topic)
-                logger.warning("%s is there again", topic)
-                self._requests.rejoin()
-                self._requests.commit_soon()
-        elif topic not in self._missing:
-            self._missing.add(topic)
-            logger.error(
-                "%s is not there any more: somebody has deleted it. Nothing is read from it or committed for it until"
-                " there is one again; what was read of it runs on, and so do all other queues. Create it, or remove the"
-                " queue from this worker", topic,
-            )  # fmt: skip
+        tell_replaced(replaced)
 
     def withhold(self, topics: Iterable[str]) -> None:
         """Commit nothing for topics that the group's coordinator does not find, until `check` has seen them."""
         for topic in topics:
-            self._see(topic, there=False)
-
-    def _retry_topic_replaced(self, partition: WorkPartition) -> None:
-        """An answer shows that a retry log is another one: before anything is finished by that."""
-        for tp, mine in self._partitions.items():
-            if mine is partition:
-                logger.error(
-                    "%s-%d has given an offset twice: the topic was made anew, or the broker has lost what it had"
-                    " acknowledged. Reading it from its start; %d jobs were parked there.", *tp.retry, partition.parked,
-                )  # fmt: skip
-                self._restart(tp, {tp.retry: None})
-                return
+            self._logs.note(topic, there=False)
 
     def _restart(self, tp: TopicPartition, anew: Anew) -> None:
         """Open a partition again: a log of it was replaced by another one."""
-        partition = self._partitions[tp]
-        self._gone.update(offsets.log for place, offsets in _logs(tp, partition) if place in anew and offsets.log)
-        self._lose(tp)
-        self._executors[tp.topic].forget_lost()
-        self._quarantine.forget_lost()
-        self._share_limits()
+        self._logs.forget(tp, self._partitions[tp], anew)
+        self._lose([tp], [self.executors[tp.topic]])
+        self._divide_limits()
         self._requests.reopen(tp, anew)
 
     # -- the flow ---------------------------------------------------------------------------------------------------
@@ -294,16 +245,16 @@ class Assignment:
             )  # fmt: skip
             self._restart(batch.tp, {batch.tp: batch.records[0].offset})
             return
-        executor = self._executors[batch.tp.topic]
+        executor = self.executors[batch.tp.topic]
         executor.submit(partition.admit(batch.records))
         if batch.passed is not None:
             partition.pass_over(*batch.passed)
         executor.divert(partition)
         executor.stir(partition)
         if partition.full:
-            self._closed[partition] = batch.tp
+            self._backpressure.close_full(batch.tp, partition)
         elif executor.check_and_arm_hungry():
-            self._waiting[executor].append(batch.tp)
+            self._backpressure.close_enough(batch.tp)
         else:
             self._requests.fetch_again(batch.tp)
 
@@ -313,34 +264,37 @@ class Assignment:
         if partition is not None and epoch == self.epoch and partition.pass_over(*span):
             self.progressed(partition)
 
-    def _feed(self, executor: Executor) -> None:
-        """A queue could run more than it has: read on."""
-        waiting, self._waiting[executor] = self._waiting[executor], []
-        for tp in waiting:
-            self._requests.fetch_again(tp)
-
-    def progressed(self, partition: WorkPartition) -> None:
-        """A job of this partition is finished (or lost)."""
-        if not self.commit_wanted:
-            self.commit_wanted = True
-            self._requests.commit_soon()
-        if self._closed and partition in self._closed:
-            self._reopen(partition)
-
-    def _reopen(self, partition: WorkPartition) -> None:
-        """Read a closed partition again, if there is room in it."""
-        if partition.may_read_again:
-            self._requests.fetch_again(self._closed.pop(partition))
-
     def tick(self, now_ms: int) -> None:
         """Start what has become due by now; to be called many times a second."""
-        # Another partition may have made room.
-        for closed in [*self._closed]:
-            self._reopen(closed)
+        self._backpressure.reopen_all_drained()
         for tp, partition in self._partitions.items():
             due = partition.next_due
             if due is not None and due <= now_ms:
-                self._executors[tp.topic].stir(partition)
+                self.executors[tp.topic].stir(partition)
+
+    # -- what executors report: see ExecutorReports --------------------------------------------------------------------
+
+    def progressed(self, partition: WorkPartition) -> None:
+        """Something of a partition is finished, or the partition is lost."""
+        if not self._commit_wanted:
+            self._commit_wanted = True
+            self._requests.commit_soon()
+        if self._full and partition in self._full:
+            self._backpressure.reopen_drained(partition)
+        if self._finished is not None:
+            self._finished(TopicPartition(partition.topic, partition.number))
+
+    def retry_log_replaced(self, partition: WorkPartition) -> None:
+        """Open a partition again whose retry log is another one, before anything is finished by what has shown it."""
+        tp = TopicPartition(partition.topic, partition.number)
+        if self._partitions.get(tp) is partition:
+            logger.error(
+                "%s-%d has given an offset twice: the topic was made anew, or the broker has lost what it had"
+                " acknowledged. Reading it from its start; %d jobs were parked there.", *tp.retry, partition.parked,
+            )  # fmt: skip
+            self._restart(tp, {tp.retry: None})
+
+    # -- commits ----------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Commit everything again.
@@ -350,29 +304,31 @@ class Assignment:
         """
         for partition in self._partitions.values():
             partition.refresh()
-        self._requests.commit_soon()
-
-    # -- commits ----------------------------------------------------------------------------------------------------
+        if self._partitions:
+            self._requests.commit_soon()
 
     def collect_commits(self) -> list[DueCommit]:
-        """Returns what there is to commit, which is no longer wanted.
+        """Returns what there is to commit; what finishes from now on is asked for anew.
 
         A job that has moved to the retry topic is pending there and finished here, so both go into one request.
         """
-        self.commit_wanted = False
+        self._commit_wanted = False
         return [
             DueCommit(place, offsets, offsets.commit(), partition)
             for tp, partition in self._partitions.items()
-            for place, offsets in _logs(tp, partition)
-            if offsets.dirty and place.topic not in self._missing
+            for place, offsets in logs_of(tp, partition)
+            if offsets.dirty and place.topic not in self._logs.missing
         ]
 
     def commits_acknowledged(self, commits: Iterable[DueCommit]) -> None:
-        """The broker holds these commits."""
+        """Note that the broker holds these commits."""
+        commits = [*commits]
         for _tp, offsets, commit, partition in commits:
             offsets.acknowledge(commit)
-            if partition in self._closed:
-                self._reopen(partition)
+            if partition in self._full:
+                self._backpressure.reopen_drained(partition)
+        if commits and self._events.committed is not None:
+            self._events.committed({each.tp: each.commit.watermark for each in commits})
         self._quarantine.committed()
 
     @property
@@ -383,7 +339,7 @@ class Assignment:
     @property
     def active(self) -> int:
         """Jobs that run."""
-        return sum(executor.active for executor in self._executors.values())
+        return sum(executor.active for executor in self.executors.values())
 
     @property
     def pending(self) -> int:
@@ -394,62 +350,3 @@ class Assignment:
     def parked(self) -> int:
         """Jobs that wait in a retry topic, for their time or behind one that does."""
         return sum(partition.parked for partition in self._partitions.values())
-
-
-def _logs(tp: TopicPartition, partition: WorkPartition) -> list[tuple[TopicPartition, OffsetTracker]]:
-    """The logs of a partition: the queue's, and that of its retries."""
-    retries = partition.retries
-    return [(tp, partition.offsets)] if retries is None else [(tp, partition.offsets), (tp.retry, retries)]
-
-
-def _restore(tp: TopicPartition, place: PartitionStart) -> OffsetTracker:
-    offsets = _restored(tp, place)
-    # A broker that gives no id says nothing against the one that is known.
-    offsets.log = place.log or offsets.log
-    return offsets
-
-
-def _tell_of_moves(tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> None:
-    """Say where somebody else has moved the group, since nobody but the log can tell which jobs ran."""
-    by = (
-        "was committed by something other than a worker of this version: kafka-consumer-groups.sh --reset-offsets, or a"
-        " worker of an earlier one that has stopped in order"
-    )
-    if queue.moved:
-        logger.warning("%s-%d: offset %d %s: no job below it runs, and all from it on run.", *tp, queue.offset, by)
-    if retries.moved:
-        logger.warning(
-            "%s-%d: offset %d %s: jobs that are parked below it wait no longer and never run.",
-            *tp.retry, retries.offset, by,
-        )  # fmt: skip
-
-
-def _restored(tp: TopicPartition, place: PartitionStart) -> OffsetTracker:
-    if place.offset is None:
-        return OffsetTracker(place.start)
-    if place.anew:
-        logger.error(
-            "%s-%d: what is committed, offset %d, is of another log than this one, which ends at %d: the topic was made"
-            " anew. Reading it from %d.",
-            *tp, place.offset, place.end, place.start,
-        )  # fmt: skip
-        return OffsetTracker(place.start)
-    offsets = _restore_map(tp, place.offset, place.metadata)
-    if offsets.watermark < place.start:
-        logger.error(
-            "%s-%d: retention removed jobs before they ran: offset %d was unfinished, and the log starts at %d.",
-            *tp, offsets.watermark, place.start,
-        )  # fmt: skip
-    offsets.skip_to(place.start)
-    return offsets
-
-
-def _restore_map(tp: TopicPartition, offset: int, metadata: str) -> OffsetTracker:
-    try:
-        return OffsetTracker(offset, metadata)
-    except MapInvalid as error:
-        logger.error(
-            "%s-%d: the commit's finished-offset map cannot be read (%s); finished jobs beyond offset %d run again.",
-            *tp, error, offset,
-        )  # fmt: skip
-        return OffsetTracker(offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -22,9 +23,9 @@ class CancelReason(Enum):
 
 
 class Runner:
-    """One runner of an Executor: the task, the lane whose head it runs, and when that run must be over."""
+    """One runner of a QueueExecutor: the task, the lane whose head it runs, and when that run must be over."""
 
-    __slots__ = ("ctx", "cut", "deadline", "held_loop", "lane", "task")
+    __slots__ = ("ctx", "cut", "deadline", "held_loop", "lane", "stopping", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[bool] | None = None
@@ -35,6 +36,8 @@ class Runner:
         self.ctx: JobContext | None = None
         #: When its task was last seen to hold the event loop for long; by time.monotonic. Another thread sets it.
         self.held_loop = 0.0
+        #: Whether it is to end: a stop has cancelled its task.
+        self.stopping = False
 
     def cancel(self, cut: CancelReason) -> None:
         """Cancel the run for a reason that its outcome will tell: once, and again if its partition is lost then."""
@@ -43,6 +46,22 @@ class Runner:
         ):
             self.cut = cut
             self.task.cancel()
+
+    def stop(self) -> asyncio.Task[bool] | None:
+        """Cancel whatever it does, for good. Returns the task that ends by that."""
+        self.stopping = True
+        if self.task is not None:
+            self.task.cancel()
+        return self.task
+
+    async def pause(self, pause: Awaitable[None]) -> None:
+        """Wait between two jobs. Who cancels a runner there, other than a stop, is a handler of the past."""
+        try:
+            await pause
+        except asyncio.CancelledError:
+            if self.stopping:
+                raise
+            self.clear_cancellation()
 
     @property
     def cancelled(self) -> bool:

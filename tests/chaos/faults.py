@@ -17,7 +17,7 @@ from streams.core.partition.partition import QueuePartition
 from streams.core.retry.failure import Failure
 from streams.ports.records import Record, WorkPartition
 from streams.worker.admission.lease import GroupLease
-from streams.worker.executor import Executor
+from streams.worker.executor import QueueExecutor
 from streams.worker.outcomes.retry_writer import RetryWriter
 from streams.worker.runner import CancelReason, Runner
 from tests.jobs.chaotic import in_order, loose, processes, threads
@@ -85,7 +85,7 @@ def no_fencing() -> None:
 
     Runner.cancel = uncut  # type: ignore[method-assign]
     QueuePartition.lose = nothing  # type: ignore[method-assign]
-    Executor.forget_lost = nothing  # type: ignore[method-assign]
+    QueueExecutor.forget_lost = nothing  # type: ignore[method-assign]
     GroupLease.renew = for_ever  # type: ignore[method-assign]
 
 

@@ -25,7 +25,7 @@ async def test_of_follow_ups_of_one_batch_only_the_one_that_is_too_large_is_refu
     sender = ReliableSender(ProducerSettings(bootstrap_servers=kafka))
     jobs = [OutgoingRecord(topic.topic, b"k", os.urandom(200), [("ce_id", b"job-%d" % number)]) for number in range(50)]
     jobs[20] = jobs[20]._replace(value=os.urandom(5_000))
-    sends = [sender.send(job, give_up=True) for job in jobs]
+    sends = [sender.send(job) for job in jobs]
     outcomes = await asyncio.wait_for(asyncio.gather(*sends, return_exceptions=True), 60)
     assert [number for number, refused in enumerate(outcomes) if refused is not None] == [20]
     assert isinstance(outcomes[20], FollowUpRefused)

@@ -151,7 +151,7 @@ async def test_follow_ups_that_would_not_fit_into_one_batch(kafka: str, namespac
     sender = ReliableSender(Cluster(bootstrap_servers=kafka), batch_bytes=100_000)
     records = [OutgoingRecord(topic, b"k", random.Random(number).randbytes(50_000), []) for number in range(10)]
     try:
-        await asyncio.wait_for(asyncio.gather(*(sender.send(record, give_up=True) for record in records)), 30)
+        await asyncio.wait_for(asyncio.gather(*(sender.send(record) for record in records)), 30)
     finally:
         await sender.close()
     assert count(kafka, topic) == 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import cycle
 from time import monotonic
 from typing import Any
@@ -18,9 +18,10 @@ from streams.aio.blocking_calls import KAFKA
 from streams.errors import FollowUpRefused, SetupError
 from streams.kafka.admin.topics import RECORD_ROOM, add_partitions, raise_limit
 from streams.kafka.errors import RETRY_AFTER, kafka_error
-from streams.kafka.producer.client import Answered, ProducerClient
+from streams.kafka.producer.client import ProducerClient
 from streams.logs.resend_lines import ResentReports
 from streams.ports.records import OutgoingRecord
+from streams.ports.writer import Append, OnAppended
 
 logger = logging.getLogger(__name__)
 
@@ -110,27 +111,21 @@ class ReliableSender:
         self._growing = asyncio.Lock()
         self._reports = ResentReports()
 
-    async def send(self, record: OutgoingRecord, *, give_up: bool = False) -> None:
-        """Write a record; returns when the broker has it.
+    def append(self, record: OutgoingRecord, done: OnAppended, *, needs_offset: bool) -> Append:
+        """Write a record until the broker has it, and call `done` then; no task is made as long as nothing goes wrong.
 
-        With `give_up`, raises FollowUpRefused for an error that time does not heal.
+        needs_offset  whether its offset must be known: it is sent until it is, and may lie there twice
         """
-        await self._deliver(record, give_up=give_up)
+        append = _Append(self._batching, self._append_again, record, done, needs_offset=needs_offset)
+        append.start()
+        return append
 
-    def start(self, record: OutgoingRecord, answered: Answered) -> None:
-        """Begin to write a record, once; `answered` is called with its error or its offset, as by a Client.
-
-        Raises KafkaException at once when the client cannot take it.
-        """
-        self._batching.open().start(record, answered)
-
-    async def send_again(
+    async def _append_again(
         self, record: OutgoingRecord, refused: KafkaException | None, *, needs_offset: bool
     ) -> int | None:
-        """Go on with the writing of a record that was refused; its offset.
+        """Go on with the writing of a record. Returns its offset, None where that is not known and not needed.
 
-        refused  why; None if the broker has it, and has not said where
-        placed   whether its offset must be known: it is sent until it is, and may lie there twice; else None will do
+        refused  why it was not taken; None if the broker has it, and has not said where
         """
         offset = None if refused is None else await self._deliver(record, refused=refused)
         others = cycle((self._alone, self._batching))
@@ -141,6 +136,10 @@ class ReliableSender:
             offset = await self._deliver(record, clients=next(others))
         return offset
 
+    async def send(self, record: OutgoingRecord) -> None:
+        """Write a record; returns when the broker has it. Raises FollowUpRefused for what time does not heal."""
+        await self._deliver(record, give_up=True)
+
     async def _deliver(
         self,
         record: OutgoingRecord,
@@ -149,8 +148,9 @@ class ReliableSender:
         refused: KafkaException | None = None,
         clients: _Clients | None = None,
     ) -> int | None:
-        """Write a record; its offset, None where the broker has not told it.
+        """Write a record. Returns its offset, None where the broker has not told it.
 
+        give_up  whether to raise FollowUpRefused for an error that time does not heal
         refused  why it was not taken at a first try
         clients  whose client is to begin, where it is not the usual one
         """
@@ -169,7 +169,7 @@ class ReliableSender:
             refused = None
 
     async def _before_next(self, refused: KafkaException, record: OutgoingRecord, *, give_up: bool) -> OutgoingRecord:
-        """Wait before a record is sent again; the record, as it is to be sent then."""
+        """Wait before a record is sent again. Returns the record, as it is to be sent then."""
         error, why = kafka_error(refused), str(refused)
         if give_up and error.code() in _LASTING:
             advice = "; a worker that serves the queue creates it" if error.code() in _NOT_THERE else ""
@@ -188,7 +188,7 @@ class ReliableSender:
         return record
 
     async def _add_partition(self, record: OutgoingRecord, partition: int) -> tuple[OutgoingRecord, str]:
-        """Give a topic the partition that a record is for; the record, as it is to be sent now, and why so."""
+        """Give a topic the partition that a record is for. Returns the record, as it is to be sent now, and why so."""
         lacks = f"{record.topic} lacks partition {partition}"
         try:
             async with self._growing:
@@ -203,7 +203,7 @@ class ReliableSender:
         return record, f"{lacks}, and has been given it"
 
     async def _raise_limit(self, record: OutgoingRecord) -> str:
-        """Have a topic of the worker's own take a record that is too large for it; why it is to be sent again.
+        """Have a topic of the worker's own take a record that is too large for it. Returns why it is to be sent again.
 
         The queue's topic has taken it: packed better than it is packed here, or as its limit was higher.
         """
@@ -217,7 +217,7 @@ class ReliableSender:
         return f"{large}; its max.message.bytes is {limit} now"
 
     async def _restore(self, topic: str) -> str:
-        """Have a topic made anew that somebody has deleted; why its record is to be sent again."""
+        """Have a topic made anew that somebody has deleted. Returns why its record is to be sent again."""
         gone = f"there is no topic {topic}"
         try:
             async with self._growing:
@@ -226,18 +226,76 @@ class ReliableSender:
             return f"{gone}, and it cannot be made anew: {error}"
         return f"{gone}: it was deleted, and is made anew" if restored else f"{gone}: create it"
 
-    async def partitions(self, topic: str) -> int:
-        """How many partitions a topic has now; raises KafkaException when the cluster does not say."""
-        return await self._batching.open().partitions(topic)
+    async def partitions(self, topic: str) -> int | None:
+        """Returns how many partitions a topic has now; None where the cluster does not say, or has no such topic."""
+        try:
+            return await self._batching.open().partitions(topic)
+        except (KafkaException, KeyError):
+            return None
 
     def warm_up(self) -> None:
         """Have a client at hand: it needs half a second before it sends its first record."""
         self._batching.open()
 
     async def close(self) -> None:
-        """Stop; records whose `send` has not returned may or may not reach the broker."""
+        """Stop; records on their way may or may not reach the broker."""
         await self._batching.close()
         await self._alone.close()
+
+
+class _Append:
+    """One record, written until the broker has it."""
+
+    __slots__ = ("_again", "_cancelled", "_clients", "_done", "_needs_offset", "_record", "_task")
+
+    def __init__(
+        self,
+        clients: _Clients,
+        again: Callable[..., Coroutine[Any, Any, int | None]],
+        record: OutgoingRecord,
+        done: OnAppended,
+        *,
+        needs_offset: bool,
+    ) -> None:
+        self._clients = clients
+        self._again = again
+        self._record = record
+        self._done = done
+        self._needs_offset = needs_offset
+        self._task: asyncio.Task[int | None] | None = None
+        self._cancelled = False
+
+    def start(self) -> None:
+        """Hand the record to the client."""
+        try:
+            self._clients.open().start(self._record, self._answered)
+        except KafkaException as refused:
+            self._send_again(refused)
+
+    def cancel(self) -> None:
+        """Wait for it no longer; the broker may get it all the same."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _answered(self, error: KafkaError | None, offset: int | None) -> None:
+        if self._cancelled:
+            return
+        if error is None and not (self._needs_offset and offset is None):
+            self._done(None, offset)
+        else:
+            self._send_again(None if error is None else KafkaException(error))
+
+    def _send_again(self, refused: KafkaException | None) -> None:
+        again = self._again(self._record, refused, needs_offset=self._needs_offset)
+        self._task = asyncio.ensure_future(again)
+        self._task.add_done_callback(self._sent_again)
+
+    def _sent_again(self, task: asyncio.Task[int | None]) -> None:
+        if self._cancelled or task.cancelled():
+            return
+        error = task.exception()
+        self._done(error, None if error else task.result())
 
 
 class _Clients:

@@ -26,6 +26,7 @@ class Quarantine:
     """
 
     def __init__(self, requests: GroupRequests) -> None:
+        """`requests` is asked to commit at once, since a job waits for the answer."""
         self._requests = requests
         self._starters: list[JobStarter] = []
         #: Who waits to run beside others, by the log that names them.
@@ -34,7 +35,7 @@ class Quarantine:
         self._named: list[SuspectRun] = []
         #: Whose lanes were submitted and have not been taken by a runner.
         self._submitted: dict[WorkLane, SuspectRun] = {}
-        self._isolation = Isolation(self._starters, self._recall, self._request_commit, self._submit)
+        self._isolation = Isolation(self._starters, self._recall, requests.commit_now, self._submit)
 
     def join(self, starter: JobStarter) -> None:
         """Start no jobs of it while another one runs alone."""
@@ -42,7 +43,7 @@ class Quarantine:
 
     # -- asked by a runner, for a lane of a partition with suspects ----------------------------------------------------
 
-    def withholds(self, lane: WorkLane, starter: JobStarter) -> bool:
+    def withhold(self, lane: WorkLane, starter: JobStarter) -> bool:
         """Keep a lane whose head must wait, and submit it again, once. Returns whether that is so."""
         if lane in self._submitted:
             return False
@@ -100,6 +101,8 @@ class Quarantine:
         self._submitted[suspect.lane] = suspect
 
     def _ended(self, suspect: SuspectRun) -> None:
+        # Whatever its outcome waits for: until a commit says that it does not run, a death would be put to its account.
+        self._requests.commit_soon()
         self._isolation.ended(suspect)
         self._go_on()
 
@@ -109,7 +112,7 @@ class Quarantine:
         if nameable is not None:
             # Somebody is named when the broker has answered.
             nameable.probe()
-            self._request_commit()
+            self._requests.commit_now()
 
     def _may_name(self, log: OffsetTracker, waiting: deque[SuspectRun]) -> bool:
         return bool(waiting) and not log.crash_record.at_limit and self._isolation.allows(waiting[0].starter)
@@ -125,10 +128,7 @@ class Quarantine:
             if not waiting:
                 del self._waiting[log]
         if len(self._named) > before:
-            self._request_commit()
-
-    def _request_commit(self) -> None:
-        self._requests.commit_now()
+            self._requests.commit_now()
 
     # -- what comes in between -----------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class Quarantine:
         self._isolation.paused = True
         if self._submitted or self._named:
             self._recall()
-            self._request_commit()
+            self._requests.commit_now()
         self._isolation.withdraw()
 
     def resume(self) -> None:

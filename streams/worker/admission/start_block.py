@@ -9,4 +9,5 @@ class StartBlock(Enum):
     """Why an executor starts no jobs."""
 
     REBALANCE = "rebalance"
+    STOP = "the worker stops"
     ISOLATION = "a job that may kill the worker runs alone"

@@ -42,7 +42,7 @@ class HandlerCall:
 
 
 class HandlerTable:
-    """The handlers of one queue by job type: makes a call of each record, for the queue's Executor."""
+    """The handlers of one queue by job type: makes a call of each record, for the queue's JobRuns."""
 
     def __init__(self, queue: Queue, codec: Codec, threads: ThreadRunner, processes: ProcessRunner) -> None:
         self.queue = queue

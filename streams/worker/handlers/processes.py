@@ -70,9 +70,10 @@ class ProcessRunner:
         self._closing = False
         self._started = asyncio.Event()
 
-    def share(self, in_process: Callable[[WorkLane], bool], limit: int) -> Share:
-        """The share of one more queue: which of its jobs need a process, and how many of them may run at once."""
-        return self._shares.share(in_process, limit)
+    def share(self, in_process: Callable[[WorkLane], bool], limit: int, submit: Callable[[WorkLane], None]) -> Share:
+        """Make the share of one more queue: which of its jobs need a process, how many of them may run at once, and who
+        takes the lanes that have waited for one."""
+        return self._shares.share(in_process, limit, submit)
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class ThreadRunner:
         self._shortage = ThreadShortage(f"queue {queue}")
 
     async def ready(self) -> float:
-        """Wait until there is a thread for a run that begins at once; the seconds that this took.
+        """Wait until there is a thread for a run that begins at once. Returns the seconds that this took.
 
         The system may have none to give (its limit of processes, of memory). Raises OutOfThreads when it has given
         none for a minute and there is none to wait for.
@@ -57,7 +57,7 @@ class ThreadRunner:
         return monotonic() - began
 
     def _add(self) -> bool:
-        """Start one more thread; False if the system has none to give."""
+        """Start one more thread. Returns whether the system had one to give."""
         try:
             self._idle.append(ReusedThread("job"))
         except NO_THREAD as error:
@@ -154,7 +154,7 @@ class _Run:
     def _end(self, error: BaseException | None) -> None:
         ended, self.ended = self.ended, None  # type: ignore[assignment] # it would hold the error
         with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has stopped without us
-            if self._decide():
+            if self._decide_end():
                 # Before the loop hears of it, which may need a thread at once.
                 self._threads.free(self._thread)
                 self._loop.call_soon_threadsafe(_settle, ended, error)
@@ -163,15 +163,15 @@ class _Run:
                 self._loop.call_soon_threadsafe(self._threads.forget, self._job)
         del ended, error
 
-    def _decide(self) -> bool:
-        """Whether this is the first to say how the run ends: in time, or left behind."""
+    def _decide_end(self) -> bool:
+        """Decide how the run ends: in time, or left behind. Returns whether nobody has done so before."""
         try:
             return self._in_time.pop()
         except IndexError:
             return False
 
     def _awaited(self, ended: asyncio.Future[BaseException | None]) -> None:
-        if ended.cancelled() and self._decide():
+        if ended.cancelled() and self._decide_end():
             self._threads.leave_behind(self._job)
 
 

@@ -31,9 +31,9 @@ def decide_after_failure(
 ) -> FailureDecision:
     """Decide about the head of a lane.
 
-    policy               of the job's handler; None if the job could not even be prepared: unknown, undecodable, expired
-    luck         chance, from 0 up to 1
-    patience_ms  how long a job waits that no worker knows yet
+    policy        of the job's handler; None if the job could not even be prepared: unknown, undecodable, expired
+    random_share  chance, from 0 up to 1
+    patience_ms   how long a job waits that no worker knows yet
     """
     entry, record = lane.entry, lane.head
     if policy is None:

@@ -11,9 +11,9 @@ from schemas.codec import Codec
 from schemas.errors import RegistryUnavailable
 from streams.aio.blocking_calls import REGISTRY
 from streams.api.context import FollowUp, JobContext
-from streams.kafka.producer.sender import ReliableSender
 from streams.logs.safe_text import shown_id
 from streams.ports.records import OutgoingRecord
+from streams.ports.writer import RecordWriter
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,15 +25,15 @@ _RETRY_AFTER = 1.0
 class FollowUpPublisher:
     """Publishes what a handler has published with its context; its job is finished only when the broker has that."""
 
-    def __init__(self, sender: ReliableSender, codec: Codec, settings: Settings) -> None:
-        self._sender = sender
+    def __init__(self, writer: RecordWriter, codec: Codec, settings: Settings) -> None:
+        self._writer = writer
         self._codec = codec
         self._settings = settings
 
     async def publish(self, ctx: JobContext) -> None:
         """Publish the follow-up jobs of a handler that has returned."""
         records = [await self._compose_when_possible(follow_up, ctx) for follow_up in ctx.follow_ups or ()]
-        sends = (self._sender.send(_outgoing(record), give_up=True) for record in records)
+        sends = (self._writer.send(_outgoing(record)) for record in records)
         # One that is refused takes no other with it, nor ends the wait for them.
         for refused in await asyncio.gather(*sends, return_exceptions=True):
             if refused is not None:

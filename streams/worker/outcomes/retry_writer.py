@@ -18,12 +18,20 @@ from streams.worker.outcomes.pending_writes import PendingWrites
 class RetryWriter:
     """Writes the parked jobs of one queue to its retry topic, and tells partitions when the broker has them."""
 
-    def __init__(self, writes: PendingWrites) -> None:
+    def __init__(
+        self,
+        writes: PendingWrites,
+        written: Callable[[WorkPartition], None],
+        replaced: Callable[[WorkPartition], None],
+    ) -> None:
+        """A writer of retries.
+
+        written   called with the partition of a record that the broker holds
+        replaced  called with the partition of a record that shows that the retry log is another one by now
+        """
         self._writes = writes
-        #: Called with the partition of a record that the broker holds.
-        self.on_written: Callable[[WorkPartition], None] = lambda partition: None
-        #: Called with the partition of a record that shows that the retry log is another one by now.
-        self.on_replaced: Callable[[WorkPartition], None] = lambda partition: None
+        self._on_written = written
+        self._on_replaced = replaced
 
     def write(self, partition: WorkPartition, entries: Iterable[ParkedJob[Record]], failed: Failure | None) -> None:
         """Write entries of one partition, in this order.
@@ -39,9 +47,9 @@ class RetryWriter:
         try:
             partition.wrote(entry, offset)
         except LogReplaced:
-            self.on_replaced(partition)
+            self._on_replaced(partition)
         else:
-            self.on_written(partition)
+            self._on_written(partition)
 
 
 def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failure | None) -> OutgoingRecord:

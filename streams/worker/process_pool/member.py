@@ -138,7 +138,7 @@ class Member:
     # -- jobs ---------------------------------------------------------------------------------------------------------
 
     def begin(self, address: HandlerAddress, payload: Any, ctx: Any) -> asyncio.Future[Ended]:
-        """Have it run a job; what comes of it, or Died. One at a time."""
+        """Have it run a job, one at a time. Returns what comes of it, or Died."""
         work = pickle.dumps((address, payload, ctx))
         self._answer = _future()
         self._writer.write(frame(Kind.JOB, work))

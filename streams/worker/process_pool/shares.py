@@ -4,7 +4,7 @@ A queue's first process is its own: it gets one however many others are busy, so
 another's. Beyond that queues share as many as the pool is to have, and what becomes free goes to the one that has the
 fewest. So at the most as many processes run jobs as the pool is to have, and one more for each queue but one.
 
-A lane whose head waits for a process is *set aside*: it is here and in no executor, occupies no runner, and its job has
+A lane whose head waits for a process is *withheld*: it is here and in no executor, occupies no runner, and its job has
 not begun.
 """
 
@@ -20,8 +20,15 @@ from streams.worker.process_pool.member import Member
 class Share:
     """The processes of one queue, and the lanes that wait for one."""
 
-    def __init__(self, pool: Shares, in_process: Callable[[WorkLane], bool], limit: int) -> None:
-        """`in_process` tells whether the head of a lane runs in a process at all; `limit`, how many may at once."""
+    def __init__(
+        self, pool: Shares, in_process: Callable[[WorkLane], bool], limit: int, submit: Callable[[WorkLane], None]
+    ) -> None:
+        """A queue's share.
+
+        in_process  tells whether the head of a lane runs in a process at all
+        limit       how many may at once
+        submit      called with a lane that was withheld, and may start
+        """
         self._pool = pool
         self.limit = limit
         self._in_process = in_process
@@ -29,16 +36,15 @@ class Share:
         self.waiting: deque[WorkLane] = deque()
         #: Lanes that were handed back, and are to get a process when a runner takes them.
         self.expected = 0
-        #: Called with a lane that may start.
-        self.on_turn: Callable[[WorkLane], None] = lambda lane: None
+        self._submit = submit
 
     @property
     def size(self) -> int:
         """How many processes it has, or is about to have."""
         return len(self._running) + self.expected
 
-    def sets_aside(self, lane: WorkLane) -> bool:
-        """Whether a lane must wait for a process; then it is handed back in time. Else its head may start."""
+    def withhold(self, lane: WorkLane) -> bool:
+        """Give the head of a lane a process, if it runs in one. Returns whether it is withheld until one is free."""
         if not self._in_process(lane):
             return False
         process = self._pool.take(self)
@@ -60,7 +66,7 @@ class Share:
             self._pool.give_back(process)
 
     def recall(self) -> Sequence[WorkLane]:
-        """All lanes that were set aside, for whoever starts no jobs for now."""
+        """Take back all lanes that are withheld, for whoever starts no jobs for now."""
         lanes, self.waiting = self.waiting, deque()
         self.expected = 0
         return lanes
@@ -68,7 +74,7 @@ class Share:
     def hand_back(self) -> None:
         """Let the lane go on that has waited longest."""
         self.expected += 1
-        self.on_turn(self.waiting.popleft())
+        self._submit(self.waiting.popleft())
 
 
 class Shares:
@@ -89,14 +95,14 @@ class Shares:
         self._released = released
         self.queues: list[Share] = []
 
-    def share(self, in_process: Callable[[WorkLane], bool], limit: int) -> Share:
-        """The share of one more queue."""
-        share = Share(self, in_process, limit)
+    def share(self, in_process: Callable[[WorkLane], bool], limit: int, submit: Callable[[WorkLane], None]) -> Share:
+        """Make the share of one more queue: see Share."""
+        share = Share(self, in_process, limit, submit)
         self.queues.append(share)
         return share
 
     def take(self, share: Share) -> Member | None:
-        """A process for a share, if it is its turn and one is there."""
+        """Give a share a process. Returns None if it is not its turn, or none is there."""
         if share.expected:
             share.expected -= 1
         elif not self._may_have_one(share):

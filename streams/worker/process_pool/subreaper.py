@@ -68,7 +68,7 @@ class Guard:
             time.sleep(_AGAIN)
 
     def _reap(self) -> bool:
-        """Take leave of those that have died; whether anybody is left."""
+        """Take leave of those that have died. Returns whether anybody is left."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 number, status = os.waitpid(-1, os.WNOHANG)

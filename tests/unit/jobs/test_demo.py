@@ -7,19 +7,25 @@ import logging
 
 import pytest
 
+from schemas.headers import Origin
 from streams.core.retry.failure import Failure
 from streams.demo.outcomes import Outcome, Outcomes
 from streams.demo.screen import Screen
-from streams.logs.job_lines import FailureReports, report_done
+from streams.logs.job_lines import DoneLines, FailureLines
+from streams.ports.events import JobInfo
+
+
+def info(key: bytes | None) -> JobInfo:
+    return JobInfo("email", "job-1", key, 0, Origin("jobs.email", 0, 7))
 
 
 def reported(caplog: pytest.LogCaptureFixture, failed: Failure | None, key: bytes | None) -> Outcome | None:
     """What the demonstration makes of the line that the worker logs."""
     with caplog.at_level(logging.INFO, "streams.outcome"):
         if failed is None:
-            report_done("email", key, "job-1", 0.0123)
+            DoneLines().done(info(key), 0.0123)
         else:
-            FailureReports("email").dead(key, "job-1", failed, 0.0123, now=0.0)
+            FailureLines().dead(info(key), failed, 0.0123)
     return Outcome.parse(f"[2026-01-31 08:15:30,123] [7] [INFO] {caplog.messages[-1]}")
 
 
@@ -36,7 +42,7 @@ def test_dead(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(("snooze", "state"), [(False, "retry"), (True, "later")])
 def test_a_run_after_which_a_job_comes_back(caplog: pytest.LogCaptureFixture, snooze: bool, state: str) -> None:
     failed = Failure("shop.Busy", "503: not now", "stack", snooze=snooze)
-    FailureReports("email").retry(b"k", "job-1", failed, 0.0123, wait=1.5, made=1, now=0.0)
+    FailureLines().parked(info(b"k"), failed, 0.0123, 1.5, 1)
     reason = "shop.Busy: 503: not now; again in 1.5 s, attempts made: 1"
     outcome = Outcome.parse(caplog.messages[-1])
     assert outcome == Outcome(state, "email", "job-1", "k", 12, reason)

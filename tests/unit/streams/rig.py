@@ -1,4 +1,4 @@
-"""A queue with its executor and assignment on a real event loop, without a broker: what would be written is kept."""
+"""A worker with one queue on a real event loop, without a broker: what would be written is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any, Literal
 
@@ -15,21 +15,21 @@ from schemas.codec import Codec
 from schemas.headers import Headers
 from schemas.models.webhook import DeliverWebhook
 from streams.api.queue import Queue
+from streams.application.assembly import WorkerParts, assemble_worker
 from streams.core.retry.policy import NO_RETRY, RetryPolicy
-from streams.kafka.producer.client import Answered
-from streams.kafka.producer.sender import ReliableSender
+from streams.ports.events import JobListener
 from streams.ports.group import GroupRequests
 from streams.ports.records import Anew, Batch, OutgoingRecord, PartitionStart, TopicPartition
+from streams.ports.writer import Append, OnAppended
 from streams.settings import Settings
 from streams.worker.admission.lease import GroupLease
 from streams.worker.admission.quarantine import Quarantine
 from streams.worker.assignment import Assignment
-from streams.worker.executor import Executor
-from streams.worker.handlers.calls import HandlerTable
+from streams.worker.executor import QueueExecutor
 from streams.worker.handlers.processes import ProcessRunner
 from streams.worker.handlers.threads import ThreadRunner
-from streams.worker.outcomes.follow_ups import FollowUpPublisher
-from streams.worker.outcomes.pending_writes import PendingWrites
+from streams.worker.service import WorkerService
+from streams.worker.upkeep.timeouts import cancel_overdue
 
 TOPIC = "jobs.webhook"
 P0, P1, P2 = (TopicPartition(TOPIC, number) for number in range(3))
@@ -46,8 +46,11 @@ class Fetched:
     timestamp: int = 0
 
 
-class Letters(ReliableSender):
-    """Keeps what is sent, at offsets from 0 on in each partition. While `open` is not set the broker takes nothing."""
+class Letters:
+    """A RecordWriter that keeps what is sent, at offsets from 0 on in each partition.
+
+    While `open` is not set the broker takes nothing.
+    """
 
     def __init__(self) -> None:
         self.sent: list[OutgoingRecord] = []
@@ -56,7 +59,18 @@ class Letters(ReliableSender):
         #: Where the logs end.
         self.ends: Counter[tuple[str, int | None]] = Counter()
 
-    async def send(self, record: OutgoingRecord, *, give_up: bool = False) -> None:
+    def append(self, record: OutgoingRecord, done: OnAppended, *, needs_offset: bool) -> Append:
+        del needs_offset
+
+        def tell(task: asyncio.Task[int]) -> None:
+            if not task.cancelled():
+                done(None, task.result())
+
+        task = asyncio.ensure_future(self._keep(record))
+        task.add_done_callback(tell)
+        return _Kept(task, tell)
+
+    async def send(self, record: OutgoingRecord) -> None:
         await self._keep(record)
 
     async def _keep(self, record: OutgoingRecord) -> int:
@@ -66,12 +80,15 @@ class Letters(ReliableSender):
         self.ends[log] += 1
         return self.ends[log] - 1
 
-    def start(self, record: OutgoingRecord, answered: Answered) -> None:
-        def tell(done: asyncio.Task[int]) -> None:
-            if not done.cancelled():
-                answered(None, done.result())
+    async def partitions(self, topic: str) -> int | None:
+        del topic
+        return None
 
-        asyncio.ensure_future(self._keep(record)).add_done_callback(tell)
+    def warm_up(self) -> None:
+        """Nothing is to be opened."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     def to(self, topic: str) -> list[OutgoingRecord]:
         """What was sent to a topic."""
@@ -80,6 +97,17 @@ class Letters(ReliableSender):
     def header(self, name: str) -> list[str]:
         """A header of all that was sent."""
         return [dict(record.headers)[name].decode() for record in self.sent]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A record that is kept whoever waits for it, as a broker keeps it."""
+
+    task: asyncio.Task[int]
+    tell: Callable[[asyncio.Task[int]], None]
+
+    def cancel(self) -> None:
+        self.task.remove_done_callback(self.tell)
 
 
 def make_codec(registry: Any = None) -> Codec:
@@ -105,15 +133,16 @@ def records(start: int, count: int, keys: Sequence[str | None] = (None,)) -> lis
     return [record(offset, keys[offset % len(keys)]) for offset in range(start, start + count)]
 
 
-@dataclass
 class Asked:
     """Keeps what the assignment asks of the consumer, instead of one."""
 
-    reopened: list[TopicPartition] = field(default_factory=list)
-    restarted: list[tuple[TopicPartition, Anew]] = field(default_factory=list)
-    #: What a test does when there is something to commit, and when somebody waits for that.
-    on_commit_soon: Callable[[], object] = lambda: None
-    on_commit_now: Callable[[], object] = lambda: None
+    def __init__(self) -> None:
+        self.reopened: list[TopicPartition] = []
+        self.restarted: list[tuple[TopicPartition, Anew]] = []
+        self.rejoins = 0
+        self.commits = 0
+        #: What a test does when somebody waits for a commit.
+        self.on_commit_now: Callable[[], object] = lambda: None
 
     def fetch_again(self, tp: TopicPartition) -> None:
         self.reopened.append(tp)
@@ -122,10 +151,10 @@ class Asked:
         self.restarted.append((tp, anew))
 
     def rejoin(self) -> None:
-        """There is no group."""
+        self.rejoins += 1
 
     def commit_soon(self) -> None:
-        self.on_commit_soon()
+        self.commits += 1
 
     def commit_now(self) -> None:
         self.on_commit_now()
@@ -133,16 +162,34 @@ class Asked:
 
 @dataclass
 class Rig:
-    """One queue and what belongs to it."""
+    """A worker with one queue, and what stands in for Kafka."""
 
-    executor: Executor
-    assignment: Assignment
+    worker: WorkerParts
     letters: Letters
-    quarantine: Quarantine
-    threads: ThreadRunner
-    lease: GroupLease
     #: What was asked of the consumer, unless the rig was given another one.
     asked: Asked
+    #: What would have ended the worker.
+    failures: list[BaseException]
+
+    @property
+    def executor(self) -> QueueExecutor:
+        return self.assignment.executors[TOPIC]
+
+    @property
+    def assignment(self) -> Assignment:
+        return self.worker.assignment
+
+    @property
+    def quarantine(self) -> Quarantine:
+        return self.worker.quarantine
+
+    @property
+    def threads(self) -> ThreadRunner:
+        return self.worker.threads["webhook"]
+
+    @property
+    def lease(self) -> GroupLease:
+        return self.worker.lease
 
     @property
     def reopened(self) -> list[TopicPartition]:
@@ -184,49 +231,46 @@ async def rig(
     limit_jobs: int = 1000,
     limit_bytes: int = 1_000_000,
     codec: Codec | None = None,
-    executor_type: type[Executor] = Executor,
     schema_wait: float = 0.0,
     processes: ProcessRunner | None = None,
     around: Any = None,
     requests: GroupRequests | None = None,
+    listeners: Iterable[JobListener] = (),
 ) -> AsyncIterator[Rig]:
-    """A running queue with one handler, which is CPU-bound if there are processes."""
-    queue = Queue("webhook", retry=retry, order=order, around=around)
+    """A worker with one queue and one handler, which is CPU-bound if there are processes.
+
+    requests  of a consumer, where there is one
+    """
+    queue = Queue("webhook", retry=retry, order=order, around=around, concurrency=concurrency)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
-    asked = Asked()
-    quarantine = Quarantine(requests or asked)
-    letters, threads, lease = Letters(), ThreadRunner(), GroupLease(session=60)
-    handling = HandlerTable(queue, codec or CODEC, threads, processes or ProcessRunner(1))
-    executor = executor_type(
-        handling,
-        FollowUpPublisher(letters, codec or CODEC, Settings()),
-        PendingWrites(letters),
-        quarantine,
-        concurrency=concurrency,
-        report_all=False,
-        schema_wait=schema_wait,
-        lease=lease,
-        share=None if processes is None else processes.share(handling.in_process, concurrency),
+    settings = Settings(buffer_jobs=limit_jobs, buffer_bytes=limit_bytes, schema_wait=schema_wait, session_timeout=60)
+    letters, asked, failures = Letters(), Asked(), list[BaseException]()
+    worker = assemble_worker(
+        settings,
+        [queue],
+        codec or CODEC,
+        writer=letters,
+        requests=requests or asked,
+        processes=processes or ProcessRunner(1),
+        fail=failures.append,
+        listeners=listeners,
     )
-    assignment = Assignment(
-        {TOPIC: executor}, quarantine, requests or asked, limit_jobs=limit_jobs, limit_bytes=limit_bytes
-    )
-    watch = asyncio.create_task(executor.watch())
-    clock = asyncio.create_task(_tell_time(assignment))
-    it = Rig(executor, assignment, letters, quarantine, threads, lease, asked)
+    it = Rig(worker, letters, asked, failures)
+    watch = asyncio.create_task(cancel_overdue(worker.service.runners))
+    clock = asyncio.create_task(_tell_time(worker.service))
     try:
         yield it
     finally:
-        assignment.block_starts()
+        it.assignment.block_starts()
         watch.cancel()
         clock.cancel()
-        await executor.stop()
+        await it.executor.stop()
 
 
-async def _tell_time(assignment: Assignment) -> None:
+async def _tell_time(service: WorkerService) -> None:
     while True:
         await asyncio.sleep(0.001)
-        assignment.tick(int(time() * 1000))
+        service.tick(monotonic(), int(time() * 1000))
 
 
 async def until(condition: Callable[[], object], within: float = 20.0) -> None:

@@ -46,8 +46,7 @@ def state() -> tuple[str, int, bool]:
 
 async def run_all(handler: Any, *, concurrency: int = 1, jobs: int = 6, retry: RetryPolicy = NO_RETRY) -> Rig:
     async with rig(handler, concurrency=concurrency, retry=retry) as it:
-        failures: list[BaseException] = []
-        it.executor.on_failure = failures.append
+        failures = it.failures
         it.open(P0)
         it.take(records(0, jobs))
         await it.idle()

@@ -14,8 +14,8 @@ from streams.core.offsets.crash_record import StartMode
 from streams.core.offsets.finished_map import encode
 from streams.core.offsets.log_id import UNKNOWN, read, sign
 from streams.ports.records import Batch, DueCommit, PartitionStart, TopicPartition, WorkPartition
-from streams.worker import executor as executor_module
 from streams.worker.assignment import Assignment
+from streams.worker.executor import ENOUGH
 from tests.unit.streams.rig import P0, P1, P2, TOPIC, Rig, record, records, rig, turns, until
 
 
@@ -402,17 +402,15 @@ async def check_a_failed_commit_stays_due(intake_type: type[Assignment]) -> None
 
 
 async def test_tells_once_that_there_is_something_to_commit() -> None:
-    told = []
     async with rig(Handler()) as it:
-        it.asked.on_commit_soon = lambda: told.append(it.assignment.pending)
         it.open(P0)
         it.take(records(0, 5))
         await it.idle()
-        assert len(told) == 1
+        assert it.asked.commits == 1
         acknowledge(it.assignment)
         it.take(records(5, 5))
         await it.idle()
-        assert len(told) == 2
+        assert it.asked.commits == 2
 
 
 async def test_only_partitions_with_news_are_due() -> None:
@@ -520,10 +518,9 @@ async def test_a_full_partition_that_is_lost_is_forgotten() -> None:
 
 async def test_a_queue_with_enough_to_run_is_read_on_when_it_is_hungry() -> None:
     handler = Handler(holds=True)
-    enough = executor_module._ENOUGH
     async with rig(handler, concurrency=2, limit_jobs=100_000, limit_bytes=10**9) as it:
         it.open(P0, P1)
-        it.take(records(0, enough + 10), P0)
+        it.take(records(0, ENOUGH + 10), P0)
         assert it.reopened == []
         assert it.assignment.is_closed(P0)
         assert not it.assignment.is_closed(P1)
@@ -535,10 +532,9 @@ async def test_a_queue_with_enough_to_run_is_read_on_when_it_is_hungry() -> None
 
 async def test_a_partition_that_waits_and_is_lost_is_not_read() -> None:
     handler = Handler(holds=True)
-    enough = executor_module._ENOUGH
     async with rig(handler, concurrency=2, limit_jobs=100_000, limit_bytes=10**9) as it:
         it.open(P0, P1)
-        it.take(records(0, enough + 10), P0)
+        it.take(records(0, ENOUGH + 10), P0)
         it.open(P1, generation=2)
         assert it.reopened == []
         it.open(P0, P1, generation=3)

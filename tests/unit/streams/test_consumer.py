@@ -467,7 +467,7 @@ async def test_a_full_partition_stays_closed_through_a_rebalance() -> None:
         on.rig.assignment._partitions[P0].limit_jobs = 1
         on.rig.take([record(0, event="slow")])
         await on.rebalance.drain()
-        on.rig.assignment._limit_jobs = 1
+        on.rig.assignment._backpressure.limit_jobs = 1
         await on.assign(P0, P1)
         assert P1 in on.fetches.partitions
         assert P0 not in on.fetches.partitions

@@ -16,9 +16,9 @@ from streams.core.retry.backoff import Fixed
 from streams.core.retry.policy import RetryPolicy
 from streams.errors import PermanentError, Snooze
 from streams.ports.records import WorkLane, WorkPartition
-from streams.worker import executor as executor_module
 from streams.worker.admission.start_block import StartBlock
-from streams.worker.executor import Executor
+from streams.worker.executor import ENOUGH
+from streams.worker.job_run import JobRuns
 from streams.worker.runner import Runner
 from tests.unit.streams.rig import P0, P1, TOPIC, Fetched, job, record, records, rig, turns, until
 
@@ -266,33 +266,35 @@ async def test_headers_that_have_no_effect_yet_are_told_once(caplog: pytest.LogC
 
 async def test_a_job_is_finished_only_when_its_dead_letter_is_written() -> None:
     """An ack for a job whose failure nobody has seen loses it."""
-    await check_nothing_finishes_before_its_outcome(Executor)
+    await check_nothing_finishes_before_its_outcome()
 
 
-class AcksInFinally(Executor):
-    """Faust's agent: whatever became of the event, its ack is in a `finally`."""
+async def test_an_ack_in_finally_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception or a cancellation in an agent acks the event: put back, the check above finds it."""
+    run = JobRuns.run
 
-    async def _settle(self, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float) -> bool:
+    async def acks_in_finally(
+        self: JobRuns, runner: Runner, lane: WorkLane, partition: WorkPartition, started: float
+    ) -> float:
+        """Faust's agent: whatever became of the event, its ack is in a `finally`."""
         runner.task = asyncio.current_task()
-        task = asyncio.ensure_future(super()._settle(runner, lane, partition, started))
+        task = asyncio.ensure_future(run(self, runner, lane, partition, started))
         await turns(5)
         if not task.done():
             task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        return True
+        return time.monotonic()
 
-
-async def test_an_ack_in_finally_is_found() -> None:
-    """An exception or a cancellation in an agent acks the event: put back, the check above finds it."""
+    monkeypatch.setattr(JobRuns, "run", acks_in_finally)
     with pytest.raises(AssertionError):
-        await check_nothing_finishes_before_its_outcome(AcksInFinally)
+        await check_nothing_finishes_before_its_outcome()
 
 
-async def check_nothing_finishes_before_its_outcome(executor_type: type[Executor]) -> None:
+async def check_nothing_finishes_before_its_outcome() -> None:
     async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
         raise ValueError("no")
 
-    async with rig(handler, executor_type=executor_type) as it:
+    async with rig(handler) as it:
         it.open(P0)
         it.letters.open.clear()
         it.take([record(0, "a"), record(1, "a")])
@@ -489,9 +491,8 @@ async def test_nothing_is_finished_by_a_record_that_shows_that_its_retry_topic_w
     async def handler(job: DeliverWebhook, ctx: JobContext) -> None:
         raise ValueError("no")
 
-    failures: list[BaseException] = []
     async with rig(handler, retry=RetryPolicy(max_attempts=3, backoff=Fixed(0.2), jitter="none")) as it:
-        it.executor.on_failure = failures.append
+        failures = it.failures
         it.open(P0)
         it.take([record(0, "a")])
         await until(lambda: it.assignment.parked == 1)
@@ -681,9 +682,8 @@ async def test_a_handler_that_cancels_its_own_task_when_it_has_returned(later: f
             cancelled.append(task)
 
     cancelled: list[asyncio.Task[Any]] = []
-    failures: list[BaseException] = []
     async with rig(handler, concurrency=1) as it:
-        it.executor.on_failure = failures.append
+        failures = it.failures
         it.open(P0)
         for offset in range(0, 10, 2):
             it.take([record(offset, "a", "bad")])
@@ -753,17 +753,16 @@ async def test_stop_leaves_no_runner_behind(count: int, ticks: int) -> None:
 
 
 async def test_a_satiated_executor_tells_once_when_it_is_hungry() -> None:
-    gate, told = Gate(), list[int]()
+    gate = Gate()
     async with rig(gate, concurrency=1, limit_jobs=100_000) as it:
-        it.executor.on_hungry = lambda: told.append(it.executor.active)
+        told = it.reopened
         it.open(P0)
-        enough = executor_module._ENOUGH
         assert not it.executor.check_and_arm_hungry()
-        it.take(records(0, enough + 2))
+        it.take(records(0, ENOUGH + 2))
         await until(lambda: gate.running)
-        assert it.executor.check_and_arm_hungry()
+        assert it.assignment.is_closed(P0)
         assert not told
-        gate.let(*map(str, range(enough + 2)))
+        gate.let(*map(str, range(ENOUGH + 2)))
         await it.idle()
         assert len(told) == 1
         assert not it.executor.check_and_arm_hungry()

@@ -9,7 +9,7 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from streams.application.assembly import Engine
+from streams.aio.first_error import FirstError
 from streams.application.faust_app import JobsApp
 from streams.kafka.consumer.faust_consumer import Consumer, Transport, Wiring
 from streams.kafka.consumer.requests import ConsumerRequests
@@ -77,7 +77,7 @@ async def glue() -> AsyncIterator[tuple[Glue, Rig, JobsApp]]:
     settings = Settings(handover_timeout=0.05, stop_timeout=0.05)
     requests = ConsumerRequests()
     async with rig(Handler(), requests=requests) as it:
-        app = JobsApp(settings, Engine(settings, [], CODEC))
+        app = JobsApp(settings, [], CODEC, it.worker.service, FirstError())
         wiring = Wiring(settings, it.assignment, requests, NoRetries(), it.lease, it.executor.stop)
         link = Transport(app.conf.broker_consumer, app, wiring)
         yield Glue(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused), it, app

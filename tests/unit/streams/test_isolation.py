@@ -136,7 +136,7 @@ async def test_until_a_runner_is_free_for_it_only_its_own_queue_waits() -> None:
         partition.start(1)
         (lane,) = partition.admit([record(0)])
         it.assignment.start({P1: partition})
-        assert it.quarantine.withholds(lane, busy)
+        assert it.quarantine.withhold(lane, busy)
         it.take(records(100, 3))
         await until(lambda: len(gate.started) == 3)
         assert busy.holds == {StartBlock.ISOLATION}

@@ -8,21 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.headers import Origin
 from streams.api.context import JobContext
 from streams.core.retry.failure import Failure
-from streams.logs.job_lines import LINES, FailureReports, report_done
+from streams.logs.job_lines import LINES, DoneLines, FailureLines
 from streams.logs.safe_text import shown
+from streams.ports.events import JobInfo
 
 HOSTILE = "a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
 ESCAPED = r"a\n[2026] dead  all\r\x1b[2J\x00\x9b\u2028\u202e\ud800z"
 
 
+def info(key: bytes | None, job_id: str) -> JobInfo:
+    return JobInfo("email", job_id, key, 0, Origin("jobs.email", 0, 7))
+
+
 def line(caplog: pytest.LogCaptureFixture, key: bytes | None, job_id: str, failed: Failure | None) -> str:
     with caplog.at_level(logging.INFO, "streams.outcome"):
         if failed is None:
-            report_done("email", key, job_id, 0.0123)
+            DoneLines().done(info(key, job_id), 0.0123)
         else:
-            FailureReports("email").dead(key, job_id, failed, 0.0123, now=0.0)
+            FailureLines().dead(info(key, job_id), failed, 0.0123)
     return caplog.messages[-1]
 
 
@@ -51,34 +57,36 @@ def test_long_ones_are_cut(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_retries_have_lines_while_they_are_few_and_are_counted_beyond(caplog: pytest.LogCaptureFixture) -> None:
-    reports = FailureReports("email")
+    times: list[float] = []
+    lines = FailureLines(lambda: times[-1])
     failed = Failure("shop.Gone", "410")
 
     def fail(number: int, now: float) -> None:
-        reports.retry(b"Zoe", f"job-{number}", failed, 0.0123, wait=3.0, made=1, now=now)
+        times.append(now)
+        lines.parked(info(b"Zoe", f"job-{number}"), failed, 0.0123, 3.0, 1)
 
     for number in range(LINES + 7):
         fail(number, 10.0 + number / 1000)
     assert len(caplog.messages) == LINES
     assert caplog.messages[0] == ("retry email job-0 key=Zoe 12 ms: shop.Gone: 410; again in 3.0 s, attempts made: 1")
-    reports.sum_up(10.9)
+    lines.tick(10.9)
     assert len(caplog.messages) == LINES
-    reports.sum_up(11.1)
+    lines.tick(11.1)
     assert caplog.messages[LINES:] == ["retry email: 7 more jobs came back within a second"]
     fail(1000, 11.2)
     assert "job-1000" in caplog.messages[-1], "the next second has lines of its own"
-    reports.sum_up(13.0)
+    lines.tick(13.0)
     assert len(caplog.messages) == LINES + 2, "nothing is left to tell"
 
 
 def test_dead_letters_have_lines_of_their_own_within_bounds(caplog: pytest.LogCaptureFixture) -> None:
-    reports = FailureReports("email")
+    lines = FailureLines(lambda: 10.0)
     failed = Failure("shop.Gone", "410")
-    reports.retry(None, "job", failed, 0.0123, wait=3.0, made=1, now=10.0)
+    lines.parked(info(None, "job"), failed, 0.0123, 3.0, 1)
     for number in range(LINES + 5):
-        reports.dead(b"Zoe", f"job-{number}", failed, 0.0123, now=10.0)
+        lines.dead(info(b"Zoe", f"job-{number}"), failed, 0.0123)
     assert len(caplog.messages) == 1 + LINES
-    reports.sum_up(11.1)
+    lines.tick(11.1)
     assert caplog.messages[-1] == "dead  email: 5 more jobs became dead letters within a second"
 
 

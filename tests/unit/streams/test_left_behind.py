@@ -32,9 +32,7 @@ def uncancel() -> None:
 
 def watch_failures(it: Rig) -> list[BaseException]:
     """What would end the worker."""
-    failures: list[BaseException] = []
-    it.executor.on_failure = failures.append
-    return failures
+    return it.failures
 
 
 async def raised(job: Any, ctx: Any) -> None:
@@ -236,8 +234,7 @@ async def test_a_swallowed_loss_does_not_finish_the_job() -> None:
             ctx.publish(job, queue="webhook")
 
     async with rig(handler, concurrency=1) as it:
-        failures: list[Any] = []
-        it.executor.on_failure = failures.append
+        failures = it.failures
         it.open(P0, P1)
         it.take([record(0, "a"), record(1, "a")])
         await until(lambda: it.executor.active)
@@ -290,8 +287,7 @@ async def test_self_cancelled_then_timeout() -> None:
             raise
 
     async with rig(handler, concurrency=1, timeout=0.1) as it:
-        failures: list[Any] = []
-        it.executor.on_failure = failures.append
+        failures = it.failures
         it.open(P0)
         it.take([record(0, "a"), record(1, "b")])
         await asyncio.wait_for(it.idle(), SOON)

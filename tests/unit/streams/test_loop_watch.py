@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from streams.api.context import JobContext
-from streams.worker import loop_watch
-from streams.worker.loop_watch import LoopWatch
+from streams.worker.upkeep import loop_watch
+from streams.worker.upkeep.loop_watch import LoopWatch
 from tests.unit.streams.rig import P0, Rig, record, rig, until
 
 TELL_AFTER = 0.3

@@ -225,13 +225,13 @@ async def test_who_gives_up_is_told_of_what_time_does_not_heal(broker: MockClust
     async with sender(broker) as sending:
         broker.fail(PRODUCE, *[KafkaError.MSG_SIZE_TOO_LARGE] * 2)  # Of its batch, and alone.
         with pytest.raises(FollowUpRefused, match=r"t did not take a job that this one published: .*too large"):
-            await asyncio.wait_for(sending.send(record(), give_up=True), WITHIN)
+            await asyncio.wait_for(sending.send(record()), WITHIN)
 
 
 async def test_nobody_gives_up_what_time_heals(broker: MockCluster) -> None:
     async with sender(broker) as sending:
         broker.fail(PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
-        await asyncio.wait_for(sending.send(record(), give_up=True), WITHIN)
+        await asyncio.wait_for(sending.send(record()), WITHIN)
         assert await append(sending, record()) == FIRST + 1
 
 

@@ -16,8 +16,7 @@ class Queue:
     """Lanes that are ready, and a runner that takes whatever is handed back."""
 
     def __init__(self, shares: Shares, limit: int = 100) -> None:
-        self.share: Share = shares.share(lambda lane: True, limit)
-        self.share.on_turn = self._run
+        self.share: Share = shares.share(lambda lane: True, limit, self._run)
         self.runs: deque[Any] = deque()
 
     def add(self, count: int = 1) -> None:
@@ -25,7 +24,7 @@ class Queue:
             self._run(Lane(None, None, None))
 
     def _run(self, lane: Any) -> None:
-        if not self.share.sets_aside(lane):
+        if not self.share.withhold(lane):
             self.runs.append(lane)
 
     def end(self) -> None:

@@ -241,8 +241,7 @@ async def test_a_worker_that_gets_no_thread_at_all_ends_and_blames_no_job(monkey
     monkeypatch.setattr(threads_module, "_GIVE_UP_AFTER", 0.0)
     Limit(monkeypatch, 0, NONE_LEFT[0])
     async with rig(lambda payload, ctx: None, concurrency=2) as it:
-        failures: list[BaseException] = []
-        it.executor.on_failure = failures.append
+        failures = it.failures
         it.open(P0)
         it.take(records(0, 3))
         await until(lambda: failures)

@@ -57,8 +57,7 @@ async def test_an_exception_that_nobody_can_look_at_ends_no_worker(what: str, ki
         fail(job, ctx)
 
     async with rig(fail_async if kind == "async" else fail, concurrency=1) as it:
-        failures: list[BaseException] = []
-        it.executor.on_failure = failures.append
+        failures = it.failures
         it.open(P0)
         it.take([record(0, "a", "bad"), record(1, "a")])
         await asyncio.wait_for(it.idle(), SOON)

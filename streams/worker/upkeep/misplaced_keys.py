@@ -8,8 +8,6 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
 
-from confluent_kafka import KafkaException
-
 from streams.core.partition.key_placement import is_misplaced, partition_of
 from streams.ports.records import Batch
 
@@ -36,11 +34,11 @@ class MisplacedKeys:
     they take for a key.
     """
 
-    def __init__(self, partitions: Mapping[str, int], ask: Callable[[str], Awaitable[int]]) -> None:
+    def __init__(self, partitions: Mapping[str, int], ask: Callable[[str], Awaitable[int | None]]) -> None:
         """What is known of the topics of queues, and who knows better.
 
         partitions  how many partitions each should have; somebody may have added some
-        ask         how many a topic has now; raises KafkaException
+        ask         how many a topic has now; None where nobody can tell
         """
         self._partitions = dict(partitions)
         self._ask = ask
@@ -51,13 +49,14 @@ class MisplacedKeys:
         """Look at keys of a fetched batch, if it is time to; never blocks."""
         topic, partition = batch.tp
         looks = self._looks.get(topic)
-        if looks is None or not looks.left():
+        if looks is None:
             return
+        looks.refill()
         partitions = self._partitions[topic]
         for key in _keys(batch):
-            if not looks.left():
+            if not looks.left:
                 return
-            looks.count()
+            looks.left -= 1
             if is_misplaced(key, partition, partitions):
                 self._suspect(topic, partition, key)
                 return
@@ -69,11 +68,12 @@ class MisplacedKeys:
 
     async def _make_sure(self, topic: str, partition: int, key: bytes) -> None:
         try:
-            partitions = self._partitions[topic] = await self._ask(topic)
-        except (KafkaException, KeyError):
-            return  # No answer, or no such topic any more. The next such key has it asked again.
+            partitions = await self._ask(topic)
         finally:
             del self._asking[topic]
+        if partitions is None:
+            return  # The next such key has it asked again.
+        self._partitions[topic] = partitions
         if is_misplaced(key, partition, partitions):
             del self._looks[topic]
             logger.warning(_told(topic, partition, partitions, key))
@@ -87,24 +87,19 @@ class MisplacedKeys:
 class _Looks:
     """How many keys of a queue may still be looked at for now."""
 
-    __slots__ = ("_left", "_since")
+    __slots__ = ("_since", "left")
 
     def __init__(self) -> None:
-        self._left = _AT_ONCE
+        self.left = _AT_ONCE
         self._since = monotonic()
 
-    def left(self) -> bool:
-        return self._left > 0 or self._refilled()
-
-    def _refilled(self) -> bool:
-        since, self._since = self._since, monotonic()
-        self._left = min(_AT_ONCE, int((self._since - since) * _A_SECOND))
-        if not self._left:
-            self._since = since
-        return self._left > 0
-
-    def count(self) -> None:
-        self._left -= 1
+    def refill(self) -> None:
+        """Allow some more where none are left, by the time since they were last allowed."""
+        if not self.left:
+            now = monotonic()
+            self.left = min(_AT_ONCE, int((now - self._since) * _A_SECOND))
+            if self.left:
+                self._since = now
 
 
 def _keys(batch: Batch) -> Iterator[bytes]:

@@ -36,7 +36,7 @@ _SAME_AGAIN = 60.0
 #: Lines of a stack that are shown: the innermost.
 _FRAMES = 12
 
-_OURS = Path(__file__).parents[1]
+_OURS = Path(__file__).parents[2]
 #: What is in these stands where a handler would: it is called, and shows what holds the loop.
 _THEIRS = frozenset({"core", "dead", "demo", "jobs"})
 
