@@ -40,7 +40,7 @@ class Morgue:
             producer=ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace),
         )
         self.topic = self.settings.topic(queue)
-        self.dead = self.settings.topic(queue, "dead")
+        self.dead = self.settings.topics(queue).dead
         # Without idempotence a request that a topic which has just been made refuses is sent again behind later ones.
         self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "log_level": 0})
 

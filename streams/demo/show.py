@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+from producers.topics import TopicNames
 from streams.demo import examples, facts
 from streams.demo.errors import DemoFailed, Interrupted
 from streams.demo.letters import read_letter
@@ -93,7 +94,7 @@ async def _examples(screen: Screen, running: Stage, publisher: Publisher) -> Non
 
 
 async def _dead_letter(screen: Screen, running: Stage, job: Published, began: float) -> None:
-    topic = f"{running.settings.namespace}.webhook.dead"
+    topic = TopicNames.of(running.settings.namespace, "webhook").dead
     # A minute for clocks that differ: the job's id decides.
     letter = await asyncio.to_thread(read_letter, running.settings, topic, job.id, began - 60)
     screen.fact("failure", f"job {job.id} is a dead letter on {letter.topic}, from {letter.origin}")

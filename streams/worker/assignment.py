@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from producers.topics import retry_topic
 from streams.core.offsets.crash_record import CrashRecord
 from streams.core.offsets.finished_map import MapInvalid
 from streams.core.offsets.log_id import UNKNOWN, differ
@@ -26,7 +27,6 @@ from streams.ports.records import (
     Span,
     TopicPartition,
     WorkPartition,
-    retry_topic,
 )
 from streams.worker.admission.quarantine import Quarantine
 from streams.worker.admission.start_block import StartBlock
