@@ -80,7 +80,7 @@ class _Unusable(Exception):
 
 
 def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str | None, job_id: str | None) -> str:
-    codec = app.engine.codec
+    codec = app.codec
     logging.getLogger("producers").disabled = True  # What it would log is raised, and said once.
     if job_type not in codec.catalog:
         raise _Unusable(
@@ -125,7 +125,7 @@ def _application(context: click.Context) -> tuple[Settings, Codec]:
         raise click.UsageError("name the application: faust -A streams dead ...")
     app: Any = find_app(name)
     logging.getLogger("streams.dead").disabled = True  # What it would log is raised, and said once.
-    return app.settings, app.engine.codec
+    return app.settings, app.codec
 
 
 # A group of commands, which Faust's own class for one command cannot be.

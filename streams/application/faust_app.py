@@ -97,7 +97,9 @@ class JobsApp(faust.App):
     BootStrategy = _Boot
 
     def __init__(self, settings: Settings, engine: Engine, *, unfit: str = "") -> None:
-        self.settings = settings
+        self.settings: Settings = settings
+        #: Encodes and decodes jobs' payloads.
+        self.codec: Codec = engine.codec
         #: Why it cannot be a worker; other commands may use it all the same.
         self.unfit = unfit
         #: Whether the last stop, if any, has left nothing to run again.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Protocol
 
 from schemas.codec import Codec
 from streams.dead.errors import FilterInvalid
@@ -48,6 +49,15 @@ class _Region:
     end: int
 
 
+class Application(Protocol):
+    """What dead letters need of an application, so that they need not know Faust."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def codec(self) -> Codec: ...
+
+
 class DeadLetters(AbstractContextManager["DeadLetters"]):
     """The dead letters of one queue. Prints nothing.
 
@@ -69,10 +79,18 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         self._log = DeadLog(settings.cluster, self.group, self.topics.dead)
         self._notes = Notes(settings.cluster, self.group, self.topics.dead)
 
+    @classmethod
+    def of(cls, app: Application, queue: str, *, patience: float = 3.0) -> DeadLetters:
+        """Returns the dead letters of a queue, with the settings and schemas of an application: `streams.app`.
+
+        Raises as DeadLetters() does.
+        """
+        return cls(app.settings, queue, app.codec, patience=patience)
+
     def find(
         self, filters: Filters | None = None, *, handled: bool = False, limit: int | None = None
     ) -> Iterator[Letter]:
-        """The letters that are meant, one partition after the other, in each as they lie; with `dealt` all, marked."""
+        """Yield the letters that are meant, partition by partition, as they lie; with `handled` all of them, marked."""
         filters = filters or Filters()
         regions = self._regions(filters)
         found = (letter for region in regions for letter in self._scan(region, filters, everything=handled))
