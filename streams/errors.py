@@ -16,9 +16,9 @@ StreamsError
     ├── KilledItsWorkers    its worker died each time that it ran
     └── FollowUpRefused     a job that it published can never be delivered
 
-Their names are on the wire: dead letters and retry records carry them in `job-error-type`, as streams.errors.JobTimeout,
-and operators' filters and workers of other versions go by them. So neither this module nor a class in it is ever renamed.
-What derives from NeverRetried, too, is never tried again, whatever the policy.
+Their names are on the wire: dead letters and retry records carry them in `job-error-type`, such as
+streams.errors.JobTimeout, and operators' filters and workers of other versions go by them. So neither this module nor a
+class in it is ever renamed. What derives from NeverRetried, too, is never tried again, whatever the policy.
 """
 
 from __future__ import annotations
