@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -44,3 +46,12 @@ def test_every_public_name_says_what_it_is(package: ModuleType) -> None:
         if not member.startswith("_") and inspect.isfunction(function) and not inspect.getdoc(getattr(value, member))
     ]
     assert silent == []
+
+
+def test_loggers_are_called_as_their_modules_but_for_two_that_users_filter_by() -> None:
+    found = {
+        name
+        for path in (Path(streams.__file__).parent).rglob("*.py")
+        for name in re.findall(r'^_?logger = logging\.getLogger\("([^"]+)"\)', path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert found == {"streams.outcome", "streams.job"}

@@ -25,6 +25,9 @@ from streams.settings import Settings
 #: Seconds to wait for a broker.
 _PATIENCE = 3.0
 
+#: A level of loggers that no line reaches.
+_SILENT = logging.CRITICAL + 1
+
 
 #: What Faust's banner tells of parts that are not used here.
 _UNUSED = frozenset({"store", "web", "  web", "datadir", "appdir"})
@@ -136,7 +139,7 @@ def _application(context: click.Context) -> tuple[Settings, Codec]:
     if not name:
         raise click.UsageError("name the application: faust -A streams dead ...")
     app: Any = find_app(name)
-    logging.getLogger("streams.dead").disabled = True  # What it would log is raised, and said once.
+    logging.getLogger("streams.dead").setLevel(_SILENT)  # What it and its modules would log is raised, and said once.
     return app.settings, app.codec
 
 

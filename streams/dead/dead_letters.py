@@ -29,7 +29,7 @@ from streams.dead.topic.reader import DeadLog
 from streams.kafka.admin.client import Admin
 from streams.settings import Settings
 
-logger = logging.getLogger("streams.dead")
+logger = logging.getLogger(__name__)
 
 #: How often a job may be redriven, unless somebody says otherwise.
 MAX_REDRIVES = 10

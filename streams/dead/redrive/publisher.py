@@ -13,7 +13,7 @@ from producers.settings import ProducerSettings
 from streams.dead.errors import DeliveryStopped
 from streams.dead.letter import Letter
 
-logger = logging.getLogger("streams.dead")
+logger = logging.getLogger(__name__)
 
 #: What is wrong with one record only.
 _REFUSALS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})

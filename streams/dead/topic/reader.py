@@ -15,7 +15,7 @@ from schemas.headers import Headers, Origin
 from streams.dead.errors import BrokerSilent
 from streams.dead.letter import Letter
 
-logger = logging.getLogger("streams.dead")
+logger = logging.getLogger(__name__)
 
 #: Seconds for a request, and for a broker that was there to go on answering.
 REQUEST_TIMEOUT = 10.0
