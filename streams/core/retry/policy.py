@@ -135,7 +135,7 @@ def decide(
 
     attempt       attempts made before this run (header job-attempt)
     since_ms      epoch milliseconds when the job was published, or first failed; None: it is unknown, or now
-    luck          chance, from 0 up to 1
+    random_share  drawn from 0 up to 1, for the jitter
     max_attempts  the job's own (header job-max-attempts), in place of the policy's
     expires_ms    epoch milliseconds from which on it must not start any more (header job-expires-at)
 

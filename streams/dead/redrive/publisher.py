@@ -94,7 +94,7 @@ class Publisher:
             )
 
     def _wait(self) -> int:
-        """How many letters have no outcome, once all have one, or none comes any more."""
+        """Wait until all letters have an outcome, or none comes any more; returns how many have none."""
         left = len(self._producer)
         give_up = time.monotonic() + self._patience
         while left and self._failure is None and time.monotonic() < give_up:
