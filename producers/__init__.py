@@ -18,6 +18,7 @@ from producers.errors import (
     ProducersError,
 )
 from producers.producer import JobProducer
+from producers.publish_options import PublishOptions, SharedOptions
 from producers.record import JobRecord, compose
 from producers.settings import ProducerSettings
 from schemas.errors import PayloadInvalid
@@ -41,5 +42,7 @@ __all__ = [
     "ProducerClosed",
     "ProducerSettings",
     "ProducersError",
+    "PublishOptions",
+    "SharedOptions",
     "compose",
 ]

@@ -5,15 +5,16 @@ import logging
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from producers.base_producer import BaseProducer, with_key
 from producers.delivery.handle import Handle, LogPosition
-from producers.delivery.idle_poller import poll_while_idle
 from producers.delivery.kafka_client import KafkaClient
+from producers.delivery.loops import Loops, OnLoop
+from producers.delivery.report_poller import poll_while_idle
 from producers.errors import ProducersError
-from producers.loops import Loops, OnLoop
-from producers.record import JobRecord, Seconds, UserHeaders, route
+from producers.publish_options import OF_EACH, OF_ONE, PublishOptions, SharedOptions, check_names
+from producers.record import JobRecord, route
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
@@ -108,61 +109,30 @@ class AsyncJobProducer(BaseProducer):
         super().__init__(*arguments, **options)
         self._loops = Loops(self._client)
 
-    async def publish(
-        self,
-        payload: Any,
-        *,
-        key: str | None = None,
-        queue: str | None = None,
-        id: str | None = None,  # noqa: A002
-        headers: UserHeaders | None = None,
-        timeout: Seconds | None = None,
-        expires_in: Seconds | None = None,
-        max_attempts: int | None = None,
-    ) -> AsyncJobHandle:
+    async def publish(self, payload: Any, **options: Unpack[PublishOptions]) -> AsyncJobHandle:
         """Publish one job and return without waiting for its delivery; waits only while the buffer is full.
 
         Jobs are sent in the order of the calls, also when several tasks wait. When this call is cancelled the job is
         not sent. Options and errors are those of JobProducer.publish().
         """
-        if self._loops.here().schemas.busy() or not self._is_prepared(type(payload), queue):
-            await self._prepare(type(payload), queue)
-        return await self._send(
-            self._compose(
-                payload,
-                key,
-                queue=queue,
-                id=id,
-                headers=headers,
-                timeout=timeout,
-                expires_in=expires_in,
-                max_attempts=max_attempts,
-            )
-        )
+        model, queue = type(payload), options.get("queue")
+        if self._loops.here().schemas.busy() or not self._is_prepared(model, queue):
+            check_names("publish", OF_ONE, options)
+            await self._prepare(model, queue)
+        return await self._send(self._compose(payload, options))
 
-    async def publish_many(
-        self,
-        jobs: Iterable[Any],
-        *,
-        queue: str | None = None,
-        headers: UserHeaders | None = None,
-        timeout: Seconds | None = None,
-        expires_in: Seconds | None = None,
-        max_attempts: int | None = None,
-    ) -> list[AsyncJobHandle]:
-        """Publish payloads, or pairs of a payload and its key, in their order.
+    async def publish_many(self, jobs: Iterable[Any], **options: Unpack[SharedOptions]) -> list[AsyncJobHandle]:
+        """Publish payloads, or pairs of a payload and its key, in their order, each with these options.
 
         As publish(), except that nothing is sent when any of them is refused. When this call is cancelled, the jobs
         not yet in the buffer are not sent.
         """
-        jobs = list(jobs)
+        check_names("publish_many", OF_EACH, options)
+        jobs, queue = list(jobs), options.get("queue")
         for model in {type(payload) for payload, _ in map(with_key, jobs)}:
             if not self._is_prepared(model, queue):
                 await self._prepare(model, queue)
-        records = self._compose_all(
-            jobs, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in, max_attempts=max_attempts
-        )
-        return [await self._send(record) for record in records]
+        return [await self._send(record) for record in self._compose_all(jobs, options)]
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait up to `timeout` seconds until every job published so far is delivered.

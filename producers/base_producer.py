@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from producers.delivery.client_config import ClientOptions, client_config
 from producers.delivery.kafka_client import KafkaClient
 from producers.errors import OptionInvalid
-from producers.record import JobRecord, Seconds, UserHeaders, compose
+from producers.publish_options import PublishOptions, SharedOptions
+from producers.record import JobRecord, compose
 from producers.settings import ProducerSettings
 from schemas.catalog import shipped
 from schemas.codec import Codec
@@ -35,54 +36,21 @@ class BaseProducer:
         self._source = self.settings.source
         self._max_bytes = self.settings.message_max_bytes
 
-    def _compose(
-        self,
-        payload: Any,
-        key: str | None,
-        *,
-        queue: str | None,
-        id: str | None = None,  # noqa: A002 - the word for it, everywhere
-        headers: UserHeaders | None,
-        timeout: Seconds | None,
-        expires_in: Seconds | None,
-        max_attempts: int | None,
-    ) -> JobRecord:
+    def _compose(self, payload: Any, options: PublishOptions) -> JobRecord:
         return compose(
             self._codec,
             payload,
+            options,
             namespace=self._namespace,
             source=self._source,
             now_ms=time.time_ns() // 1_000_000,
-            key=key,
-            queue=queue,
-            id=id,
-            headers=headers,
-            timeout=timeout,
-            expires_in=expires_in,
-            max_attempts=max_attempts,
             max_bytes=self._max_bytes,
         )
 
-    def _compose_all(
-        self,
-        jobs: Iterable[Any],
-        *,
-        queue: str | None,
-        headers: UserHeaders | None,
-        timeout: Seconds | None,
-        expires_in: Seconds | None,
-        max_attempts: int | None,
-    ) -> list[JobRecord]:
+    def _compose_all(self, jobs: Iterable[Any], shared: SharedOptions) -> list[JobRecord]:
+        common: dict[str, Any] = {**shared}
         return [
-            self._compose(
-                payload,
-                key,
-                queue=queue,
-                headers=headers,
-                timeout=timeout,
-                expires_in=expires_in,
-                max_attempts=max_attempts,
-            )
+            self._compose(payload, cast("PublishOptions", common | {"key": key}))
             for payload, key in map(with_key, jobs)
         ]
 

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from producers.base_producer import BaseProducer
 from producers.delivery.handle import JobHandle
-from producers.delivery.idle_poller import poll_while_idle
+from producers.delivery.report_poller import poll_while_idle
 from producers.errors import ProducersError
-from producers.record import JobRecord, Seconds, UserHeaders
+from producers.publish_options import OF_EACH, PublishOptions, SharedOptions, check_names
+from producers.record import JobRecord
 
 _LOGGER = logging.getLogger("producers")
 
@@ -21,55 +22,21 @@ class JobProducer(BaseProducer):
     comes first, and logged in any case.
     """
 
-    def publish(
-        self,
-        payload: Any,
-        *,
-        key: str | None = None,
-        queue: str | None = None,
-        id: str | None = None,  # noqa: A002 - the word for it, everywhere
-        headers: UserHeaders | None = None,
-        timeout: Seconds | None = None,
-        expires_in: Seconds | None = None,
-        max_attempts: int | None = None,
-    ) -> JobHandle:
+    def publish(self, payload: Any, **options: Unpack[PublishOptions]) -> JobHandle:
         """Publish one job and return without waiting for its delivery; blocks only while the buffer is full.
 
-        Jobs of one `key` run one after another in the order published. `timeout` (of each attempt) and `expires_in`
-        (from now until its start) are seconds; `max_attempts` replaces that of the job's retry policy. Raises
-        PayloadInvalid, JobRefused, ProducerClosed and ProducerBroken.
+        PublishOptions has the options. Raises PayloadInvalid, JobRefused, ProducerClosed and ProducerBroken, and
+        TypeError for an option that there is not.
         """
-        return self._send(
-            self._compose(
-                payload,
-                key,
-                queue=queue,
-                id=id,
-                headers=headers,
-                timeout=timeout,
-                expires_in=expires_in,
-                max_attempts=max_attempts,
-            )
-        )
+        return self._send(self._compose(payload, options))
 
-    def publish_many(
-        self,
-        jobs: Iterable[Any],
-        *,
-        queue: str | None = None,
-        headers: UserHeaders | None = None,
-        timeout: Seconds | None = None,
-        expires_in: Seconds | None = None,
-        max_attempts: int | None = None,
-    ) -> list[JobHandle]:
-        """Publish payloads, or pairs of a payload and its key, in their order.
+    def publish_many(self, jobs: Iterable[Any], **options: Unpack[SharedOptions]) -> list[JobHandle]:
+        """Publish payloads, or pairs of a payload and its key, in their order, each with these options.
 
         As publish(), except that nothing is sent when any of them is refused.
         """
-        records = self._compose_all(
-            jobs, queue=queue, headers=headers, timeout=timeout, expires_in=expires_in, max_attempts=max_attempts
-        )
-        return [self._send(record) for record in records]
+        check_names("publish_many", OF_EACH, options)
+        return [self._send(record) for record in self._compose_all(jobs, options)]
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait up to `timeout` seconds until every job published so far is delivered.

@@ -67,11 +67,14 @@ _making = False
 
 
 def __getattr__(name: str) -> Any:
-    """Build `app` when it is asked for: tests of handlers and the processes of CPU-bound jobs import this package too,
-    and must neither read the environment nor load Faust."""
+    """Build `app` when it is asked for; raises SetupError where the environment does not allow it.
+
+    Tests of handlers and the processes of CPU-bound jobs import this package too, and must neither read the environment
+    nor load Faust.
+    """
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from streams.application import cli  # noqa: F401, PLC0415 - importing them adds them to the command line
+    from streams.application import cli  # noqa: PLC0415 - importing it adds its commands to the command line
     from streams.application.assembly import build_app  # noqa: PLC0415 - see above
 
     if _making:
@@ -83,8 +86,7 @@ def __getattr__(name: str) -> Any:
     try:
         app = build_app()
     except (SetupError, ValidationError) as error:
-        # Only the command line asks for `app`, and a traceback would bury the sentence.
-        raise SystemExit("\n".join(f"error: {line}" for line in str(error).splitlines())) from error
+        raise cli.CannotStart(str(error)) from error
     finally:
         globals()["_making"] = False
     globals()["app"] = app

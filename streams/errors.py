@@ -15,11 +15,15 @@ StreamsError
     ├── HandlerExited       a task of its handler called exit()
     ├── KilledItsWorkers    its worker died each time that it ran
     └── FollowUpRefused     a job that it published can never be delivered
+
+Their names are on the wire: dead letters and retry records carry them in `job-error-type`, such as
+streams.errors.JobTimeout, and operators' filters and workers of other versions go by them. So neither this module nor a
+class in it is ever renamed. What derives from NeverRetried, too, is never tried again, whatever the policy.
 """
 
 from __future__ import annotations
 
-from streams.core.retry.failure import RequeueRequest
+from streams.core.retry.failure import NeverRetried, RequeueRequest
 
 
 class StreamsError(Exception):
@@ -38,7 +42,7 @@ class OutOfThreads(StreamsError):
     """The system has given the worker no thread for a minute: raise its limits, or lower the worker's concurrency."""
 
 
-class PermanentError(StreamsError):
+class PermanentError(NeverRetried, StreamsError):
     """The job can never be done: raise it, or a subclass, in a handler to have it never tried again."""
 
 
@@ -65,7 +69,7 @@ class JobError(StreamsError):
     """A job cannot be done, for a reason other than an exception of its handler."""
 
 
-class JobExpired(JobError):
+class JobExpired(NeverRetried, JobError):
     """The job's expiry passed before it ran."""
 
 
@@ -81,7 +85,7 @@ class NoHandler(JobError):
     """No handler of this queue takes the job's type."""
 
 
-class FollowUpRefused(JobError):
+class FollowUpRefused(NeverRetried, JobError):
     """A follow-up job can never be delivered: its queue is not there, or it is too large."""
 
 

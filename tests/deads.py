@@ -18,7 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from producers import ProducerSettings
 from schemas import Codec, Origin, shipped
-from schemas.headers import build, with_failure
+from schemas.headers import build, shared_headers, with_failure
 from streams.dead import DeadLetters, Filters
 from streams.settings import Settings
 from tests.models.ordered import Step
@@ -40,7 +40,7 @@ class Morgue:
             producer=ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace),
         )
         self.topic = self.settings.topic(queue)
-        self.dead = self.settings.topic(queue, "dead")
+        self.dead = self.settings.topics(queue).dead
         # Without idempotence a request that a topic which has just been made refuses is sent again behind later ones.
         self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "log_level": 0})
 
@@ -134,7 +134,7 @@ def letter_headers(
     """The headers of a job that has failed."""
     now = int(time.time() * 1000) if failed_at is None else failed_at
     return with_failure(
-        build(id=job, type=job_type, source="test", now_ms=now, extra=extra),
+        [*build(shared_headers(job_type, "test"), job, now), *extra],
         origin=origin, error_type=error, error_message=message, error_stack="Traceback", now_ms=now, attempt=3,
     )  # fmt: skip
 

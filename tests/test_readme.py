@@ -299,9 +299,8 @@ def test_the_bounds_of_what_is_parked() -> None:
 
 def test_the_topics() -> None:
     names = {cells[0].strip("`") for cells in tables("topic")}
-    assert {name.replace("<queue>", "queue") for name in names} == {
-        Settings().topic("queue", suffix) for suffix in ("", "retry", "dead")
-    }
+    ours = Settings().topics("queue")
+    assert {name.replace("<queue>", "queue") for name in names} == {ours.queue, ours.retry, ours.dead}
 
 
 # --- Names

@@ -48,7 +48,7 @@ class KafkaClient:
     _all: ClassVar["weakref.WeakSet[KafkaClient]"] = weakref.WeakSet()
 
     def __init__(self, config: ClientConfig) -> None:
-        """Take librdkafka's configuration; see options.client_config()."""
+        """Take librdkafka's configuration; see client_config.client_config()."""
         self._config = config
         self._closed = False
         self._set_out()

@@ -1,7 +1,10 @@
-"""Looks for delivery reports on an event loop."""
+"""Look for delivery reports where publishing itself does not: on an event loop, and in a thread."""
 
 import asyncio
 import logging
+import threading
+import weakref
+from contextlib import suppress
 from typing import Protocol
 
 from producers.delivery.kafka_client import KafkaClient
@@ -9,6 +12,7 @@ from producers.delivery.kafka_client import KafkaClient
 _LOGGER = logging.getLogger("producers")
 _SHORTEST = 0.001  # seconds between two looks
 _LONGEST = 0.02
+_SECONDS_BETWEEN_VISITS = 0.5  # of the thread
 
 
 class Awaited(Protocol):
@@ -75,3 +79,33 @@ class ReportPoller:
         self._running = bool(looking or under_way)
         if self._running:
             self._loop.call_later(self._pause, self._look)
+
+
+def poll_while_idle(client: KafkaClient) -> None:
+    """Hand out the reports of a client that nobody else polls, and let its connections go once it is closed."""
+    client.is_looked_after = True
+    try:
+        threading.Thread(target=_visit, args=(weakref.ref(client),), name="kafka-jobs-reports", daemon=True).start()
+    except RuntimeError:  # No thread is to be had. The job is published; the next one tries again.
+        client.is_looked_after = False
+
+
+def _visit(reference: "weakref.ref[KafkaClient]") -> None:
+    """Visit a client until it is closed and holds nothing more.
+
+    A busy one is left alone: its publisher polls, and another thread would only fight over the interpreter's lock.
+    """
+    pause = threading.Event()
+    offered = -1
+    while not pause.wait(_SECONDS_BETWEEN_VISITS):
+        client = reference()
+        if client is None or client.let_go():
+            return
+        if client.offered == offered:
+            try:
+                client.poll(0)
+            except Exception:
+                with suppress(Exception):  # The log may be what fails.
+                    _LOGGER.exception("handing out the reports of published jobs has failed, and goes on")
+        offered = client.offered
+        del client

@@ -19,6 +19,7 @@ from schemas.headers.job import (
     quick_identity,
     raise_refusal,
     rfc3339,
+    shared_headers,
 )
 from schemas.headers.names import (
     ATTEMPT,
@@ -114,6 +115,7 @@ __all__ = [
     "raise_refusal",
     "retry_state",
     "rfc3339",
+    "shared_headers",
     "with_failure",
     "with_retry",
 ]

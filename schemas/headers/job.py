@@ -28,8 +28,6 @@ from schemas.headers.names import (
     REFUSED,
     TEXT_LIMIT,
     TIMEOUT_MS,
-    TRACEPARENT,
-    TRACESTATE,
     Headers,
 )
 
@@ -98,16 +96,6 @@ class Metadata(NamedTuple):
         """The job type the publisher states; the value's own schema decides."""
         return self.text(CE_TYPE)
 
-    @property
-    def traceparent(self) -> str | None:
-        """The W3C trace context's parent; not checked."""
-        return self.text(TRACEPARENT)
-
-    @property
-    def tracestate(self) -> str | None:
-        """The W3C trace context's vendor state; not checked."""
-        return self.text(TRACESTATE)
-
     def text(self, name: str) -> str | None:
         """A header's text; bytes that are no UTF-8 are replaced, not refused."""
         value = self.headers.get(name)
@@ -171,56 +159,39 @@ def parse_origin(value: bytes | None) -> Origin:
     raise HeaderInvalid(ORIGIN, value, _ORIGIN)
 
 
-def build(
-    *,
-    id: str,  # noqa: A002 - the word for it, everywhere
-    type: str,  # noqa: A002
-    source: str,
-    now_ms: int,
-    expires_at: int | None = None,
-    not_before: int | None = None,
-    timeout_ms: int | None = None,
-    max_attempts: int | None = None,
-    parent: str | None = None,
-    extra: Iterable[tuple[str, bytes]] = (),
-) -> list[tuple[str, bytes]]:
-    """Writes the headers of a new job; times are epoch milliseconds.
+def shared_headers(job_type: str, source: str) -> tuple[tuple[str, bytes], ...]:
+    """Returns the headers that new jobs of one type share, those of CloudEvents' binary mode but for id and time.
 
-    Names in `extra` are not checked: see is_reserved.
+    job_type  the full name of the payload's schema
+    source    the service that publishes them
     """
-    headers = [
-        _SPECVERSION,
-        (CE_ID, id.encode()),
-        *_constant(type, source),
-        (CE_TIME, rfc3339(now_ms)),
-    ]
-    for name, value in (
-        (EXPIRES_AT, expires_at),
-        (NOT_BEFORE, not_before),
-        (TIMEOUT_MS, timeout_ms),
-        (MAX_ATTEMPTS, max_attempts),
-        (PARENT, parent),
-    ):
-        if value is not None:
-            headers.append((name, str(value).encode()))
-    headers.extend(extra)
-    return headers
+    return (
+        (CE_SPECVERSION, b"1.0"),
+        (CE_TYPE, job_type.encode()),
+        (CE_SOURCE, source.encode()),
+        (CONTENT_TYPE, AVRO_CONTENT_TYPE),
+    )
+
+
+def build(shared: Iterable[tuple[str, bytes]], job_id: str, now_ms: int) -> list[tuple[str, bytes]]:
+    """Returns the headers of one new job, for its publisher to add to: the shared ones, its id and its time.
+
+    now_ms  epoch milliseconds of its publication
+    """
+    # Not job_id.encode(): a subclass of str may make anything of that.
+    return [*shared, (CE_ID, str.encode(job_id)), _time(now_ms)]
 
 
 @lru_cache(maxsize=8)  # Many jobs share a millisecond.
+def _time(epoch_ms: int) -> tuple[str, bytes]:
+    return CE_TIME, rfc3339(epoch_ms)
+
+
 def rfc3339(epoch_ms: int) -> bytes:
     """Epoch milliseconds as CloudEvents writes a time, such as 2026-01-31T08:15:30.123Z."""
     moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
     # Not strftime: it imports a module, which an interpreter that ends refuses.
     return f"{moment.isoformat()[:19]}.{epoch_ms % 1000:03d}Z".encode()
-
-
-_SPECVERSION = (CE_SPECVERSION, b"1.0")
-
-
-@lru_cache(maxsize=1024)
-def _constant(job_type: str, source: str) -> tuple[tuple[str, bytes], ...]:
-    return (CE_TYPE, job_type.encode()), (CE_SOURCE, source.encode()), (CONTENT_TYPE, AVRO_CONTENT_TYPE)
 
 
 def _id(found: Mapping[str, bytes | None], place: Origin) -> str:

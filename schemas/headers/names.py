@@ -10,15 +10,16 @@ CE_TYPE = "ce_type"
 CE_SOURCE = "ce_source"
 CE_TIME = "ce_time"
 CONTENT_TYPE = "content-type"
+
+# Handed on to the handler and never looked at: what a tracer of the application's own makes of them is its business.
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
+
 ATTEMPT = "job-attempt"
-NOT_BEFORE = "job-not-before"
+NOT_BEFORE = "job-not-before"  # in a retry topic, when the job is due; elsewhere kept for delays to come, see below
 EXPIRES_AT = "job-expires-at"
 TIMEOUT_MS = "job-timeout-ms"
 MAX_ATTEMPTS = "job-max-attempts"
-DEDUP_KEY = "job-dedup-key"
-DEDUP_TTL_MS = "job-dedup-ttl-ms"
 PARENT = "job-parent"
 ORIGIN = "job-origin"
 PARKED = "job-parked"
@@ -32,6 +33,12 @@ ERROR_MESSAGE = "job-error-message"
 ERROR_STACK = "job-error-stack"
 FIRST_FAILED_AT = "job-first-failed-at"
 LAST_FAILED_AT = "job-last-failed-at"
+
+# Kept for deduplication to come, as job-not-before is for delays. Their form is checked already, so that what producers
+# set until then can be read by later workers; they have no effect, which a worker says when it meets one.
+DEDUP_KEY = "job-dedup-key"
+DEDUP_TTL_MS = "job-dedup-ttl-ms"
+
 RESERVED_PREFIXES = ("ce_", "job-")
 RESERVED_NAMES = frozenset({CONTENT_TYPE})
 AVRO_CONTENT_TYPE = b"application/avro"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 import uuid_utils
 
+from producers.publish_options import OF_ONE, PublishOptions, check_names
 from schemas.headers import Headers
 from streams.logs.safe_text import shown_id
 
@@ -21,13 +21,8 @@ class FollowUp:
     """A job to publish when the handler has returned."""
 
     payload: Any
-    id: str
-    key: str | None
-    queue: str | None
-    headers: Mapping[str, str | bytes] | None
-    timeout: float | timedelta | None
-    expires_in: float | timedelta | None
-    max_attempts: int | None = None
+    #: As the handler has given them, and always the job's id.
+    options: PublishOptions
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -86,33 +81,26 @@ class JobContext:
         job = {"job_id": self.id, "job_queue": self.queue, "job_key": self.key, "job_attempt": self.attempt}
         return JobLogger(logger, job)
 
-    def publish(
-        self,
-        payload: Any,
-        *,
-        key: str | None = None,
-        queue: str | None = None,
-        id: str | None = None,  # noqa: A002 - the producers' own name for it
-        headers: Mapping[str, str | bytes] | None = None,
-        timeout: float | timedelta | None = None,
-        expires_in: float | timedelta | None = None,
-        max_attempts: int | None = None,
-    ) -> str:
+    def publish(self, payload: Any, **options: Unpack[PublishOptions]) -> str:
         """Publish a follow-up job once this handler has returned; returns its id.
 
         A handler that fails publishes nothing. This job is finished only when the broker holds all its follow-ups;
-        a job that runs again after a crash publishes them again. Arguments are those of `JobProducer.publish`.
-        Raises RuntimeError once the run is over, as in a task that outlives it: nothing would publish the job any more.
+        a job that runs again after a crash publishes them again. Options are those of `JobProducer.publish`. Raises
+        TypeError for an option that there is not, and RuntimeError once the run is over, as in a task that outlives it:
+        nothing would publish the job any more.
         """
         if self._ended:
             raise RuntimeError(
                 f"job {shown_id(self.id)} has ended, so this follow-up would never be published: publish before the"
                 " handler returns"
             )
-        job_id = id if id is not None else str(uuid_utils.uuid7())
+        check_names("publish", OF_ONE, options)
+        job_id = options.get("id")
+        if job_id is None:
+            job_id = str(uuid_utils.uuid7())
         if self._follow_ups is None:
             self._follow_ups = []
-        self._follow_ups.append(FollowUp(payload, job_id, key, queue, headers, timeout, expires_in, max_attempts))
+        self._follow_ups.append(FollowUp(payload, {**options, "id": job_id}))
         return job_id
 
     @property

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from producers.topics import RESERVED_QUEUES
+from producers.topics import RESERVED_QUEUES, RESERVED_SUFFIXES
 from schemas.catalog import Catalog
 from streams.api.context import JobContext
 from streams.api.hooks import Around, check_hooks, name_of_hook, only_async
@@ -24,9 +24,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: A handler that says nothing else may run this long. Seconds.
 DEFAULT_TIMEOUT = 600.0
-
-#: What the topics beside a queue's own end in: `jobs.email.dead`.
-_SUFFIXES = frozenset({"high", "low", "retry", "dead"})
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
@@ -160,7 +157,7 @@ def _check_name(what: str, name: str) -> None:
         raise DefinitionError(
             f"{name!r} cannot name a {what}: use up to 100 letters, digits, '-' and '_', such as 'email'"
         )
-    if what == "queue" and name in RESERVED_QUEUES | _SUFFIXES:
+    if what == "queue" and name in RESERVED_QUEUES | RESERVED_SUFFIXES:
         raise DefinitionError(f"{name!r} is the name of a topic of the system's own; give the queue another name")
 
 

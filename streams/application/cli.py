@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 from confluent_kafka import KafkaException
@@ -25,9 +25,24 @@ from streams.settings import Settings
 #: Seconds to wait for a broker.
 _PATIENCE = 3.0
 
+#: A level of loggers that no line reaches.
+_SILENT = logging.CRITICAL + 1
+
 
 #: What Faust's banner tells of parts that are not used here.
 _UNUSED = frozenset({"store", "web", "  web", "datadir", "appdir"})
+
+
+class CannotStart(SetupError, click.ClickException):
+    """Says why `streams.app` cannot be made: a program catches it as SetupError, a command shows it and ends.
+
+    Faust's command asks for the application within click, which has such an exception show itself.
+    """
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print a line for each thing that is wrong, since a traceback would bury them."""
+        for line in str(self).splitlines():
+            click.echo(f"error: {line}", file=file, err=True)
 
 
 class worker(FaustWorker):  # noqa: N801 - its name is the command's
@@ -124,7 +139,7 @@ def _application(context: click.Context) -> tuple[Settings, Codec]:
     if not name:
         raise click.UsageError("name the application: faust -A streams dead ...")
     app: Any = find_app(name)
-    logging.getLogger("streams.dead").disabled = True  # What it would log is raised, and said once.
+    logging.getLogger("streams.dead").setLevel(_SILENT)  # What it and its modules would log is raised, and said once.
     return app.settings, app.codec
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Protocol
 
 from schemas.codec import Codec
 from streams.dead.errors import FilterInvalid
@@ -28,8 +28,6 @@ from streams.dead.topic.reader import DeadLog
 from streams.kafka.admin.client import Admin
 from streams.settings import Settings
 
-logger = logging.getLogger("streams.dead")
-
 #: How often a job may be redriven, unless somebody says otherwise.
 MAX_REDRIVES = 10
 
@@ -46,6 +44,15 @@ class _Region:
     handled: Handled
     start: int
     end: int
+
+
+class Application(Protocol):
+    """What dead letters need of an application, so that they need not know Faust."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def codec(self) -> Codec: ...
 
 
 class DeadLetters(AbstractContextManager["DeadLetters"]):
@@ -69,10 +76,18 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         self._log = DeadLog(settings.cluster, self.group, self.topics.dead)
         self._notes = Notes(settings.cluster, self.group, self.topics.dead)
 
+    @classmethod
+    def of(cls, app: Application, queue: str, *, patience: float = 3.0) -> DeadLetters:
+        """Returns the dead letters of a queue, with the settings and schemas of an application: `streams.app`.
+
+        Raises as DeadLetters() does.
+        """
+        return cls(app.settings, queue, app.codec, patience=patience)
+
     def find(
         self, filters: Filters | None = None, *, handled: bool = False, limit: int | None = None
     ) -> Iterator[Letter]:
-        """The letters that are meant, one partition after the other, in each as they lie; with `dealt` all, marked."""
+        """Yields the letters that match, by partition and offset; with `handled` those handled, too, marked."""
         filters = filters or Filters()
         regions = self._regions(filters)
         found = (letter for region in regions for letter in self._scan(region, filters, everything=handled))
@@ -82,7 +97,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
                 return
 
     def payload(self, letter: Letter) -> Payload:
-        """What a letter's value holds, or why it cannot be decoded."""
+        """Returns the decoded value of a letter, or why it cannot be decoded."""
         return self._payloads.decode(letter.value)
 
     def plan_redrive(
@@ -93,7 +108,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         max_redrives: int = MAX_REDRIVES,
         expired: bool = False,
     ) -> Plan:
-        """What a redrive would send back, and in which order; changes nothing.
+        """Returns what a redrive would send back, and in which order; changes nothing.
 
         Jobs that were redriven `max_redrives` times are skipped, and so are expired ones, unless `expired`: then they
         are sent without their expiry.
@@ -123,7 +138,7 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         return Redrive(plan, self._log, self._notes, publisher, pace=pace or Pace(rate), chunk=chunk).run()
 
     def plan_purge(self, filters: Filters | None = None, *, limit: int | None = None) -> Plan:
-        """What a purge would mark as handled; changes nothing.
+        """Returns what a purge would mark as handled; changes nothing.
 
         Without filters and limit it also has the partitions in which all letters are handled, for their disk space.
         """
@@ -146,15 +161,18 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
         return alone(self._settings.cluster, self._admin, self.group, self.topics.dead)
 
     def forgets_after(self) -> tuple[float, float] | None:
-        """Days until brokers forget what is handled, and days that letters are kept, if the first are fewer."""
+        """Returns the days after which brokers forget what is handled, and those that letters are kept.
+
+        None if letters are kept no longer than that.
+        """
         return forgets_after(self._admin, self.topics.dead)
 
     def close(self) -> None:
-        """Let go of the clients."""
+        """Closes the Kafka clients."""
         self._notes.close()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let go of the clients."""
+        """Closes the Kafka clients."""
         self.close()
 
     def _regions(self, filters: Filters) -> list[_Region]:
@@ -173,7 +191,10 @@ class DeadLetters(AbstractContextManager["DeadLetters"]):
     def _scan(
         self, region: _Region, filters: Filters, *, everything: bool, gaps: list[Range] | None = None
     ) -> Iterator[Letter]:
-        """The letters that are meant; notes what offsets the log does not hold."""
+        """Yields the letters of a partition that match.
+
+        gaps  is given the offsets (from, to before) that the log does not hold
+        """
         start = region.start if everything else max(region.start, region.handled.watermark)
         end = region.end
         if filters.offset is not None:

@@ -16,7 +16,7 @@ _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_00
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a letter must be like: everything that is given must hold. Without any, all are meant.
+    """Which letters a command or a call is about: those for which every filter that is given holds.
 
     type          the job type, such as jobs.email.SendEmail
     key           the ordering key
@@ -40,7 +40,7 @@ class Filters:
     offset: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Raise FilterInvalid for values that match nothing."""
         for name, value in (("since", self.since), ("until", self.until)):
             if value is not None and not isinstance(value, int):
                 raise FilterInvalid(f"{name} takes epoch milliseconds, as parse_time makes them of text, not {value!r}")
@@ -51,16 +51,16 @@ class Filters:
 
     @property
     def single(self) -> bool:
-        """Whether one letter, or the letters of one job, are meant by name."""
+        """Whether the filters name one letter, or one job."""
         return self.id is not None or self.offset is not None
 
     @property
     def any(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether any filter is given."""
         return self != Filters()
 
     def match(self, letter: Letter) -> bool:
-        """Whether a letter is meant."""
+        """Whether a letter passes all filters."""
         return (
             self.partition in {None, letter.partition}
             and self.offset in {None, letter.offset}

@@ -43,7 +43,7 @@ class Payloads:
         self._silent = False
 
     def type_of(self, value: bytes | None, headers: Mapping[str, bytes | None]) -> str | None:
-        """The job type that a value says, else the one that its publisher states."""
+        """Returns the job type of a value's schema, else the one in the header ce_type."""
         self._load_schema(value)
         found = self._codec.job_type_of_value(value)
         if found is not None:
@@ -52,7 +52,7 @@ class Payloads:
         return None if stated is None else stated.decode("utf-8", "backslashreplace")
 
     def decode(self, value: bytes | None) -> Payload:
-        """What a value holds, or why that cannot be said."""
+        """Returns what a value holds, or why it cannot be decoded."""
         try:
             self._load_schema(value)
             job_type, instance = self._codec.decode(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from producers.topics import retry_topic
 from schemas.headers import Headers, Origin
 from streams.core.offsets import log_id
 from streams.core.offsets.log_id import UNKNOWN, differ
@@ -32,11 +33,6 @@ class Record(Protocol):
 
 WorkPartition = QueuePartition[Record]
 WorkLane = Lane[Record, WorkPartition]
-
-
-def retry_topic(topic: str) -> str:
-    """The retry topic of a queue's topic."""
-    return f"{topic}.retry"
 
 
 def origin(partition: WorkPartition, record: Record, queue_offset: int) -> Origin:

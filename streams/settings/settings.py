@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from producers.cluster import Cluster
 from producers.settings import ProducerSettings
-from producers.topics import queue_topic
+from producers.topics import TopicNames, queue_topic
 from schemas.limits import DEFAULT_LIMITS, Limits
 from streams.settings.processors import usable_processors
 
@@ -95,7 +95,10 @@ class Settings(BaseSettings):
         named = tuple(name.strip() for name in self.jobs.split(",") if name.strip())
         return (("streams.jobs",) if self.shipped_jobs else ()) + named
 
-    def topic(self, queue: str, suffix: str = "") -> str:
-        """The name of a queue's topic, or of the one beside it (`dead`)."""
-        name = queue_topic(self.namespace, queue)
-        return f"{name}.{suffix}" if suffix else name
+    def topic(self, queue: str) -> str:
+        """Returns the name of a queue's own topic; raises OptionInvalid for what no queue can be called."""
+        return queue_topic(self.namespace, queue)
+
+    def topics(self, queue: str) -> TopicNames:
+        """Returns the names of a queue's topics; raises OptionInvalid for what no queue can be called."""
+        return TopicNames.of(self.namespace, queue)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from producers.topics import retry_topic
 from streams.core.offsets.crash_record import CrashRecord
 from streams.core.partition.partition import QueuePartition
 from streams.ports.events import JobEvents
@@ -23,7 +24,6 @@ from streams.ports.records import (
     Span,
     TopicPartition,
     WorkPartition,
-    retry_topic,
 )
 from streams.worker.admission.quarantine import Quarantine
 from streams.worker.admission.start_block import StartBlock

@@ -59,8 +59,9 @@ def test_a_job_with_a_time_long_past_is_kept_as_long_as_any_other(
     queue = Queue("events", partitions=1)
     ensure_topics(settings, [queue])
     now = time.time() * 1000
-    for suffix in ("", "dead"):
-        kind, moment = _written(kafka, settings.topic("events", suffix), round(now) - YEAR_MS).timestamp()
+    names = settings.topics("events")
+    for topic in (names.queue, names.dead):
+        kind, moment = _written(kafka, topic, round(now) - YEAR_MS).timestamp()
         assert kind == TIMESTAMP_LOG_APPEND_TIME
         assert moment > now - YEAR_MS / 2
     assert complaints(settings, queue, caplog) == [], "what a worker creates is as it should be"

@@ -90,7 +90,7 @@ JITTERS = {"none": 1.0, "equal": 0.5, "full": 0.0}
 
 
 def jittered(wait: float, jitter: str, random_share: float) -> float:
-    """The wait with chance in it, where `luck` is from 0 up to 1.
+    """The wait with chance in it, where `random_share` is from 0 up to 1.
 
     "full" waits between nothing and all of it, "equal" between half and all of it, "none" all of it; see "Exponential
     Backoff And Jitter", AWS Architecture Blog, 2015.

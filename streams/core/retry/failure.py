@@ -13,6 +13,10 @@ from streams.core.retry.backoff import to_seconds
 E = TypeVar("E", bound=BaseException)
 
 
+class NeverRetried(Exception):
+    """Marks exceptions that no policy retries: a class that derives from it directly is named in the dead letter."""
+
+
 class RequeueRequest(Exception):
     """Base of the exceptions by which a handler says when its job is to run again.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from inspect import iscoroutinefunction
-from itertools import chain
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from streams.core.retry.backoff import (
@@ -17,7 +17,7 @@ from streams.core.retry.backoff import (
     jittered,
     to_seconds,
 )
-from streams.core.retry.failure import Failure, name_of
+from streams.core.retry.failure import Failure, NeverRetried, name_of
 
 Jitter = Literal["full", "equal", "none"]
 
@@ -26,12 +26,11 @@ _MOST_ATTEMPTS = 10_000
 #: Characters that a user's function can add to the reason of a dead letter.
 _LONGEST_REASON = 500
 
-#: Exceptions that are never retried, by any policy: those of handlers that say so, and what no time will mend.
-_PERMANENT = frozenset({
-    "streams.errors.PermanentError",
-    "streams.errors.JobExpired",
-    "streams.errors.FollowUpRefused",
-})  # fmt: skip
+#: Exceptions of this package are named without their module, as job modules import them.
+_PACKAGE = f"{__name__.partition('.')[0]}."
+
+#: What an exception derives from that is never retried, by any policy.
+_NEVER = name_of(NeverRetried)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,7 @@ class RetryPolicy:
         _check_deadline(self)
         retried = None if self.retry_on is None else _names("retry_on", self.retry_on)
         object.__setattr__(self, "_retried", retried)
-        object.__setattr__(self, "_refused", _PERMANENT | _names("never", self.never))
+        object.__setattr__(self, "_refused", _names("never", self.never))
 
     @property
     def _cap(self) -> float:
@@ -92,11 +91,12 @@ class RetryPolicy:
         if failed.retry_in is not None:
             return ""
         kinds = failed.kinds or (failed.error_type,)
-        for kind in (*kinds, *chain.from_iterable(failed.parts)):
-            if kind in _PERMANENT:
-                return f"{_short(kind)} is never retried"
-            if kind in self._refused:
-                return f"never retried: its policy's `never` names {_short(kind)}"
+        for each in (kinds, *failed.parts):
+            for kind, parent in pairwise((*each, "")):
+                if parent == _NEVER:
+                    return f"{_short(kind)} is never retried"
+                if kind in self._refused:
+                    return f"never retried: its policy's `never` names {_short(kind)}"
         if self._retried is not None and not _covered(self._retried, kinds, failed.parts):
             return f"not retried: its policy's `retry_on` names {', '.join(sorted(map(_short, self._retried)))} alone"
         return ""
@@ -135,7 +135,7 @@ def decide(
 
     attempt       attempts made before this run (header job-attempt)
     since_ms      epoch milliseconds when the job was published, or first failed; None: it is unknown, or now
-    luck          chance, from 0 up to 1
+    random_share  drawn from 0 up to 1, for the jitter
     max_attempts  the job's own (header job-max-attempts), in place of the policy's
     expires_ms    epoch milliseconds from which on it must not start any more (header job-expires-at)
 
@@ -170,7 +170,7 @@ def _after(made: int) -> str:
 
 def _short(kind: str) -> str:
     """The name of an exception of ours as a job module imports it."""
-    return kind.removeprefix("streams.errors.")
+    return kind.rpartition(".")[2] if kind.startswith(_PACKAGE) else kind
 
 
 class Wait(NamedTuple):

@@ -19,14 +19,14 @@ from streams.dead.topic.reader import REQUEST_TIMEOUT, asking, open_dead_consume
 
 @dataclass(frozen=True, slots=True)
 class GroupCommit:
-    """What is committed for a partition, to the letter: whoever commits changes it."""
+    """A commit of a group for one partition. Two are equal only if nobody has committed in between."""
 
     offset: int
     metadata: str
 
     @property
     def claim(self) -> str:
-        """Who wrote it, and goes on if it is still there."""
+        """The mark of the redrive or purge that wrote it, which goes on only while it is still there."""
         return split(self.metadata)[1]
 
 
@@ -40,13 +40,13 @@ class Notes(AbstractContextManager["Notes"]):
         self._consumer = open_dead_consumer(cluster, group)
 
     def read(self, partitions: Iterable[int]) -> dict[int, GroupCommit]:
-        """What is committed for each partition; an offset below 0 where there is nothing."""
+        """Returns what is committed for each partition; its offset is below 0 where there is nothing."""
         found = read_committed(self._cluster, self.group, self.topic, list(partitions), REQUEST_TIMEOUT)
         # confluent-kafka commits a C string, with the zero at its end.
         return {partition: GroupCommit(each.offset, each.metadata.rstrip("\0")) for partition, each in found.items()}
 
     def handled(self, partition: int, commit: GroupCommit, start: int) -> Handled:
-        """What is handled in a partition whose log begins at `start`. Raises NotesUnreadable."""
+        """Returns what is handled in a partition whose log begins at `start`. Raises NotesUnreadable."""
         if commit.offset < 0:
             return Handled(start)
         try:
@@ -83,9 +83,9 @@ class Notes(AbstractContextManager["Notes"]):
         return commit
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Closes the Kafka client."""
         self._consumer.close()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let go of the client."""
+        """Closes the Kafka client."""
         self.close()

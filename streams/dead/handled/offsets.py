@@ -30,7 +30,7 @@ class Handled:
 
     @classmethod
     def read(cls, watermark: int, text: str) -> Handled:
-        """What a commit holds; raises finished_map.MapInvalid."""
+        """Returns what a commit holds; raises finished_map.MapInvalid."""
         ranges = []
         at = watermark
         lengths = finished_map.decode(text)
@@ -41,7 +41,7 @@ class Handled:
 
     @classmethod
     def of(cls, watermark: int, ranges: Iterable[Range]) -> Handled:
-        """In order, joined where they touch, and with the watermark as high as it goes."""
+        """Returns these offsets, the ranges in order and joined where they touch, the watermark as high as it goes."""
         joined: list[Range] = []
         for start, end in sorted(ranges):
             if start <= watermark:
@@ -60,15 +60,15 @@ class Handled:
         return index >= 0 and offset < self.ranges[index][1]
 
     def and_also(self, ranges: Iterable[Range]) -> Handled:
-        """The same with more."""
+        """Returns these offsets and those of more ranges."""
         return self.of(self.watermark, (*self.ranges, *ranges))
 
     def and_offsets(self, offsets: Iterable[int]) -> Handled:
-        """The same with more offsets."""
+        """Returns these offsets and more."""
         return self.and_also((offset, offset + 1) for offset in offsets)
 
     def from_start(self, start: int) -> Handled:
-        """The same in a log that begins at `start`: what lies before is gone, so it is handled."""
+        """Returns these offsets and all below `start`, where the log begins: what lay before is gone."""
         return self.and_also([(0, start)])
 
     @property
@@ -97,11 +97,11 @@ class Handled:
 
 
 def split(metadata: str) -> tuple[str, str]:
-    """The map and the claim of a commit's metadata."""
+    """Returns the map and the claim of a commit's metadata."""
     text, _, claim = metadata.partition(_MARK)
     return text, claim
 
 
 def join(text: str, claim: str) -> str:
-    """The metadata of a map and a claim."""
+    """Returns the metadata of a map and a claim."""
     return f"{text}{_MARK}{claim}" if claim else text

@@ -24,7 +24,7 @@ _DROPPED = frozenset(
 
 
 def headers_for_return(letter: Letter, *, keep_expiry: bool) -> list[tuple[str, str | bytes | None]]:
-    """A letter's headers without its failure, at attempt 0, with one redrive more; all others as they are.
+    """Returns a letter's headers without its failure, at attempt 0, with one redrive more; all others as they are.
 
     A job that was published without an id gets the one it has had so far, which is its origin's place: the place is
     about to change, and a job's id never does.

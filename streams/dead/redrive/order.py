@@ -19,7 +19,7 @@ class Candidate:
 
 
 def in_publication_order(found: Sequence[Candidate]) -> list[int]:
-    """Offsets of one partition's letters, given as they lie, in the order to send them.
+    """Returns the offsets of one partition's letters, given by offset, in the order to send them.
 
     The letters of each key change places among themselves only. So what lies in order stays where it is, and what is
     handled at any time is nearly one stretch, which makes a small map. Letters without an origin come last of their

@@ -60,7 +60,7 @@ class Plan:
 
 
 def map_full(topic: str, partition: int, handled: Handled) -> MapFull:
-    """Say what to do when notes would not fit into a commit."""
+    """Returns the error for notes that do not fit into a commit, which says what to do."""
     return MapFull(
         f"the letters to deal with in partition {partition} of {topic!r} lie too scattered among others: their map"
         " would not fit into a commit's metadata (4,096 bytes). Deal with the oldest letters first, whatever they are:"

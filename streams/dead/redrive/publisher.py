@@ -13,7 +13,7 @@ from producers.settings import ProducerSettings
 from streams.dead.errors import DeliveryStopped
 from streams.dead.letter import Letter
 
-logger = logging.getLogger("streams.dead")
+logger = logging.getLogger(__name__)
 
 #: What is wrong with one record only.
 _REFUSALS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})
@@ -94,7 +94,7 @@ class Publisher:
             )
 
     def _wait(self) -> int:
-        """How many letters have no outcome, once all have one, or none comes any more."""
+        """Wait until all letters have an outcome, or none comes any more; returns how many have none."""
         left = len(self._producer)
         give_up = time.monotonic() + self._patience
         while left and self._failure is None and time.monotonic() < give_up:

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
 from producers.errors import OptionInvalid
+from producers.topics import queue_of_dead_topic
 from streams.dead.errors import BrokerSilent, UnknownQueue
 from streams.dead.topic.reader import REQUEST_TIMEOUT
 from streams.kafka.admin.client import Admin
@@ -35,13 +36,14 @@ def find_topics(admin: Admin, settings: Settings, queue: str, patience: float) -
     refuse the login.
     """
     try:
-        topic, dead = settings.topic(queue), settings.topic(queue, "dead")
+        names = settings.topics(queue)
     except OptionInvalid as error:
         raise UnknownQueue(str(error)) from error
     try:
         topics = admin.describe_cluster(patience).topics
     except KafkaException as error:
         raise BrokerSilent(admin.no_broker_message(error)) from error
+    topic, dead = names.queue, names.dead
     if topic not in topics or dead not in topics:
         raise UnknownQueue(
             f"there is no queue {queue!r} with dead letters in namespace {settings.namespace!r}; its queues:"
@@ -51,9 +53,8 @@ def find_topics(admin: Admin, settings: Settings, queue: str, patience: float) -
 
 
 def _queues(topics: dict[str, Any], settings: Settings) -> str:
-    prefix, suffix = f"{settings.namespace}.", ".dead"
-    names = (name[len(prefix) : -len(suffix)] for name in topics if name.startswith(prefix) and name.endswith(suffix))
-    return ", ".join(sorted(name for name in names if name and "." not in name)) or "none"
+    queues = (queue_of_dead_topic(name, settings.namespace) for name in topics)
+    return ", ".join(sorted(queue for queue in queues if queue)) or "none"
 
 
 def forgets_after(admin: AdminClient, dead: str) -> tuple[float, float] | None:

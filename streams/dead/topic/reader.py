@@ -18,7 +18,7 @@ from streams.kafka.errors import reason
 from streams.kafka.log_reader import LogReader, Message, headers_of, open_consumer, reading
 from streams.ports.records import TopicPartition
 
-logger = logging.getLogger("streams.dead")
+logger = logging.getLogger(__name__)
 
 #: Seconds for a request, and for a broker that was there to go on answering.
 REQUEST_TIMEOUT = 10.0

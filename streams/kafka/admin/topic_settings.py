@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
@@ -29,9 +29,9 @@ _NO_LIMIT = 2**63 - 1
 class Role(Enum):
     """What a topic is to its queue."""
 
-    QUEUE = ""
-    RETRY = "retry"
-    DEAD = "dead"
+    QUEUE = auto()
+    RETRY = auto()
+    DEAD = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,11 @@ def _retry_retention(topic: Found) -> Iterator[_Wrong]:
 
 
 def _roles(settings: Settings, queues: Iterable[Queue]) -> dict[str, Role]:
-    return {settings.topic(queue.name, role.value): role for queue in queues for role in Role}
+    roles: dict[str, Role] = {}
+    for queue in queues:
+        names = settings.topics(queue.name)
+        roles |= {names.queue: Role.QUEUE, names.retry: Role.RETRY, names.dead: Role.DEAD}
+    return roles
 
 
 def _found(cluster: Admin, roles: Mapping[str, Role]) -> Iterator[Found]:

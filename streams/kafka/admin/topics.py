@@ -98,9 +98,10 @@ def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> boo
     A queue's own topic is left to whoever has deleted it. Blocks. Raises SetupError when it cannot be created.
     """
     for queue in queues:
-        if name in (settings.topic(queue.name, "retry"), settings.topic(queue.name, "dead")):
+        names = settings.topics(queue.name)
+        if name in {names.retry, names.dead}:
             cluster = Admin(settings.cluster)
-            partitions = _partition_counts(cluster).get(settings.topic(queue.name), queue.partitions)
+            partitions = _partition_counts(cluster).get(names.queue, queue.partitions)
             wanted = [topic for topic in _beside(queue, partitions, settings) if topic.name == name]
             _create(cluster.client, wanted, settings.replication_factor)
             _await_leaders(cluster.client, wanted)
@@ -110,8 +111,8 @@ def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> boo
 
 def _beside(queue: Queue, partitions: int, settings: Settings) -> tuple[Topic, Topic]:
     """The topics beside a queue's: for retries, and for dead letters."""
-    retry, dead = (settings.topic(queue.name, suffix) for suffix in ("retry", "dead"))
-    return _retry(retry, partitions, settings), _dead(dead, partitions, settings)
+    names = settings.topics(queue.name)
+    return _retry(names.retry, partitions, settings), _dead(names.dead, partitions, settings)
 
 
 def _largest(settings: Settings) -> int:

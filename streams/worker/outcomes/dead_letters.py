@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from producers.topics import dead_topic
 from schemas.headers import with_failure
 from streams.core.retry.failure import Failure
 from streams.ports.records import OutgoingRecord, WorkLane, origin_of
@@ -25,4 +26,6 @@ def dead_letter_of(lane: WorkLane, failed: Failure, made: int | None) -> Outgoin
         attempt=made,
         first_failed_ms=0 if lane.entry is None else lane.entry.failed_ms,
     )
-    return OutgoingRecord(f"{partition.topic}.dead", record.key, record.value, headers, partition.number, anywhere=True)
+    return OutgoingRecord(
+        dead_topic(partition.topic), record.key, record.value, headers, partition.number, anywhere=True
+    )

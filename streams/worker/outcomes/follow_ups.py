@@ -55,18 +55,12 @@ class FollowUpPublisher:
         return compose(
             self._codec,
             follow_up.payload,
+            follow_up.options,
             namespace=self._settings.namespace,
             source=self._settings.producer.source,
             max_bytes=self._settings.producer.message_max_bytes,
             now_ms=int(time.time() * 1000),
             parent=parent.id,
-            id=follow_up.id,
-            key=follow_up.key,
-            queue=follow_up.queue,
-            headers=follow_up.headers,
-            timeout=follow_up.timeout,
-            expires_in=follow_up.expires_in,
-            max_attempts=follow_up.max_attempts,
         )
 
 

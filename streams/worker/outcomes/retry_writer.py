@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from producers.topics import retry_topic
 from schemas.headers import RetryState, with_retry
 from streams.core.offsets.log_id import UNKNOWN
 from streams.core.offsets.tracker import LogReplaced
 from streams.core.partition.parked_job import ParkedJob
 from streams.core.retry.failure import Failure
-from streams.ports.records import OutgoingRecord, Record, WorkPartition, origin, retry_topic
+from streams.ports.records import OutgoingRecord, Record, WorkPartition, origin
 from streams.worker.outcomes.pending_writes import PendingWrites
 
 

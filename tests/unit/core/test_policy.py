@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 import streams.errors
 from streams.core.retry.backoff import LONGEST, Exponential, Fixed, PolicyInvalid
-from streams.core.retry.failure import Failure, name_of
+from streams.core.retry.failure import Failure, NeverRetried, name_of
 from streams.core.retry.policy import (
-    _PERMANENT,
     DEFAULT_RETRY,
     NO_RETRY,
     GiveUp,
@@ -205,7 +204,7 @@ def test_policies_are_values() -> None:
     assert RetryPolicy(max_attempts=3) == RetryPolicy(max_attempts=3) != DEFAULT_RETRY
     assert hash(RetryPolicy()) == hash(DEFAULT_RETRY)
     assert pickle.loads(pickle.dumps(DEFAULT_RETRY)) == DEFAULT_RETRY
-    assert copy.copy(RetryPolicy(never=(KeyError,)))._refused == _PERMANENT | {"KeyError"}
+    assert copy.copy(RetryPolicy(never=(KeyError,)))._refused == {"KeyError"}
     with pytest.raises(AttributeError):
         DEFAULT_RETRY.cap = 3  # type: ignore[misc]
 
@@ -265,9 +264,20 @@ def test_who_covers_timeouts_covers_the_workers_own() -> None:
     assert isinstance(after(RetryPolicy(retry_on=(TimeoutError,)), JobTimeout("too long")), RetryAt)
 
 
-def test_what_is_permanent_is_an_error_of_ours() -> None:
-    """The core knows these by name only."""
-    assert {name_of(vars(streams.errors)[name.rpartition(".")[2]]) for name in _PERMANENT} == _PERMANENT
+@pytest.mark.parametrize("kind", [PermanentError, streams.errors.JobExpired, streams.errors.FollowUpRefused])
+def test_what_is_marked_is_never_retried(kind: type[Exception]) -> None:
+    class Ours(kind, ValueError):  # type: ignore[misc, valid-type]
+        pass
+
+    for error in (kind("gone"), Ours("gone")):
+        assert after(RetryPolicy(retry_on=(kind,)), error) == GiveUp(f"({kind.__name__} is never retried)")
+
+
+def test_no_other_error_of_ours_is_marked() -> None:
+    marked = {
+        name for name, kind in vars(streams.errors).items() if isinstance(kind, type) and NeverRetried in kind.__bases__
+    }
+    assert marked == {"PermanentError", "JobExpired", "FollowUpRefused"}
 
 
 def test_a_failure_without_kinds_is_of_its_type() -> None:

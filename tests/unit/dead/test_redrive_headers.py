@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.headers import Origin, build, parse, with_failure
+from schemas.headers import Origin, build, parse, shared_headers, with_failure
 from streams.dead.redrive.headers import headers_for_return
 from tests.unit.dead.letters import NOW, letter
 
 ORIGIN = Origin("jobs.q", 1, 42)
+PUBLISHED = [*build(shared_headers("jobs.q.T", "s"), "one", NOW), ("job-expires-at", b"%d" % (NOW + 5))]
 
 
 def failed(*extra: tuple[str, bytes]) -> list[tuple[str, bytes | None]]:
-    headers = build(id="one", type="jobs.q.T", source="s", now_ms=NOW, expires_at=NOW + 5, extra=extra)
     return with_failure(
-        headers, origin=ORIGIN, error_type="E", error_message="m", error_stack="s", now_ms=NOW, attempt=4
+        [*PUBLISHED, *extra], origin=ORIGIN, error_type="E", error_message="m", error_stack="s", now_ms=NOW, attempt=4
     )
 
 
@@ -22,9 +22,8 @@ def test_a_job_goes_back_as_it_was_published_but_for_origin_and_count() -> None:
     more = (("traceparent", b"00-1-2-01"), ("job-timeout-ms", b"5"), ("job-parent", b"p"), ("x-twice", b"1"),
             ("x-twice", b"\xff"), ("job-not-before", b"7"), ("job-parked", b"1"))  # fmt: skip
     back = headers_for_return(letter(*failed(*more)), keep_expiry=True)
-    published = build(id="one", type="jobs.q.T", source="s", now_ms=NOW, expires_at=NOW + 5, extra=more[:5])
     assert sorted(back, key=repr) == sorted(
-        [*published, ("job-origin", b"jobs.q/1/42"), ("job-redrives", b"1")], key=repr
+        [*PUBLISHED, *more[:5], ("job-origin", b"jobs.q/1/42"), ("job-redrives", b"1")], key=repr
     )
     metadata = parse(back, "jobs.q", 1, 99)  # type: ignore[arg-type]
     assert (metadata.id, metadata.attempt, metadata.origin, metadata.not_before) == ("one", 0, ORIGIN, None)

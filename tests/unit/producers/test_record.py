@@ -1,15 +1,28 @@
+import asyncio
 from datetime import timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
 
-from producers import JobRecord, OptionInvalid, PayloadInvalid, PayloadTooLarge, compose
+from producers import (
+    AsyncJobProducer,
+    JobProducer,
+    JobRecord,
+    OptionInvalid,
+    PayloadInvalid,
+    PayloadTooLarge,
+    PublishOptions,
+    SharedOptions,
+    compose,
+)
+from producers.record import _HEADER_OF, _NO_HEADERS
 from schemas.catalog import shipped
 from schemas.codec import Codec
 from schemas.errors import ModelInvalid
-from schemas.headers import build, parse
+from schemas.headers import build, parse, shared_headers
 from schemas.models.email import SendEmail
+from streams.api.context import JobContext
 
 CODEC = Codec(shipped())
 EMAIL = SendEmail(to=["someone@example.org"], subject="Hello", text="Body")
@@ -17,7 +30,10 @@ NOW = 1_767_225_600_123  # 2026-01-01T00:00:00.123Z
 
 
 def record(payload: Any = EMAIL, **options: Any) -> JobRecord:
-    return compose(CODEC, payload, **{"namespace": "jobs", "source": "shop", "now_ms": NOW, **options})
+    sender: dict[str, Any] = {"namespace": "jobs", "source": "shop", "now_ms": NOW}
+    sender |= {name: options.pop(name) for name in ("namespace", "parent", "max_bytes") if name in options}
+    given: Any = options
+    return compose(CODEC, payload, given, **sender)
 
 
 def test_the_value_is_the_payload_and_nothing_else() -> None:
@@ -40,20 +56,65 @@ def test_headers_are_cloudevents_in_binary_mode() -> None:
     }
 
 
-def test_headers_are_those_the_schemas_package_writes() -> None:
-    ours = record(id="order-1", timeout=1.5, expires_in=60, max_attempts=3, parent="p", headers={"tenant": "7"}).headers
-    theirs = build(
-        id="order-1",
-        type="jobs.email.SendEmail",
-        source="shop",
-        now_ms=NOW,
-        expires_at=NOW + 60_000,
-        timeout_ms=1_500,
-        max_attempts=3,
-        parent="p",
-        extra=[("tenant", b"7")],
+def test_options_become_headers_in_one_order_whatever_that_of_the_call() -> None:
+    asked = {"headers": {"tenant": "7"}, "max_attempts": 3, "timeout": 1.5, "expires_in": 60}
+    for options in (asked, dict(reversed(asked.items()))):
+        made = record(id="order-1", parent="p", **options)
+        assert made.headers == [
+            *build(shared_headers("jobs.email.SendEmail", "shop"), "order-1", NOW),
+            ("job-expires-at", b"%d" % (NOW + 60_000)),
+            ("job-timeout-ms", b"1500"),
+            ("job-max-attempts", b"3"),
+            ("job-parent", b"p"),
+            ("tenant", b"7"),
+        ]
+
+
+def test_every_option_is_heeded() -> None:
+    assert _HEADER_OF.keys() | _NO_HEADERS == PublishOptions.__optional_keys__
+    assert not _HEADER_OF.keys() & _NO_HEADERS
+    assert PublishOptions.__optional_keys__ == {*SharedOptions.__optional_keys__, "key", "id"}
+    assert not PublishOptions.__required_keys__
+
+
+def test_an_option_that_is_none_is_one_that_is_left_out() -> None:
+    nothing = dict.fromkeys(PublishOptions.__optional_keys__)
+    made, plain = record(**nothing), record()
+    assert [name for name, _ in made.headers] == [name for name, _ in plain.headers]
+    assert (made.topic, made.key) == (plain.topic, None)
+
+
+KNOWN = "its options are expires_in, headers, id, key, max_attempts, queue, timeout"
+
+
+@pytest.mark.parametrize("name", ["tiemout", "parent", "namespace", "max_bytes", "payload_"])
+def test_an_option_that_there_is_not_is_named_with_those_that_there_are(name: str) -> None:
+    options: Any = {"key": "k", name: "x"}
+    said = rf"publish\(\) takes no option '{name}'; {KNOWN}"
+    with pytest.raises(TypeError, match=said):
+        compose(CODEC, EMAIL, options, namespace="jobs", source="shop", now_ms=NOW)
+    with pytest.raises(TypeError, match=said):
+        JobProducer(codec=CODEC).publish(EMAIL, **options)
+    with pytest.raises(TypeError, match=said):
+        asyncio.run(_publish(options))
+    with pytest.raises(TypeError, match=said):
+        JobContext("job-1", "email").publish(EMAIL, **options)
+
+
+async def _publish(options: Any) -> None:
+    await AsyncJobProducer(codec=CODEC).publish(EMAIL, **options)
+
+
+@pytest.mark.parametrize("name", ["key", "id"])
+def test_an_option_of_a_single_job_is_none_of_many(name: str) -> None:
+    options: Any = {name: "x"}
+    said = (
+        rf"publish_many\(\) takes no option '{name}'; its options are expires_in, headers, max_attempts, queue, timeout"
     )
-    assert sorted(ours) == sorted(theirs)
+    with pytest.raises(TypeError, match=said):
+        JobProducer(codec=CODEC).publish_many([EMAIL], **options)
+    with pytest.raises(TypeError, match=said):
+        asyncio.run(AsyncJobProducer(codec=CODEC).publish_many([EMAIL], **options))
 
 
 def test_a_worker_reads_what_was_asked_for() -> None:
@@ -62,7 +123,7 @@ def test_a_worker_reads_what_was_asked_for() -> None:
     )
     read = parse(made.headers, made.topic, 0, 0)
     assert (read.id, read.timeout_ms, read.expires_at, read.parent) == (made.id, 2_000, NOW + 500, "job-0")
-    assert read.traceparent == "0"
+    assert read.headers["traceparent"] == b"0"
     assert read.headers["x"] == b"\xff"
 
 

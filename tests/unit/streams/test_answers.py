@@ -36,7 +36,7 @@ class Calls:
 @pytest.mark.parametrize(
     "value",
     [
-        Ended(None, [FollowUp(MAIL, "id", "key", None, {"a": b"b"}, 1.0, timedelta(1))]),
+        Ended(None, [FollowUp(MAIL, {"id": "id", "headers": {"a": b"b"}, "timeout": 1.0, "expires_in": timedelta(1)})]),
         Ended(Failure("a.B", "m", kinds=("a.B",)), [], exhausted=True),
         {"when": datetime(2026, 1, 2, tzinfo=UTC), "there": datetime(2026, 1, 2, tzinfo=ZoneInfo("Europe/Paris"))},
         [Decimal("1.50"), UUID(int=7), {1}, bytearray(b"b")],

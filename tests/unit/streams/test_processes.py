@@ -118,7 +118,7 @@ async def test_follow_ups_come_back(pool: ProcessRunner) -> None:
     ctx = context()
     await run(pool, "publish", ctx=ctx)
     (follow_up,) = ctx.follow_ups or []
-    assert (follow_up.id, follow_up.key, follow_up.payload.event) == ("n", "k", "next")
+    assert (follow_up.options, follow_up.payload.event) == ({"id": "n", "key": "k"}, "next")
 
 
 async def test_a_run_that_fails_publishes_nothing(pool: ProcessRunner) -> None:

@@ -21,7 +21,7 @@ def test_defaults() -> None:
     settings = Settings()
     assert settings.group == "jobs.default"
     assert settings.topic("email") == "jobs.email"
-    assert settings.topic("email", "dead") == "jobs.email.dead"
+    assert settings.topics("email").dead == "jobs.email.dead"
     assert settings.job_packages == ("streams.jobs",)
     assert settings.cluster.bootstrap_servers == "127.0.0.1:9092"
     assert settings.web_port is None
