@@ -20,15 +20,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator
 
-from streams.core.offsets.crash_record import CRASH_RECORD_LIMIT
-from streams.core.offsets.fence import FENCE_LIMIT
-from streams.core.offsets.log_id import LOG_LIMIT
-
-#: What a broker accepts as commit metadata by default (`offset.metadata.max.bytes`).
-METADATA_LIMIT = 4096
-
-#: Characters of it that the map may take up; the rest is for what `crash_record`, `fence` and `log_id` say.
-MAP_LIMIT = METADATA_LIMIT - CRASH_RECORD_LIMIT - FENCE_LIMIT - LOG_LIMIT
+from streams.core.offsets.commit_metadata import MAP_LIMIT
 
 #: How many bytes of tokens fit into the map: base64 makes 4 characters of 3 bytes, one letter is the version's.
 TOKEN_LIMIT = (MAP_LIMIT - 1) // 4 * 3
@@ -74,6 +66,11 @@ def decode(text: str) -> list[int]:
     except (binascii.Error, ValueError) as error:
         raise MapInvalid(f"the finished-offset map is not base64: {error}") from error
     return _merge(_read(tokens))
+
+
+def spare_offsets(text: str) -> int:
+    """Returns how many more offsets fit into a map of this text, whichever of them finish: COST_BITS each."""
+    return (MAP_LIMIT - len(text)) * 3 // 4 * 8 // COST_BITS
 
 
 def _tokens(runs: Iterable[int]) -> bytes:

@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streams.core.offsets import fence as fences
-from streams.core.offsets import finished_map, log_id
-from streams.core.offsets.crash_record import MARK, CrashRecord
-from streams.core.offsets.fence import Fence
+from streams.core.offsets import finished_map
+from streams.core.offsets.commit_metadata import CommitMetadata
+from streams.core.offsets.crash_record import CrashRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +70,19 @@ class OffsetTracker:
         self._unread = 0
         #: Offsets that records of our own have passed over, from and to; their answers may still come.
         self._passed: list[tuple[int, int]] = []
-        metadata, self.log, _ = log_id.read(metadata)
-        rest, mark, crash_record = metadata.partition(MARK)
-        finished, fence, place = rest.partition(fences.MARK)
-        self._restore(finished)
+        committed = CommitMetadata.read(metadata, next_offset)
+        self._restore(committed.finished_map)
+        #: The id of the log; UNKNOWN if it has none.
+        self.log = committed.log
         #: Which records count, where the log is a retry log.
-        self.fence = Fence.read(fence + place)
-        #: Who held it, and what may have killed them.
-        self.crash_record = CrashRecord(mark + crash_record, from_offset=next_offset)
+        self.fence = committed.fence
+        #: Who has claimed it, and which jobs may have killed their worker.
+        self.crash_record = CrashRecord(unreleased=committed.unreleased, named=committed.named)
         self.commit()
 
-    def _restore(self, metadata: str) -> None:
+    def _restore(self, encoded_map: str) -> None:
         finished = False
-        for length in finished_map.decode(metadata):
+        for length in finished_map.decode(encoded_map):
             if not finished:
                 self._pending.update(dict.fromkeys(range(self._end, self._end + length)))
                 self._unread += length
@@ -227,13 +226,13 @@ class OffsetTracker:
 
     def commit(self) -> Commit:
         """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
-        metadata = finished_map.encode(self._runs())
-        budget = (finished_map.MAP_LIMIT - len(metadata)) * 3 // 4 * 8 // finished_map.COST_BITS
-        self.map_headroom = budget - len(self._pending) - _SLACK
+        encoded_map = finished_map.encode(self._runs())
+        self.map_headroom = finished_map.spare_offsets(encoded_map) - len(self._pending) - _SLACK
         watermark = self.watermark
-        fence = "" if self.fence is None else self.fence.text
-        full = log_id.sign(metadata + fence + self.crash_record.text(watermark, self), self.log)
-        return Commit(watermark, full, self._finished, log_id.sign(fence, self.log))
+        crashes = self.crash_record
+        full = CommitMetadata(encoded_map, self.fence, crashes.unreleased, crashes.named(self), self.log)
+        short = CommitMetadata(fence=self.fence, log=self.log)
+        return Commit(watermark, full.text(watermark), self._finished, short.text(watermark))
 
     def acknowledge(self, commit: Commit) -> None:
         """Note that the broker holds this commit."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from streams.core.offsets import finished_map
+from streams.core.offsets.commit_metadata import MAP_LIMIT
 
 #: Parts the map from the claim within a commit's metadata. Base64 has no such character.
 _MARK = ";"
@@ -81,7 +82,7 @@ class Handled:
         text = self.text
         # Each offset that stays unfinished costs so many bits at the most; base64 makes 4 characters of 3 bytes.
         spare = -(-more * finished_map.COST_BITS // 6) + 4 if more else 0
-        if len(text) + CLAIM_ROOM + spare > finished_map.MAP_LIMIT:
+        if len(text) + CLAIM_ROOM + spare > MAP_LIMIT:
             return False
         try:
             return finished_map.decode(text) == list(self._runs())

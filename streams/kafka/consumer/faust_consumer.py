@@ -27,7 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
 
-from streams.core.offsets.finished_map import METADATA_LIMIT
+from streams.core.offsets.commit_metadata import METADATA_LIMIT
 from streams.kafka.admin.open_transactions import OpenFor, tell_open
 from streams.kafka.consumer.thread import NO_GENERATION, ConsumerThread
 from streams.kafka.retry_topic.open_partitions import PartitionOpener

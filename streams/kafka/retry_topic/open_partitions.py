@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from schemas.headers import last_error, retry_state
-from streams.core.offsets import log_id
+from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.log_id import UNKNOWN
 from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
@@ -79,7 +79,7 @@ class PartitionOpener:
         def committed(tp: TopicPartition) -> PartitionStart:
             log = ids.get(tp.topic, UNKNOWN)
             if tp in restarts:
-                return PartitionStart(restarts[tp], log_id.sign("", log), *bounds[tp], log)
+                return PartitionStart(restarts[tp], CommitMetadata(log=log).text(0), *bounds[tp], log)
             return PartitionStart(held[tp].offset, held[tp].metadata, *bounds[tp], log)
 
         def is_anew(tp: TopicPartition) -> bool:

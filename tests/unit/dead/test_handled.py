@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.offsets.finished_map import MAP_LIMIT, MapInvalid
+from streams.core.offsets.commit_metadata import MAP_LIMIT
+from streams.core.offsets.finished_map import MapInvalid
 from streams.core.offsets.tracker import OffsetTracker
 from streams.dead.handled.offsets import CLAIM_ROOM, Handled, join, split
 

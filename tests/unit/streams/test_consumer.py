@@ -19,8 +19,8 @@ from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
 from streams.application.assembly import Engine
 from streams.application.faust_app import JobsApp
+from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.finished_map import decode
-from streams.core.offsets.log_id import UNKNOWN, sign
 from streams.core.offsets.tracker import OffsetTracker
 from streams.kafka.consumer import faust_consumer
 from streams.kafka.consumer.faust_consumer import Consumer, Transport, Wiring
@@ -262,7 +262,7 @@ async def test_a_broker_that_takes_no_maps_still_takes_watermarks() -> None:
         on.group.refusals = [OffsetMetadataTooLargeError()]
         assert not await on.commit()
         assert await on.commit()
-        assert on.group.held[P0] == (1, sign("", UNKNOWN))
+        assert on.group.held[P0] == (1, CommitMetadata().text(0))
 
 
 async def test_what_finishes_while_a_commit_is_under_way_is_committed_next() -> None:
