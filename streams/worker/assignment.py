@@ -89,12 +89,12 @@ class Assignment:
     def claim(self) -> None:
         """Have the next commits claim the partitions for this worker."""
         for partition in self._partitions.values():
-            partition.claim()
+            partition.crashes.claim()
 
     def release(self) -> None:
         """Have the next commits release the partitions: they are left in order."""
         for partition in self._partitions.values():
-            partition.release()
+            partition.crashes.release()
 
     def block_starts(self) -> None:
         """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
@@ -136,7 +136,7 @@ class Assignment:
     def _lose(self, tp: TopicPartition) -> None:
         partition = self._partitions.pop(tp)
         partition.lose()
-        self._left[tp] = _BeforeLoss(partition.generation, partition.crash_records)
+        self._left[tp] = _BeforeLoss(partition.generation, partition.crashes.records)
         self._closed.pop(partition, None)
         waiting = self._waiting[self._executors[tp.topic]]
         if tp in waiting:
@@ -161,10 +161,10 @@ class Assignment:
         if left is not None and left.generation == last_owner:
             # What was known of jobs of another log says nothing of those at the same offsets in this one.
             known = CrashRecord() if queue.anew else left.crash_records[0]
-            partition.inherit([known, *left.crash_records[1:]])
+            partition.crashes.inherit([known, *left.crash_records[1:]])
         else:
-            partition.suspect_below(queue.end, retries.end, self._limit_jobs)
-        partition.claim()
+            partition.crashes.suspect_below(queue.end, retries.end, self._limit_jobs)
+        partition.crashes.claim()
         return partition
 
     def start(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
@@ -349,7 +349,7 @@ class Assignment:
         subscribes to, as of retry topics.
         """
         for partition in self._partitions.values():
-            partition.refresh()
+            partition.request_commit()
         self.on_finish()
 
     # -- commits ----------------------------------------------------------------------------------------------------

@@ -318,7 +318,7 @@ class Executor:
                 self._tell_hungry = False
                 self.on_hungry()
             partition = lane.owner
-            if partition.lost or ((partition.has_suspects or self._share) and self._withholds(lane)):
+            if partition.lost or ((partition.crashes.has_suspects or self._share) and self._withholds(lane)):
                 continue
             if ready and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
@@ -357,11 +357,11 @@ class Executor:
         share = self._share
         if share is not None and share.sets_aside(lane):
             return True
-        if not lane.owner.has_suspects:
+        if not lane.owner.crashes.has_suspects:
             return False
         if share is None or share.process_of(lane) is None:
             return self._quarantine.withholds(lane, self)
-        lane.owner.refresh_suspects()  # What runs in a process has killed no worker.
+        lane.owner.crashes.refresh()  # What runs in a process has killed no worker.
         return False
 
     async def _pause(self, runner: Runner, pause: Coroutine[Any, Any, None]) -> None:
@@ -411,7 +411,7 @@ class Executor:
         try:
             try:
                 process = None if self._share is None else self._share.process_of(lane)
-                if partition.has_suspects and process is None:
+                if partition.crashes.has_suspects and process is None:
                     suspect = self._quarantine.begin_run(lane)
                 parked = lane.entry is not None
                 call, payload, ctx, timeout = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.core.offsets.commit_metadata import NamedJob
 from streams.core.offsets.crash_record import CrashRecord, Finished
-from streams.core.partition.partition import QueuePartition
+from streams.core.partition.crashes import PartitionCrashes
 from tests.benchmarks.names import UNGUARDED
 
 __all__ = ["UNGUARDED", "without_guard"]
@@ -20,5 +20,5 @@ def without_guard() -> None:
         del log
         return []
 
-    QueuePartition.claim = QueuePartition.release = nothing  # type: ignore[method-assign]
+    PartitionCrashes.claim = PartitionCrashes.release = nothing  # type: ignore[method-assign]
     CrashRecord.named = nobody  # type: ignore[method-assign]

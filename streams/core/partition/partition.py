@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from streams.core.offsets.crash_record import CrashRecord
 from streams.core.offsets.fence import Fence
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.capacity import HEADER_SIZE, LargeHeaders, ParkedBudget, Record, size_of, small_size
+from streams.core.partition.crashes import PartitionCrashes
 from streams.core.partition.lanes import IndependentLanes, Lane, Lanes
 from streams.core.partition.parked import ParkedLane, ParkedLanes
 from streams.core.partition.parked_job import NOT_WRITTEN, ParkedJob
@@ -51,8 +51,8 @@ class QueuePartition(Generic[R]):
         "_parked_lanes",
         "_restoring",
         "budget",
+        "crashes",
         "generation",
-        "has_suspects",
         "limit_bytes",
         "limit_jobs",
         "lost",
@@ -82,8 +82,8 @@ class QueuePartition(Generic[R]):
         self.retries: OffsetTracker | None = None
         #: Of the group, in which this owner has got it.
         self.generation = 0
-        #: Whether any of its jobs may have killed their worker: see CrashRecord.
-        self.has_suspects = False
+        #: Which of its jobs may have killed their worker.
+        self.crashes = PartitionCrashes(offsets)
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
         self.budget = budget or ParkedBudget()
@@ -110,6 +110,7 @@ class QueuePartition(Generic[R]):
         generation  of the group, in which this owner has got the partition; `end` must have been asked for since
         """
         self.retries = retries
+        self.crashes.add_retries(retries)
         self.generation = generation
         fence = Fence(end, generation)
         fences = [fence] if retries.fence is None or retries.fence.offset > end else [retries.fence, fence]
@@ -173,66 +174,6 @@ class QueuePartition(Generic[R]):
             self.parked_bytes += size_of(entry.record)
         for parked_lane in self._parked_by_key.values():
             self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
-
-    # -- jobs that may kill their worker ------------------------------------------------------------------------------
-
-    def suspect_below(self, queue_end: int, retry_end: int, unknown: int) -> None:
-        """Suspect what the last owner may have been running, if it has not released the partition.
-
-        queue_end, retry_end  where the logs end
-        unknown               how many offsets, beyond what is known, the last owner may have read
-        """
-        for offsets, end in zip(self._trackers, (queue_end, retry_end), strict=False):
-            offsets.crash_record.suspect_below(min(end, offsets.end + unknown))
-        self.refresh_suspects()
-
-    @property
-    def crash_records(self) -> list[CrashRecord]:
-        """What is known of its jobs."""
-        return [offsets.crash_record for offsets in self._trackers]
-
-    def inherit(self, before: Sequence[CrashRecord]) -> None:
-        """Take over what was known of its jobs: the last owner was this worker, and did not die."""
-        for crash_record, known in zip(self.crash_records, before, strict=True):
-            crash_record.inherit(known)
-        self.refresh_suspects()
-
-    def claim(self) -> None:
-        """Have the next commit claim it for this worker."""
-        for offsets in self._trackers:
-            if not offsets.crash_record.claimed:
-                offsets.crash_record.claim()
-                offsets.mark_changed()
-
-    def release(self) -> None:
-        """Have the next commits, until the next `claim`, say that it is left in order."""
-        for offsets in self._trackers:
-            offsets.crash_record.release(offsets.watermark)
-            offsets.mark_changed()
-
-    def refresh(self) -> None:
-        """Have a commit due although nothing has changed."""
-        for offsets in self._trackers:
-            offsets.mark_changed()
-
-    def log_of(self, lane: Lane[R, QueuePartition[R]]) -> tuple[OffsetTracker, int]:
-        """The log that holds the head of a lane until it is finished, and its offset there."""
-        entry = lane.entry
-        return (self.offsets, lane.head.offset) if entry is None else (self._retries, entry.retry_offset)
-
-    def refresh_suspects(self) -> None:
-        """Suspect no job any longer, if none is left that may have killed a worker."""
-        self.has_suspects = False
-        for offsets in self._trackers:
-            if offsets.crash_record.all_cleared(offsets.watermark):
-                offsets.crash_record.reset()
-            else:
-                self.has_suspects = True
-                return
-
-    @property
-    def _trackers(self) -> list[OffsetTracker]:
-        return [self.offsets] if self.retries is None else [self.offsets, self.retries]
 
     # -- what fits in -------------------------------------------------------------------------------------------------
 
@@ -459,6 +400,12 @@ class QueuePartition(Generic[R]):
 
     def __repr__(self) -> str:
         return f"{self.topic}-{self.number}"
+
+    def request_commit(self) -> None:
+        """Have a commit due although nothing has changed."""
+        self.offsets.mark_changed()
+        if self.retries is not None:
+            self.retries.mark_changed()
 
     def lose(self) -> None:
         """Fence the partition off: nothing of it starts or finishes any more."""

@@ -104,12 +104,12 @@ class PartitionOpener:
 
 def _tell_of_suspects(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
     """Log that suspected jobs are started with care, and why they may be slow."""
-    suspected = {tp: partition for tp, partition in partitions.items() if partition.has_suspects}
+    suspected = {tp: partition for tp, partition in partitions.items() if partition.crashes.has_suspects}
     if not suspected:
         return
     named = ", ".join("{}-{}".format(*tp) for tp in sorted(suspected)[:_NAMED])
     more = f" and {len(suspected) - _NAMED} more" if len(suspected) > _NAMED else ""
-    suspects = sum(record.suspects for partition in suspected.values() for record in partition.crash_records)
+    suspects = sum(record.suspects for partition in suspected.values() for record in partition.crashes.records)
     logger.warning(
         "a worker died that had %s%s, or it was cut off: what it may have run starts a few at a time%s", named, more,
         f", and {suspects} jobs that ran at such a death one by one, with nothing beside them" if suspects else "",

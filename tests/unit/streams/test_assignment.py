@@ -616,5 +616,5 @@ async def test_a_worker_that_gets_its_partition_back_knows_that_nobody_has_died(
         it.assignment.reassign([P0], 4)
         retries = PartitionStart(0, f"^0,{owner}~1", 0, 0)
         partition = it.assignment.restore(P0, PartitionStart(0, "~1,3!0", 0, 10), retries)
-        assert partition.has_suspects is suspected
+        assert partition.crashes.has_suspects is suspected
         assert (partition.offsets.crash_record.start_mode(3) is not StartMode.FREE) is suspected
