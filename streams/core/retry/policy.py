@@ -83,7 +83,7 @@ class RetryPolicy:
         return None if seconds is None else float(seconds)
 
     def wait(self, attempt: int, random_share: float) -> float:
-        """Seconds to wait after this many attempts; raises PolicyInvalid when a backoff function fails to say."""
+        """Seconds to wait after this many attempts. Raises PolicyInvalid when a backoff function fails to say."""
         seconds = to_seconds("the policy's backoff function: its result", self.backoff(attempt))
         return jittered(min(seconds, self._cap), self.jitter, random_share)
 
@@ -135,7 +135,7 @@ def decide(
 
     attempt       attempts made before this run (header job-attempt)
     since_ms      epoch milliseconds when the job was published, or first failed; None: it is unknown, or now
-    luck          chance, from 0 up to 1
+    random_share  chance, from 0 up to 1
     max_attempts  the job's own (header job-max-attempts), in place of the policy's
     expires_ms    epoch milliseconds from which on it must not start any more (header job-expires-at)
 
@@ -171,19 +171,6 @@ def _after(made: int) -> str:
 def _short(kind: str) -> str:
     """The name of an exception of ours as a job module imports it."""
     return kind.removeprefix("streams.errors.")
-
-
-class Wait(NamedTuple):
-    """How long a job waits after its `attempt`-th attempt has failed, in seconds."""
-
-    attempt: int
-    earliest: float
-    latest: float
-
-
-def timetable(policy: RetryPolicy) -> list[Wait]:
-    """All waits of a policy, for people to read."""
-    return [Wait(made, policy.wait(made, 0.0), policy.wait(made, 1.0)) for made in range(1, policy.max_attempts)]
 
 
 def _said(error: BaseException) -> str:

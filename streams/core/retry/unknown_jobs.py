@@ -26,11 +26,11 @@ def wait_or_give_up(
 ) -> RetryAt | GiveUp:
     """Decide about a job that this worker does not know.
 
-    attempt      attempts made so far; waiting is none
-    since_ms     epoch milliseconds when a worker first met it
-    patience_ms  how long it may wait from then on; it is tried once more at the end
-    luck         chance, from 0 up to 1
-    expires_ms   epoch milliseconds from which on it must not start any more
+    attempt       attempts made so far; waiting is none
+    since_ms      epoch milliseconds when a worker first met it
+    patience_ms   how long it may wait from then on; it is tried once more at the end
+    random_share  chance, from 0 up to 1
+    expires_ms    epoch milliseconds from which on it must not start any more
     """
     end_ms = since_ms + patience_ms
     if now_ms >= end_ms:
