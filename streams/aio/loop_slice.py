@@ -1,4 +1,4 @@
-"""A slice of time that the runners of a queue share, so that jobs which never wait let the loop turn.
+"""A slice of time that the runners of a queue share, so that jobs which never wait let the loop do other things.
 
 Each queue has its own: the runner that wakes first begins it, and would leave nothing of a common one to other queues.
 
@@ -14,7 +14,7 @@ from time import monotonic
 
 from streams.aio.wait_list import WaitList
 
-#: How long runners may go on, all together, within one turn of the loop. Seconds.
+#: How long runners may go on, all together, within one iteration of the loop. Seconds.
 SLICE = 0.005
 
 #: How long they go on with records that are no jobs, and how long they wait then. Seconds.
@@ -32,16 +32,19 @@ class LoopSlice:
         self._rests = False
         self._waiting = WaitList()
 
-    def used_up(self, now: float) -> bool:
-        """Begin a slice, unless one has begun. Returns whether it is used up. `now` is monotonic."""
+    def enter(self, now: float) -> bool:
+        """Go on in the present slice, or begin one. Returns False where it is used up: wait for the next one then.
+
+        now  monotonic
+        """
         if not self._end:
             self._end = now + SLICE
             asyncio.get_running_loop().call_soon(self._next)
-        return now >= self._end
+        return now < self._end
 
     def rest(self, now: float) -> None:
         """Have this slice be a short one, and the next one begin only when the loop has waited for a while."""
-        self.used_up(now)
+        self.enter(now)
         if not self._rests:
             self._rests = True
             self._end = min(self._end, now + JUNK_SLICE)

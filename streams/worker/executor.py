@@ -347,7 +347,7 @@ class Executor:
                 return True
             # Jobs that never wait must let the loop turn now and then.
             now = ended or monotonic()
-            while slice_.used_up(now):
+            while not slice_.enter(now):
                 await self._pause(runner, slice_.next())
                 now = monotonic()
         return False

@@ -154,11 +154,11 @@ class CrashRecord:
         self._running[offset] = ALONE if alone else BESIDE
 
     def leave(self, offset: int) -> None:
-        """It does not run any more, or not yet, and nothing was learnt of it."""
+        """Name a job as running no longer. Nothing was learnt of it."""
         self._running.pop(offset, None)
 
     def end(self, offset: int) -> None:
-        """The run has come to an outcome, and whatever that is, it killed nobody."""
+        """Clear a job whose run has come to an outcome: whatever that is, it killed nobody."""
         self.leave(offset)
         self._deaths.pop(offset, None)
 

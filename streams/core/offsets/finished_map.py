@@ -42,11 +42,11 @@ _MOST_UNFINISHED = 1_000_000
 
 
 class MapInvalid(ValueError):
-    """The metadata of a commit is not a finished-offset map."""
+    """A text is no finished-offset map."""
 
 
 def encode(runs: Iterable[int]) -> str:
-    """Write alternating run lengths (unfinished first, then finished, and so on) as commit metadata.
+    """Write alternating run lengths (unfinished first, then finished, and so on) as a map.
 
     What does not fit is cut off at the end: offsets beyond it count as unfinished, and would run again after a crash.
     Admission sees to it that this does not happen (`OffsetTracker.map_headroom`).
@@ -56,7 +56,7 @@ def encode(runs: Iterable[int]) -> str:
 
 
 def decode(text: str) -> list[int]:
-    """Read commit metadata back into alternating run lengths, unfinished first; MapInvalid if it is not a map."""
+    """Read a map back into alternating run lengths, unfinished first. Raises MapInvalid for what is none."""
     if not text:
         return []
     if text[0] != _VERSION:
@@ -104,7 +104,7 @@ def _append(bits: int, filled: int, length: int, finished: bool) -> tuple[int, i
 
 
 def _flush(out: bytearray, bits: int, filled: int) -> bool:
-    """Write a literal, or as much of it as there is room for; whether that was all."""
+    """Write a literal, or as much of it as fits. Returns whether that was all."""
     wanted = (filled + 7) // 8
     size = min(wanted, TOKEN_LIMIT - _LONGEST_NUMBER - len(out))
     if size > 0:

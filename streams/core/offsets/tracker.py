@@ -30,7 +30,7 @@ class Commit:
 
 
 class LogReplaced(Exception):
-    """A log is another one than it was: its topic was deleted, and made anew under the same name."""
+    """A log is another one than it was: its topic was deleted, and created again under the same name."""
 
 
 class OffsetTracker:
@@ -98,7 +98,7 @@ class OffsetTracker:
 
     @property
     def load(self) -> int:
-        """How many jobs are held: read and unfinished."""
+        """How many jobs are in memory: read and unfinished."""
         return len(self._pending) - self._unread
 
     @property
@@ -117,7 +117,7 @@ class OffsetTracker:
         return self._finished != self._acknowledged
 
     def read(self, offset: int) -> bool:
-        """Note that an offset was read; False if it is finished already and must not run again."""
+        """Note that an offset was read. Returns False if it is finished already and must not run again."""
         if offset != self.next_offset:
             if offset < self.next_offset:
                 return False
@@ -133,8 +133,10 @@ class OffsetTracker:
         return True
 
     def read_all(self, offsets: list[int]) -> bool:
-        """Note that ascending offsets were read, if all of them are new and none is missing; else False, and nothing is
-        noted."""
+        """Note that ascending offsets were read, if all of them are new and none is missing.
+
+        Returns False, and notes nothing, where that is not so: `read` them one by one then.
+        """
         first, end = offsets[0], offsets[-1] + 1
         if first != self.next_offset or first < self._end or end - first != len(offsets):
             return False
@@ -150,8 +152,8 @@ class OffsetTracker:
         """
         self.map_headroom -= min(max(0, offset - max(self.next_offset, self._end)), _GAP_COST)
         if self._unread:
-            for gone in [known for known in self._pending if self.next_offset <= known < offset]:
-                del self._pending[gone]
+            for missing in [known for known in self._pending if self.next_offset <= known < offset]:
+                del self._pending[missing]
                 self._unread -= 1
                 self._finished += 1
 
@@ -163,8 +165,10 @@ class OffsetTracker:
             self._end = max(self._end, offset)
 
     def pass_over(self, start: int, to: int) -> bool:
-        """Note that the log holds no job from `start` up to `to`; False, and nothing is noted, where that is not where
-        it is read on."""
+        """Note that the log has no job from `start` up to `to`.
+
+        Returns False, and notes nothing, where `start` is not the next offset.
+        """
         if start != self.next_offset or to <= start:
             return False
         self.skip_to(to)
@@ -214,18 +218,19 @@ class OffsetTracker:
         return self._end
 
     def mark_changed(self) -> int:
-        """Have a commit due, as its crash record has changed. Returns what `acknowledged` will be when the broker holds
-        it."""
+        """Have a commit due, as its crash record has changed. Returns what `acknowledged` is at the least when the
+        broker has that commit."""
         self._finished += 1
         return self._finished
 
     @property
     def acknowledged(self) -> int:
-        """How many changes the broker holds."""
+        """How many changes are in commits that the broker has acknowledged."""
         return self._acknowledged
 
     def commit(self) -> Commit:
-        """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
+        """Returns what may be committed now. Nothing counts as committed until `acknowledge`, so a failed commit loses
+        nothing. `map_headroom` is exact again."""
         encoded_map = finished_map.encode(self._runs())
         self.map_headroom = finished_map.spare_offsets(encoded_map) - len(self._pending) - _SLACK
         watermark = self.watermark
@@ -235,7 +240,7 @@ class OffsetTracker:
         return Commit(watermark, full.text(watermark), self._finished, short.text(watermark))
 
     def acknowledge(self, commit: Commit) -> None:
-        """Note that the broker holds this commit."""
+        """Note that the broker has acknowledged this commit."""
         self._acknowledged = max(self._acknowledged, commit.finished)
 
     def _runs(self) -> Iterator[int]:

@@ -21,7 +21,7 @@ Found = dict[int, OffsetAndMetadata]
 
 
 def read_committed(cluster: Cluster, group: str, topic: str, partitions: Sequence[int], patience: float) -> Found:
-    """What is committed for each partition, offset -1 where there is nothing. Blocks; opens a client and closes it.
+    """Returns what is committed for each partition, offset -1 where there is nothing. Blocks; opens a client for it.
 
     Raises BrokerSilent when there is no answer within `patience` seconds, or none that can help.
     """

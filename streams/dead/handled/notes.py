@@ -40,7 +40,7 @@ class Notes(AbstractContextManager["Notes"]):
         self._consumer = open_consumer(cluster, group)
 
     def read(self, partitions: Iterable[int]) -> dict[int, GroupCommit]:
-        """What is committed for each partition; an offset below 0 where there is nothing."""
+        """Returns what is committed for each partition, with an offset below 0 where there is nothing."""
         found = read_committed(self._cluster, self.group, self.topic, list(partitions), REQUEST_TIMEOUT)
         # confluent-kafka commits a C string, with the zero at its end.
         return {partition: GroupCommit(each.offset, each.metadata.rstrip("\0")) for partition, each in found.items()}
@@ -67,10 +67,10 @@ class Notes(AbstractContextManager["Notes"]):
             )
 
     def write(self, partition: int, handled: Handled, claim: str, *, expected: GroupCommit) -> GroupCommit:
-        """Commit what is handled, if the notes are still as expected; returns what they are now.
+        """Commit what is handled, if the notes are still as expected. Returns what they are now.
 
         Raises SomebodyElse or MapFull; then nothing is committed. Kafka cannot compare and set, so two that write
-        within the same moment are told apart only at the next check.
+        within the same moment are distinguished only at the next check.
         """
         if not handled.fits():
             raise MapFull(f"the map of partition {partition} of {self.topic!r} does not fit into a commit")
@@ -83,9 +83,9 @@ class Notes(AbstractContextManager["Notes"]):
         return commit
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Close the client."""
         self._consumer.close()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let go of the client."""
+        """Close the client."""
         self.close()

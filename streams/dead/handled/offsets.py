@@ -17,7 +17,7 @@ from streams.core.offsets.commit_metadata import MAP_LIMIT
 _MARK = ";"
 
 #: Characters that a claim takes, with its mark, and with the zero that confluent-kafka puts behind it.
-CLAIM_ROOM = 10
+CLAIM_LIMIT = 10
 
 Range = tuple[int, int]
 
@@ -31,7 +31,7 @@ class Handled:
 
     @classmethod
     def read(cls, watermark: int, text: str) -> Handled:
-        """What a commit holds; raises finished_map.MapInvalid."""
+        """Returns what a commit says. Raises finished_map.MapInvalid."""
         ranges = []
         at = watermark
         lengths = finished_map.decode(text)
@@ -42,7 +42,7 @@ class Handled:
 
     @classmethod
     def of(cls, watermark: int, ranges: Iterable[Range]) -> Handled:
-        """In order, joined where they touch, and with the watermark as high as it goes."""
+        """Returns these ranges in order, joined where they touch, and with the watermark as high as it goes."""
         joined: list[Range] = []
         for start, end in sorted(ranges):
             if start <= watermark:
@@ -61,20 +61,20 @@ class Handled:
         return index >= 0 and offset < self.ranges[index][1]
 
     def and_also(self, ranges: Iterable[Range]) -> Handled:
-        """The same with more."""
+        """Returns the same with more ranges."""
         return self.of(self.watermark, (*self.ranges, *ranges))
 
     def and_offsets(self, offsets: Iterable[int]) -> Handled:
-        """The same with more offsets."""
+        """Returns the same with more offsets."""
         return self.and_also((offset, offset + 1) for offset in offsets)
 
     def from_start(self, start: int) -> Handled:
-        """The same in a log that begins at `start`: what lies before is gone, so it is handled."""
+        """Returns the same in a log that begins at `start`: what lies before was deleted, so it is handled."""
         return self.and_also([(0, start)])
 
     @property
     def text(self) -> str:
-        """The map, as a commit's metadata holds it."""
+        """The map, as a commit's metadata has it."""
         return finished_map.encode(self._runs())
 
     def fits(self, more: int = 0) -> bool:
@@ -82,7 +82,7 @@ class Handled:
         text = self.text
         # Each offset that stays unfinished costs so many bits at the most; base64 makes 4 characters of 3 bytes.
         spare = -(-more * finished_map.COST_BITS // 6) + 4 if more else 0
-        if len(text) + CLAIM_ROOM + spare > MAP_LIMIT:
+        if len(text) + CLAIM_LIMIT + spare > MAP_LIMIT:
             return False
         try:
             return finished_map.decode(text) == list(self._runs())

@@ -15,10 +15,10 @@ from tests.unit.streams.rig import P0, record, rig, turns, until
 
 async def test_jobs_that_never_wait_go_on_with_the_next_turn_of_the_loop() -> None:
     part, now = LoopSlice(), monotonic()
-    assert not part.used_up(now)
-    assert part.used_up(now + SLICE)
+    assert part.enter(now)
+    assert not part.enter(now + SLICE)
     await part.next()
-    assert not part.used_up(now + SLICE)
+    assert part.enter(now + SLICE)
 
 
 async def test_behind_records_that_are_no_jobs_the_loop_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,13 +26,13 @@ async def test_behind_records_that_are_no_jobs_the_loop_waits(monkeypatch: pytes
     monkeypatch.setattr(loop_slice, "REST", 1.0)
     part, now = LoopSlice(), monotonic()
     part.rest(now)
-    assert not part.used_up(now)
-    assert part.used_up(now + loop_slice.JUNK_SLICE)
+    assert part.enter(now)
+    assert not part.enter(now + loop_slice.JUNK_SLICE)
     following = asyncio.ensure_future(part.next())
     await turns(20)
     assert not following.done()
     await until(following.done)
-    assert not part.used_up(monotonic())
+    assert part.enter(monotonic())
 
 
 @pytest.mark.parametrize("concurrency", [1, 50])
