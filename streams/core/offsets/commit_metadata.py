@@ -87,9 +87,12 @@ class CommitMetadata(NamedTuple):
 
     def text(self, watermark: int) -> str:
         """Returns it as the text of a commit at this offset."""
-        fence = "" if self.fence is None else f"{_FENCE}{self.fence.offset},{self.fence.generation}"
         crashes = _crashes_text(self.unreleased, self.named, watermark)
-        return f"{self.finished_map}{fence}{crashes}@{self.log}"
+        return f"{self.finished_map}{_fence_text(self.fence)}{crashes}@{self.log}"
+
+    def short_text(self) -> str:
+        """Returns the fence and the log's id alone, as text: less than a hundred characters."""
+        return f"{_fence_text(self.fence)}{_CRASHES}0@{self.log}"
 
 
 def log_of(text: str) -> str:
@@ -101,6 +104,10 @@ def _split_log(text: str) -> tuple[str, str]:
     """Returns a text without its end, and the id there."""
     found = _SIGNED_TEXT.fullmatch(text)
     return (text, UNKNOWN) if found is None else (found[1], found[2] or UNKNOWN)
+
+
+def _fence_text(fence: Fence | None) -> str:
+    return "" if fence is None else f"{_FENCE}{fence.offset},{fence.generation}"
 
 
 def _read_fence(text: str) -> Fence | None:

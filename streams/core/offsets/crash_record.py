@@ -93,6 +93,8 @@ class CrashRecord:
     def named(self, log: Finished) -> list[NamedJob]:
         """Returns the jobs that a commit names, in the order of their offsets."""
         running = self._running if self.claimed else {}
+        if not running and not self._deaths:
+            return []
         return [
             NamedJob(offset, running.get(offset, IDLE), self.deaths(offset))
             for offset in sorted(self._deaths.keys() | running.keys())

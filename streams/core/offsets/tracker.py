@@ -235,9 +235,8 @@ class OffsetTracker:
         self.map_headroom = finished_map.spare_offsets(encoded_map) - len(self._pending) - _SLACK
         watermark = self.watermark
         crashes = self.crash_record
-        full = CommitMetadata(encoded_map, self.fence, crashes.unreleased, crashes.named(self), self.log)
-        short = CommitMetadata(fence=self.fence, log=self.log)
-        return Commit(watermark, full.text(watermark), self._finished, short.text(watermark))
+        said = CommitMetadata(encoded_map, self.fence, crashes.unreleased, crashes.named(self), self.log)
+        return Commit(watermark, said.text(watermark), self._finished, said.short_text())
 
     def acknowledge(self, commit: Commit) -> None:
         """Note that the broker has acknowledged this commit."""
