@@ -157,7 +157,7 @@ class Codec:
         return self.from_json(job_type, parse(job_type, text))
 
     def from_json(self, job_type: str, fields: Any) -> Any:
-        """A model instance from the JSON form of a payload; raises PayloadInvalid or UnknownJobType. See `jsonform`."""
+        """A model instance from the JSON form of a payload; raises PayloadInvalid or UnknownJobType. See json_form."""
         from schemas.avro.json_form import from_json  # noqa: PLC0415
 
         return from_json(self.catalog.binding(job_type), fields)

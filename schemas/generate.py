@@ -58,11 +58,6 @@ def render(schemas: Path, models: Path) -> dict[Path, str]:
     }
 
 
-def outdated(schemas: Path, models: Path) -> list[Path]:
-    """The model files that are missing, changed, or left over from a removed queue; raises SchemaInvalid."""
-    return [path for _, path in _changes(schemas, models)]
-
-
 def write(schemas: Path, models: Path) -> list[Path]:
     """Writes all model files that are not current, removes those of queues that are gone, and returns their paths.
 

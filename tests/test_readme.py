@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic.fields import FieldInfo
@@ -26,7 +26,7 @@ from streams.api.discovery import load_queues
 from streams.api.hooks import around_plain
 from streams.core.partition.capacity import LIMIT_PARKED, LIMIT_PARKED_BYTES
 from streams.core.retry.failure import Failure
-from streams.core.retry.policy import GiveUp, decide, timetable
+from streams.core.retry.policy import GiveUp, decide
 from streams.errors import JobTimeout
 from streams.jobs.image import ImageSettings
 from streams.jobs.support.smtp import SmtpSettings
@@ -213,6 +213,19 @@ def test_every_variable_that_is_mentioned_is_one() -> None:
 
 
 # --- Failures
+
+
+class Wait(NamedTuple):
+    """How long a job waits after its `attempt`-th attempt has failed, in seconds."""
+
+    attempt: int
+    earliest: float
+    latest: float
+
+
+def timetable(policy: RetryPolicy) -> list[Wait]:
+    """All waits of a policy."""
+    return [Wait(made, policy.wait(made, 0.0), policy.wait(made, 1.0)) for made in range(1, policy.max_attempts)]
 
 
 def test_the_timetable_is_that_of_the_default_policy() -> None:

@@ -372,7 +372,7 @@ def _exact_float(value: int) -> float:
 
 
 def _untagged(value: Any) -> Any:
-    """A named type in a union comes with its name."""
+    """The value of a union's branch, without the name with which fastavro reads a named type."""
     return value[1] if type(value) is tuple else value
 
 

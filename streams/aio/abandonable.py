@@ -10,14 +10,14 @@ from typing import Any
 
 
 async def abandonable(work: Callable[..., None], *arguments: Any) -> None:
-    """Make a call that blocks, in a thread; raises what it raises.
+    """Make a call that blocks, in a thread. Raises what it raises.
 
     When this is cancelled nobody waits for the thread, not even the end of the process.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
-    def settle(error: BaseException | None) -> None:
+    def set_result(error: BaseException | None) -> None:
         if ended.done():
             return
         if error is None:
@@ -32,7 +32,7 @@ async def abandonable(work: Callable[..., None], *arguments: Any) -> None:
         except BaseException as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, error)
+            loop.call_soon_threadsafe(set_result, error)
 
     threading.Thread(target=run, name=work.__name__, daemon=True).start()
     await ended

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class BlockingCalls:
-    """Makes calls that block, in a few threads; calls beyond that wait their turn. May serve several event loops."""
+    """Makes calls that block, in a few threads; calls beyond that wait. May serve several event loops."""
 
     def __init__(self, name: str, most: int) -> None:
         """Starts nothing yet.
@@ -37,23 +37,24 @@ class BlockingCalls:
         self._shortage = ThreadShortage(f"the worker itself ({name})")
 
     async def run(self, call: Callable[..., T], /, *arguments: Any, **options: Any) -> T:
-        """Make a call in a thread and return or raise what it does; waits where the system has no thread to give.
+        """Make a call in a thread, and wait for it. Returns or raises what it does.
 
-        When this is cancelled nobody waits for the call; one that has not begun is not made.
+        Waits, too, where the system has no thread to give. When this is cancelled nobody waits for the call, and one
+        that has not begun is not made.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
-        while not self._staff():  # noqa: ASYNC110 - nothing tells that there are threads again
+        while not self._staff():  # noqa: ASYNC110 - nothing says when there are threads again
             await asyncio.sleep(RETRY_AFTER)
         self._calls.put(partial(self._make, loop, result, partial(call, *arguments, **options)))
         try:
             return await result
         finally:
-            # It holds what was raised, whose traceback holds this frame.
+            # It refers to what was raised, whose traceback refers to this frame.
             del result
 
     def _staff(self) -> bool:
-        """Count one more call, and start a thread if it needs one; False where there is no thread at all."""
+        """Count one more call, and start a thread if it needs one. Returns False where there is no thread at all."""
         with self._lock:
             if self._unfinished >= self._threads and self._threads < self._most and not self._start():
                 return False
@@ -82,8 +83,8 @@ class BlockingCalls:
             self._unfinished -= 1
         if ended is not None:
             with contextlib.suppress(RuntimeError):  # The loop is closed.
-                loop.call_soon_threadsafe(_settle, result, *ended)
-        # What was raised holds its frames, and this one with them.
+                loop.call_soon_threadsafe(_set_result, result, *ended)
+        # What was raised refers to its frames, and this one with them.
         del result, ended
 
 
@@ -96,7 +97,7 @@ def _outcome(call: Callable[[], T]) -> tuple[T | None, BaseException | None]:
         return None, error
 
 
-def _settle(result: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+def _set_result(result: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
     if result.done():
         return
     if error is None:

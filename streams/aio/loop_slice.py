@@ -1,4 +1,4 @@
-"""A slice of time that the runners of a queue share, so that jobs which never wait let the loop turn.
+"""A slice of time that the runners of a queue share, so that jobs which never wait let the loop do other things.
 
 Each queue has its own: the runner that wakes first begins it, and would leave nothing of a common one to other queues.
 
@@ -15,7 +15,7 @@ from time import monotonic
 
 from streams.aio.wait_list import WaitList
 
-#: How long runners may go on, all together, within one turn of the loop. Seconds.
+#: How long runners may go on, all together, within one iteration of the loop. Seconds.
 SLICE = 0.005
 
 #: How long they go on with records that are no jobs, and how long they wait then. Seconds.

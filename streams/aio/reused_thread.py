@@ -1,4 +1,4 @@
-"""A thread that does one thing after another, so that nobody pays for starting one, nor for what is kept by thread."""
+"""A thread that does one call after another: starting one costs time, and so does what libraries keep by thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Work = Callable[[], object]
 
 
 class ReusedThread:
-    """A daemon thread that does what it is given, in this order, until it is told to end.
+    """A daemon thread that does what it is given, in this order, until `end` is called.
 
-    Nothing that it is given may raise. As a daemon it does not hold up the end of the process. Raises RuntimeError or
+    Nothing that it is given may raise. As a daemon it does not delay the end of the process. Raises RuntimeError or
     MemoryError where the system has no thread to give.
     """
 
@@ -49,7 +49,7 @@ def _work(inbox: deque[Work | None], wake: SimpleQueue[None]) -> None:
             if work is None:
                 return
             work()
-            # What the work holds must not stay until there is more of it.
+            # What the work refers to must not stay until there is more of it.
             del work
         except BaseException:
             logger.warning("an exception was sent to a thread whose run was over; it is dropped", exc_info=True)

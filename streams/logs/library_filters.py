@@ -1,4 +1,4 @@
-"""Which lines of the libraries below a worker's log shows: those that tell its user something, and each now and then.
+"""Which lines of the libraries below a worker's log shows: those that say something to its user, in bounds.
 
 While a broker is away, aiokafka and librdkafka say so some seventy times a second.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from producers.delivery.log_filter import is_worth_reading
+from streams.logs.throttle import Throttle
 
 #: Libraries that tell of each of their steps.
 _TALKATIVE = frozenset({"aiokafka", "faust", "kafka", "mode"})
@@ -36,7 +37,7 @@ class NowAndThen:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._shown: dict[tuple[str, str], float] = {}
+        self._throttles: dict[tuple[str, str], Throttle] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line is shown."""
@@ -47,10 +48,10 @@ class NowAndThen:
         same = record.name, line[:_SAME]
         # Not when the line was made, by a clock that may be set back for hours.
         now = self._clock()
-        if now - self._shown.get(same, -_INTERVAL) < _INTERVAL:
-            return False
-        self._shown[same] = now
-        return True
+        throttle = self._throttles.setdefault(same, Throttle(1, _INTERVAL))
+        if throttle.is_over(now):
+            throttle.next_period(now)
+        return throttle.allow()
 
 
 def tells_something(record: logging.LogRecord) -> bool:

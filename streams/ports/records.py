@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from producers.topics import retry_topic
 from schemas.headers import Headers, Origin
-from streams.core.offsets import log_id
+from streams.core.offsets.commit_metadata import log_of
 from streams.core.offsets.log_id import UNKNOWN, differ
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.lanes import Lane
@@ -98,7 +98,7 @@ class PartitionStart:
     @property
     def anew(self) -> bool:
         """Whether the topic was made anew since."""
-        return self.offset is not None and (self.offset > self.end or differ(log_id.read(self.metadata).log, self.log))
+        return self.offset is not None and (self.offset > self.end or differ(log_of(self.metadata), self.log))
 
 
 class Span(NamedTuple):

@@ -84,12 +84,12 @@ class Assignment:
     def claim(self) -> None:
         """Have the next commits claim the partitions for this worker."""
         for partition in self._partitions.values():
-            partition.claim()
+            partition.crashes.claim()
 
     def release(self) -> None:
         """Have the next commits release the partitions: they are left in order."""
         for partition in self._partitions.values():
-            partition.release()
+            partition.crashes.release()
 
     def block_starts(self) -> None:
         """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
@@ -137,7 +137,7 @@ class Assignment:
         for tp in lost:
             partition = self._partitions.pop(tp)
             partition.lose()
-            self._left[tp] = _BeforeLoss(partition.generation, partition.crash_records)
+            self._left[tp] = _BeforeLoss(partition.generation, partition.crashes.records)
             self._backpressure.forget(tp, partition)
         for executor in executors:
             executor.forget_lost()
@@ -165,10 +165,10 @@ class Assignment:
         if left is not None and left.generation == last_owner:
             # What was known of jobs of another log says nothing of those at the same offsets in this one.
             known = CrashRecord() if queue.anew else left.crash_records[0]
-            partition.inherit([known, *left.crash_records[1:]])
+            partition.crashes.inherit([known, *left.crash_records[1:]])
         else:
-            partition.suspect_below(queue.end, retries.end, pressure.limit_jobs)
-        partition.claim()
+            partition.crashes.suspect_below(queue.end, retries.end, pressure.limit_jobs)
+        partition.crashes.claim()
         return partition
 
     def start(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
@@ -303,7 +303,7 @@ class Assignment:
         subscribes to, as of retry topics.
         """
         for partition in self._partitions.values():
-            partition.refresh()
+            partition.request_commit()
         if self._partitions:
             self._requests.commit_soon()
 

@@ -264,7 +264,7 @@ class QueueExecutor:
             runner.lane = lane
             self.active += 1
             try:
-                ended = await (run_suspect if partition.has_suspects else run)(runner, lane, partition, now)
+                ended = await (run_suspect if partition.crashes.has_suspects else run)(runner, lane, partition, now)
             finally:
                 runner.lane = None
                 if shared_pool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from streams.core.offsets.commit_metadata import NamedJob
 from streams.core.offsets.crash_record import CrashRecord, Finished
-from streams.core.partition.partition import QueuePartition
+from streams.core.partition.crashes import PartitionCrashes
 from tests.benchmarks.names import UNGUARDED
 
 __all__ = ["UNGUARDED", "without_guard"]
@@ -15,9 +16,9 @@ def without_guard() -> None:
     def nothing(self: object) -> None:
         """There is nobody to tell."""
 
-    def silent(self: CrashRecord, watermark: int, log: Finished) -> str:
-        del watermark, log
-        return ""
+    def nobody(self: CrashRecord, log: Finished) -> list[NamedJob]:
+        del log
+        return []
 
-    QueuePartition.claim = QueuePartition.release = nothing  # type: ignore[method-assign]
-    CrashRecord.text = silent  # type: ignore[method-assign]
+    PartitionCrashes.claim = PartitionCrashes.release = nothing  # type: ignore[method-assign]
+    CrashRecord.named = nobody  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas import Origin
-from streams.core.offsets.finished_map import MAP_LIMIT
+from streams.core.offsets.commit_metadata import MAP_LIMIT
 from streams.dead import Filters, MapFull, NotesUnreadable, SomebodyElse
 from streams.dead.handled.notes import Notes
 from streams.dead.handled.offsets import Handled

@@ -74,7 +74,7 @@ class _Compiler:
         return name
 
     def _function(self, kind: str, body: str) -> str:
-        """Define a function from `value` and `at` to `result` and `at`; its name."""
+        """Define a function from `value` and `at` to `result` and `at`. Returns its name."""
         name = self._keep(kind, None)
         self._define(name, "value, at", f"{body}return result, at\n")
         return name

@@ -41,7 +41,7 @@ class _Compiler:
         self._binding = binding
 
     def record(self, node: Mapping[str, Any], prefix: bytes = b"") -> Encode:
-        """One expression over the attributes takes a third of the time of any loop, see dump."""
+        """One expression over the attributes takes a third of the time of any loop, see to_datum."""
         names = [field["name"] for field in node["fields"]]
         scope: dict[str, Any] = {f"_{field['name']}": self._encoder(field["type"]) for field in node["fields"]}
         parts = "".join(f"_{name}(value.{attribute_of(name)}), " for name in names)

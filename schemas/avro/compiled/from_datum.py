@@ -104,7 +104,7 @@ def enum_members(enum: type) -> dict[str, Any]:
 
 
 def _whole_decimal(node: Mapping[str, Any]) -> Convert:
-    """fastavro rounds a decimal of more digits than its type has, which shows in the exponent."""
+    """A check of decimals: fastavro rounds one of more digits than its type has, which shows in the exponent."""
     exponent = -node.get("scale", 0)
 
     def check(value: Any) -> Any:

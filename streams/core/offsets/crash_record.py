@@ -26,27 +26,17 @@ Only jobs that were running at a death pay for it, and a job that comes to an ou
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from enum import Enum
 from typing import Protocol
 
-#: Characters that this may take up of a commit's metadata.
-CRASH_RECORD_LIMIT = 512
+from streams.core.offsets.commit_metadata import ALONE, BESIDE, IDLE, NamedJob
 
 #: Jobs of one partition that may be named at once.
 MAX_NAMED = 24
 
-#: What divides this from the map.
-MARK = "~"
-
 #: Stands, as a number of deaths, for one that was the job's own. Those beside others are counted to the one below.
 CERTAIN = 9
-
-#: What stands between the offset of a named job and its deaths: it does not run, runs beside others, or runs alone.
-_STILL, _BESIDE, _ALONE = ".", "!", "*"
-
-_TEXT = re.compile(r"~([01])((?:,\d{1,18}[.!*]\d)*)")
-_NAME = re.compile(r",(\d+)([.!*])(\d)")
 
 
 class Finished(Protocol):
@@ -72,33 +62,27 @@ class CrashRecord:
     """What the commits of one partition say about crashes: who has claimed it, and which jobs are suspected.
 
     A part of the partition's OffsetTracker; the Quarantine asks it how a job may be started. Invariant: every named job
-    is unfinished, and `text` names all suspects that run, unless the owner has released the partition.
+    is unfinished, and `named` has all suspects that run, unless the owner has released the partition.
     """
 
     __slots__ = ("_deaths", "_running", "claimed", "suspects_end", "unreleased")
 
-    def __init__(self, text: str = "", *, from_offset: int = 0) -> None:
+    def __init__(self, *, unreleased: bool = False, named: Iterable[NamedJob] = ()) -> None:
+        """From what the last commit says; by default from one that says nothing.
+
+        unreleased  whether its owner had claimed the partition, and not released it
+        named       the jobs that it names
+        """
         #: Whether the next owner will suspect its jobs: somebody has claimed it, and has not released it.
-        self.unreleased = False
+        self.unreleased = unreleased
         #: Whether this owner has claimed it.
         self.claimed = False
         #: Unfinished jobs at offsets below this are suspected.
         self.suspects_end = 0
-        self._deaths: dict[int, int] = {}
+        deaths = {job.offset: _count(job.deaths, job.runs if unreleased else IDLE) for job in named}
+        self._deaths = {offset: count for offset, count in deaths.items() if count}
         #: What runs, and how it is named.
         self._running: dict[int, str] = {}
-        self._restore(text, from_offset)
-
-    def _restore(self, text: str, offset: int) -> None:
-        found = _TEXT.fullmatch(text)
-        if found is None:
-            return
-        self.unreleased = found[1] == "1"
-        for step, kind, deaths in _NAME.findall(found[2]):
-            offset += int(step)
-            count = _count(int(deaths), kind if self.unreleased else _STILL)
-            if count:
-                self._deaths[offset] = count
 
     def inherit(self, before: CrashRecord) -> None:
         """Take over what was known before: the last owner was this very worker, which is alive. So whatever a commit
@@ -106,19 +90,16 @@ class CrashRecord:
         self.suspects_end = before.suspects_end
         self._deaths = dict(before._deaths)
 
-    def text(self, watermark: int, log: Finished) -> str:
-        """What a commit says of it, after the map."""
+    def named(self, log: Finished) -> list[NamedJob]:
+        """Returns the jobs that a commit names, in the order of their offsets."""
         running = self._running if self.claimed else {}
-        text, last = f"{MARK}{int(self.unreleased)}", watermark
-        for offset in sorted(self._deaths.keys() | running.keys()):
-            if log.is_finished(offset):
-                continue
-            item = f",{offset - last}{running.get(offset, _STILL)}{self.deaths(offset)}"
-            if len(text) + len(item) > CRASH_RECORD_LIMIT:
-                break
-            text += item
-            last = offset
-        return "" if text == f"{MARK}0" else text
+        if not running and not self._deaths:
+            return []
+        return [
+            NamedJob(offset, running.get(offset, IDLE), self.deaths(offset))
+            for offset in sorted(self._deaths.keys() | running.keys())
+            if not log.is_finished(offset)
+        ]
 
     def suspect_below(self, end: int) -> None:
         """Suspect all jobs below an offset, if the last owner has not released the partition."""
@@ -172,20 +153,20 @@ class CrashRecord:
 
     def start(self, offset: int, *, alone: bool = False) -> None:
         """Name a job as running. It may start when a commit has said so, and others beside it likewise."""
-        self._running[offset] = _ALONE if alone else _BESIDE
+        self._running[offset] = ALONE if alone else BESIDE
 
     def leave(self, offset: int) -> None:
-        """It does not run any more, or not yet, and nothing was learnt of it."""
+        """Name a job as running no longer. Nothing was learnt of it."""
         self._running.pop(offset, None)
 
     def end(self, offset: int) -> None:
-        """The run has come to an outcome, and whatever that is, it killed nobody."""
+        """Clear a job whose run has come to an outcome: whatever that is, it killed nobody."""
         self.leave(offset)
         self._deaths.pop(offset, None)
 
 
-def _count(deaths: int, kind: str) -> int:
+def _count(deaths: int, runs: str) -> int:
     """The deaths of a job that a dead owner's commit has named."""
-    if kind == _ALONE or deaths == CERTAIN:
+    if runs == ALONE or deaths == CERTAIN:
         return CERTAIN
-    return min(CERTAIN - 1, deaths + (kind == _BESIDE))
+    return min(CERTAIN - 1, deaths + (runs == BESIDE))

@@ -20,15 +20,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator
 
-from streams.core.offsets.crash_record import CRASH_RECORD_LIMIT
-from streams.core.offsets.fence import FENCE_LIMIT
-from streams.core.offsets.log_id import LOG_LIMIT
-
-#: What a broker accepts as commit metadata by default (`offset.metadata.max.bytes`).
-METADATA_LIMIT = 4096
-
-#: Characters of it that the map may take up; the rest is for what `crash_record`, `fence` and `log_id` say.
-MAP_LIMIT = METADATA_LIMIT - CRASH_RECORD_LIMIT - FENCE_LIMIT - LOG_LIMIT
+from streams.core.offsets.commit_metadata import MAP_LIMIT
 
 #: How many bytes of tokens fit into the map: base64 makes 4 characters of 3 bytes, one letter is the version's.
 TOKEN_LIMIT = (MAP_LIMIT - 1) // 4 * 3
@@ -50,11 +42,11 @@ _MOST_UNFINISHED = 1_000_000
 
 
 class MapInvalid(ValueError):
-    """The metadata of a commit is not a finished-offset map."""
+    """A text is no finished-offset map."""
 
 
 def encode(runs: Iterable[int]) -> str:
-    """Write alternating run lengths (unfinished first, then finished, and so on) as commit metadata.
+    """Write alternating run lengths (unfinished first, then finished, and so on) as a map.
 
     What does not fit is cut off at the end: offsets beyond it count as unfinished, and would run again after a crash.
     Admission sees to it that this does not happen (`OffsetTracker.map_headroom`).
@@ -64,7 +56,7 @@ def encode(runs: Iterable[int]) -> str:
 
 
 def decode(text: str) -> list[int]:
-    """Read commit metadata back into alternating run lengths, unfinished first; MapInvalid if it is not a map."""
+    """Read a map back into alternating run lengths, unfinished first. Raises MapInvalid for what is none."""
     if not text:
         return []
     if text[0] != _VERSION:
@@ -74,6 +66,11 @@ def decode(text: str) -> list[int]:
     except (binascii.Error, ValueError) as error:
         raise MapInvalid(f"the finished-offset map is not base64: {error}") from error
     return _merge(_read(tokens))
+
+
+def spare_offsets(text: str) -> int:
+    """Returns how many more offsets fit into a map of this text, whichever of them finish: COST_BITS each."""
+    return (MAP_LIMIT - len(text)) * 3 // 4 * 8 // COST_BITS
 
 
 def _tokens(runs: Iterable[int]) -> bytes:
@@ -107,7 +104,7 @@ def _append(bits: int, filled: int, length: int, finished: bool) -> tuple[int, i
 
 
 def _flush(out: bytearray, bits: int, filled: int) -> bool:
-    """Write a literal, or as much of it as there is room for; whether that was all."""
+    """Write a literal, or as much of it as fits. Returns whether that was all."""
     wanted = (filled + 7) // 8
     size = min(wanted, TOKEN_LIMIT - _LONGEST_NUMBER - len(out))
     if size > 0:

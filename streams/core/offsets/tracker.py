@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streams.core.offsets import fence as fences
-from streams.core.offsets import finished_map, log_id
-from streams.core.offsets.crash_record import MARK, CrashRecord
-from streams.core.offsets.fence import Fence
+from streams.core.offsets import finished_map
+from streams.core.offsets.commit_metadata import CommitMetadata
+from streams.core.offsets.crash_record import CrashRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Commit:
 
 
 class LogReplaced(Exception):
-    """A log is another one than it was: its topic was deleted, and made anew under the same name."""
+    """A log is another one than it was: its topic was deleted, and created again under the same name."""
 
 
 class OffsetTracker:
@@ -71,19 +70,19 @@ class OffsetTracker:
         self._unread = 0
         #: Offsets that records of our own have passed over, from and to; their answers may still come.
         self._passed: list[tuple[int, int]] = []
-        metadata, self.log, _ = log_id.read(metadata)
-        rest, mark, crash_record = metadata.partition(MARK)
-        finished, fence, place = rest.partition(fences.MARK)
-        self._restore(finished)
+        committed = CommitMetadata.read(metadata, next_offset)
+        self._restore(committed.finished_map)
+        #: The id of the log; UNKNOWN if it has none.
+        self.log = committed.log
         #: Which records count, where the log is a retry log.
-        self.fence = Fence.read(fence + place)
-        #: Who held it, and what may have killed them.
-        self.crash_record = CrashRecord(mark + crash_record, from_offset=next_offset)
+        self.fence = committed.fence
+        #: Who has claimed it, and which jobs may have killed their worker.
+        self.crash_record = CrashRecord(unreleased=committed.unreleased, named=committed.named)
         self.commit()
 
-    def _restore(self, metadata: str) -> None:
+    def _restore(self, encoded_map: str) -> None:
         finished = False
-        for length in finished_map.decode(metadata):
+        for length in finished_map.decode(encoded_map):
             if not finished:
                 self._pending.update(dict.fromkeys(range(self._end, self._end + length)))
                 self._unread += length
@@ -99,7 +98,7 @@ class OffsetTracker:
 
     @property
     def load(self) -> int:
-        """How many jobs are held: read and unfinished."""
+        """How many jobs are in memory: read and unfinished."""
         return len(self._pending) - self._unread
 
     @property
@@ -118,7 +117,7 @@ class OffsetTracker:
         return self._finished != self._acknowledged
 
     def read(self, offset: int) -> bool:
-        """Note that an offset was read; False if it is finished already and must not run again."""
+        """Note that an offset was read. Returns False if it is finished already and must not run again."""
         if offset != self.next_offset:
             if offset < self.next_offset:
                 return False
@@ -134,8 +133,10 @@ class OffsetTracker:
         return True
 
     def read_all(self, offsets: list[int]) -> bool:
-        """Note that ascending offsets were read, if all of them are new and none is missing; else False, and nothing is
-        noted."""
+        """Note that ascending offsets were read, if all of them are new and none is missing.
+
+        Returns False, and notes nothing, where that is not so: `read` them one by one then.
+        """
         first, end = offsets[0], offsets[-1] + 1
         if first != self.next_offset or first < self._end or end - first != len(offsets):
             return False
@@ -151,8 +152,8 @@ class OffsetTracker:
         """
         self.map_headroom -= min(max(0, offset - max(self.next_offset, self._end)), _GAP_COST)
         if self._unread:
-            for gone in [known for known in self._pending if self.next_offset <= known < offset]:
-                del self._pending[gone]
+            for missing in [known for known in self._pending if self.next_offset <= known < offset]:
+                del self._pending[missing]
                 self._unread -= 1
                 self._finished += 1
 
@@ -164,8 +165,10 @@ class OffsetTracker:
             self._end = max(self._end, offset)
 
     def pass_over(self, start: int, to: int) -> bool:
-        """Note that the log holds no job from `start` up to `to`; False, and nothing is noted, where that is not where
-        it is read on."""
+        """Note that the log has no job from `start` up to `to`.
+
+        Returns False, and notes nothing, where `start` is not the next offset.
+        """
         if start != self.next_offset or to <= start:
             return False
         self.skip_to(to)
@@ -215,28 +218,28 @@ class OffsetTracker:
         return self._end
 
     def mark_changed(self) -> int:
-        """Have a commit due, as its crash record has changed. Returns what `acknowledged` will be when the broker holds
-        it."""
+        """Have a commit due, as its crash record has changed. Returns what `acknowledged` is at the least when the
+        broker has that commit."""
         self._finished += 1
         return self._finished
 
     @property
     def acknowledged(self) -> int:
-        """How many changes the broker holds."""
+        """How many changes are in commits that the broker has acknowledged."""
         return self._acknowledged
 
     def commit(self) -> Commit:
-        """Take what may be committed now. Nothing changes until `acknowledge`, so a failed commit loses nothing."""
-        metadata = finished_map.encode(self._runs())
-        budget = (finished_map.MAP_LIMIT - len(metadata)) * 3 // 4 * 8 // finished_map.COST_BITS
-        self.map_headroom = budget - len(self._pending) - _SLACK
+        """Returns what may be committed now. Nothing counts as committed until `acknowledge`, so a failed commit loses
+        nothing. `map_headroom` is exact again."""
+        encoded_map = finished_map.encode(self._runs())
+        self.map_headroom = finished_map.spare_offsets(encoded_map) - len(self._pending) - _SLACK
         watermark = self.watermark
-        fence = "" if self.fence is None else self.fence.text
-        full = log_id.sign(metadata + fence + self.crash_record.text(watermark, self), self.log)
-        return Commit(watermark, full, self._finished, log_id.sign(fence, self.log))
+        crashes = self.crash_record
+        said = CommitMetadata(encoded_map, self.fence, crashes.unreleased, crashes.named(self), self.log)
+        return Commit(watermark, said.text(watermark), self._finished, said.short_text())
 
     def acknowledge(self, commit: Commit) -> None:
-        """Note that the broker holds this commit."""
+        """Note that the broker has acknowledged this commit."""
         self._acknowledged = max(self._acknowledged, commit.finished)
 
     def _runs(self) -> Iterator[int]:

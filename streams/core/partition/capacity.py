@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 #: How many jobs, and bytes of them, may be parked of a queue in a worker before it reads no further.
-#: A hundred thousand behind one key that fails leave room for the failures of others.
+#: A hundred thousand behind one key that fails leave some for the failures of others.
 LIMIT_PARKED = 120_000
 LIMIT_PARKED_BYTES = 256 * 1024 * 1024
 
@@ -81,32 +81,33 @@ class Record(Protocol):
 
 
 def small_size(record: Record) -> int:
-    """What a record takes, as if none of its headers were large."""
+    """The bytes that a record takes, as if none of its headers were large."""
     return len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(record.headers)
 
 
 def size_of(record: Record) -> int:
-    """What a record takes with its large headers."""
+    """The bytes that a record takes, its large headers included."""
     return small_size(record) + _large(record)
 
 
 class LargeHeaders:
-    """What the large headers of a queue's records take, as far as they are known: `held`, by offset."""
+    """What the large headers of a queue's records take, as far as they are known; part of a QueuePartition."""
 
-    __slots__ = ("_seen", "held")
+    __slots__ = ("_seen", "sizes")
 
     def __init__(self) -> None:
         self._seen = False
-        self.held: dict[int, int] = {}
+        #: Bytes, by the offset of the record.
+        self.sizes: dict[int, int] = {}
 
     def add(self, records: Sequence[Record]) -> int:
-        """Look for large headers in these records, once a sample has shown some; what they take."""
+        """Look for large headers in these records, once a sample has shown some. Returns the bytes that they take."""
         if not self._seen:
             self._seen = any(map(_large, records[::_SAMPLE]))
             if not self._seen:
                 return 0
         found = {record.offset: size for record in records if (size := _large(record))}
-        self.held.update(found)
+        self.sizes.update(found)
         return sum(found.values())
 
 

@@ -34,7 +34,7 @@ class Lane(Generic[J, W]):
 
 
 class Lanes(Generic[J, W]):
-    """All lanes of one owner (a partition of a queue)."""
+    """All lanes of one partition of a queue: a part of its QueuePartition, which adds and finishes jobs."""
 
     __slots__ = ("_by_key", "_owner")
 
@@ -47,7 +47,7 @@ class Lanes(Generic[J, W]):
         return len(self._by_key)
 
     def add(self, key: bytes | None, job: J) -> Lane[J, W] | None:
-        """Queue a job behind the others of its key; the lane, if that made it ready."""
+        """Queue a job behind the others of its key. Returns the lane if that has made it ready."""
         if key is None:
             return Lane(self._owner, None, job)
         lane = self._by_key.get(key)
@@ -60,12 +60,12 @@ class Lanes(Generic[J, W]):
         return None
 
     def remove(self, lane: Lane[J, W]) -> None:
-        """Let go of a lane with all that is in it: its key is parked."""
+        """Drop a lane with all that is in it: its key is parked."""
         if lane.key is not None:
             del self._by_key[lane.key]
 
     def finish(self, lane: Lane[J, W]) -> bool:
-        """Take the head off a lane; True if the lane is ready again."""
+        """Take the head off a lane. Returns whether the lane is ready again."""
         if lane.rest:
             lane.head = lane.rest.popleft()
             return True
@@ -80,6 +80,6 @@ class IndependentLanes(Lanes[J, W]):
     __slots__ = ()
 
     def add(self, key: bytes | None, job: J) -> Lane[J, W] | None:
-        """A lane for the job, which is ready."""
+        """Returns a lane for the job, which is ready."""
         del key
         return Lane(self._owner, None, job)

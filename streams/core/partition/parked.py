@@ -61,7 +61,7 @@ class ParkedLane(Lane[R, W]):
         return at < len(behind) and behind[at].queue_offset == queue_offset
 
     def insert(self, entry: ParkedJob[R]) -> None:
-        """Add an entry at the place of its queue offset."""
+        """Add an entry in the order of queue offsets."""
         if entry.queue_offset < self.entry.queue_offset:
             entry, self.entry = self.entry, entry
             self.head = self.entry.record
@@ -74,7 +74,7 @@ class ParkedLane(Lane[R, W]):
             behind.insert(bisect_left(behind, entry.queue_offset, lo=self._taken, key=_queue_offset), entry)
 
     def take(self) -> bool:
-        """Drop the head; False if nothing is behind it."""
+        """Drop the head. Returns False, and drops nothing, if nothing is behind it."""
         behind = self._behind
         if behind is None or self._taken == len(behind):
             return False
@@ -103,7 +103,7 @@ class ParkedLanes(Generic[R, W]):
         self.lanes: dict[bytes | int, ParkedLane[R, W]] = {}
         self._longest: ParkedLane[R, W] | None = None
         #: Heads that wait for their time, and those that wait until the queue was read past their queue offset. Both
-        #: may hold an item twice, or one whose lane has another head by now: passed over when their turn comes.
+        #: may hold an item twice, or one whose lane has another head by now: passed over when they come up.
         self._due: list[tuple[int, int, ParkedLane[R, W]]] = []
         self._unread: list[tuple[int, int, ParkedLane[R, W]]] = []
 
@@ -111,12 +111,14 @@ class ParkedLanes(Generic[R, W]):
         """The parked lane that a job of this key and queue offset belongs to, if there is one."""
         return self.lanes.get(key if self._ordered and key is not None else queue_offset)
 
-    def park(self, key: bytes | None, entry: ParkedJob[R]) -> ParkedLane[R, W]:
-        """Open a parked lane."""
-        keyed = self._ordered and key is not None
-        lane = ParkedLane(self._owner, key if keyed else None, entry, entry.queue_offset)
+    def add(self, key: bytes | None, entry: ParkedJob[R]) -> None:
+        """Park a job: in the parked lane of its key, or as the head of a new one."""
+        lane = self.find(key, entry.queue_offset)
+        if lane is not None:
+            self.insert(lane, entry)
+            return
+        lane = ParkedLane(self._owner, key if self._ordered else None, entry, entry.queue_offset)
         self.lanes[_name(lane)] = lane
-        return lane
 
     def insert(self, lane: ParkedLane[R, W], entry: ParkedJob[R]) -> None:
         """Add an entry to a parked lane."""
@@ -130,7 +132,7 @@ class ParkedLanes(Generic[R, W]):
         return 0 if self._longest is None else len(self._longest)
 
     def leave(self, lane: ParkedLane[R, W]) -> bool:
-        """Take the head off a parked lane whose turn it was; False if that was the last, and the lane is gone."""
+        """Take the head off a parked lane. Returns False if that was the last job, and the lane no longer exists."""
         if lane.take():
             return True
         del self.lanes[_name(lane)]
@@ -139,7 +141,7 @@ class ParkedLanes(Generic[R, W]):
         return False
 
     def wait(self, lane: ParkedLane[R, W], read_to: int) -> None:
-        """Have the head of a parked lane wait for its turn, where the queue was read up to `read_to`.
+        """Have the head of a parked lane wait until it may run, where the queue was read up to `read_to`.
 
         A head that is writing waits for its acknowledgement first: call this again then.
         """
@@ -174,7 +176,7 @@ class ParkedLanes(Generic[R, W]):
         return due[0][0] if due else None
 
     def ready(self, now_ms: int) -> list[ParkedLane[R, W]]:
-        """Hand out the parked lanes whose heads have become due."""
+        """Hand out the parked lanes whose heads have become due. Returns each once."""
         ready = []
         due = self._due
         while due and due[0][0] <= now_ms:

@@ -1,14 +1,15 @@
 """One assigned partition of a queue and of its retry topic: offsets, lanes, parked keys, and whether more fits in.
 
-A job is in one of three places: in a lane, read from the queue and unfinished there; *writing*, on its way to the retry
-log and still unfinished where it was; or *parked*, unfinished in the retry log. The invariants, which the tests name:
+A job is in one of three states: *queued*, in a lane, read from the queue and unfinished there; *writing*, on its way to
+the retry log and still unfinished where it was; or *parked*, unfinished in the retry log. The invariants, which the
+tests name:
 
     order     a key has a lane or a parked lane, never both; a parked lane runs in the order of its queue offsets
     diverted  what is read of a parked key goes to the retry log untried, behind the key's parked lane
-    finish    an offset is finished only when the record that takes its place, or the outcome, is durable
-    position  at most one entry a queue offset; a record whose retry record is known already is finished, not written
+    finish    an offset is finished only when the record that replaces it, or the outcome, is durable
+    unique    at most one entry a queue offset; a record whose retry record is known already is finished, not written
     loaded    nothing of the queue is admitted before the retry log was read
-    turn      a parked lane's head runs when it is acknowledged, due, and the queue was read past its queue offset
+    runnable  a parked lane's head runs when it is acknowledged, due, and the queue was read past its queue offset
     lost      a partition that is lost does nothing any more
     fence     what an owner writes to the retry log after the next one has taken over counts for nobody
 """
@@ -18,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from streams.core.offsets.crash_record import CrashRecord
 from streams.core.offsets.fence import Fence
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.capacity import HEADER_SIZE, LargeHeaders, ParkedBudget, Record, size_of, small_size
+from streams.core.partition.crashes import PartitionCrashes
 from streams.core.partition.lanes import IndependentLanes, Lane, Lanes
 from streams.core.partition.parked import ParkedLane, ParkedLanes
 from streams.core.partition.parked_job import NOT_WRITTEN, ParkedJob
@@ -35,11 +36,11 @@ class QueuePartition(Generic[R]):
 
     The Assignment puts fetched records in, and the queue's Executor runs the lanes that come out and reports back.
 
-    `limit_jobs` and `limit_bytes` bound what is held in memory of the queue, running or waiting; `budget`, which it
+    `limit_jobs` and `limit_bytes` bound what is in memory of the queue, running or waiting; `budget`, which it
     may share with others, what is parked. A partition over any of them is `full` and reads no further until it
-    `may_read_again`. Bytes are those of values, keys and headers: see sizes.py.
+    `may_read_again`. Bytes are those of values, keys and headers: see capacity.py.
 
-    Where it is not `ordered`, every job is a parked lane of its own and holds back nobody.
+    Where it is not `ordered`, every job is a lane of its own and holds back nobody.
     """
 
     __slots__ = (
@@ -51,8 +52,8 @@ class QueuePartition(Generic[R]):
         "_parked_lanes",
         "_restoring",
         "budget",
+        "crashes",
         "generation",
-        "has_suspects",
         "limit_bytes",
         "limit_jobs",
         "lost",
@@ -82,8 +83,8 @@ class QueuePartition(Generic[R]):
         self.retries: OffsetTracker | None = None
         #: Of the group, in which this owner has got it.
         self.generation = 0
-        #: Whether any of its jobs may have killed their worker: see CrashRecord.
-        self.has_suspects = False
+        #: Which of its jobs may have killed their worker.
+        self.crashes = PartitionCrashes(offsets)
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
         self.budget = budget or ParkedBudget()
@@ -105,11 +106,13 @@ class QueuePartition(Generic[R]):
     # -- the retry log on assignment ----------------------------------------------------------------------------------
 
     def open_retries(self, retries: OffsetTracker, end: int, generation: int = 0) -> None:
-        """Give it the retry partition, whose log ends at `end`; then `load` from its next offset on, and `start`.
+        """Give it the retry partition; then `load` from its next offset on, and `start`.
 
-        generation  of the group, in which this owner has got the partition; `end` must have been asked for since
+        end         of the retry log; must have been asked for since the partition was assigned
+        generation  of the group, in which this owner has got the partition
         """
         self.retries = retries
+        self.crashes.add_retries(retries)
         self.generation = generation
         fence = Fence(end, generation)
         fences = [fence] if retries.fence is None or retries.fence.offset > end else [retries.fence, fence]
@@ -132,13 +135,13 @@ class QueuePartition(Generic[R]):
         """
         if self.lost:
             return
-        loading = self._restoring
-        if loading is None:
+        restoring = self._restoring
+        if restoring is None:
             raise RuntimeError(f"{self}: the retry log is read on assignment only")
         retries = self._retries
         for entry, written in entries:
             if retries.read(entry.retry_offset):
-                superseded = loading.add(entry.record.key, entry, written)
+                superseded = restoring.add(entry.record.key, entry, written)
                 if superseded is not None:
                     retries.finish(superseded)
         if read_to is not None:
@@ -155,84 +158,20 @@ class QueuePartition(Generic[R]):
         """
         if self.lost:
             return
-        loading = self._restoring
-        if loading is None or not self.loaded:
+        restoring = self._restoring
+        if restoring is None or not self.loaded:
             raise RuntimeError(f"{self}: the retry log must be read to its end first")
         self._restoring = None
-        entries, moved = loading.in_order(queue_end)
+        entries, moved = restoring.in_order(queue_end)
         for entry in moved:
             entry.writing = True
         self._diverted += moved
         self.writing += len(moved)
         for entry in entries:
-            parked_lane = self._parked_lanes.find(entry.record.key, entry.queue_offset)
-            if parked_lane is None:
-                self._parked_lanes.park(entry.record.key, entry)
-            else:
-                self._parked_lanes.insert(parked_lane, entry)
+            self._parked_lanes.add(entry.record.key, entry)
             self.parked_bytes += size_of(entry.record)
         for parked_lane in self._parked_by_key.values():
             self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
-
-    # -- jobs that may kill their worker ------------------------------------------------------------------------------
-
-    def suspect_below(self, queue_end: int, retry_end: int, unknown: int) -> None:
-        """Suspect what the last owner may have been running, if it has not released the partition.
-
-        queue_end, retry_end  where the logs end
-        unknown               how many offsets, beyond what is known, the last owner may have read
-        """
-        for offsets, end in zip(self._trackers, (queue_end, retry_end), strict=False):
-            offsets.crash_record.suspect_below(min(end, offsets.end + unknown))
-        self.refresh_suspects()
-
-    @property
-    def crash_records(self) -> list[CrashRecord]:
-        """What is known of its jobs."""
-        return [offsets.crash_record for offsets in self._trackers]
-
-    def inherit(self, before: Sequence[CrashRecord]) -> None:
-        """Take over what was known of its jobs: the last owner was this worker, and did not die."""
-        for crash_record, known in zip(self.crash_records, before, strict=True):
-            crash_record.inherit(known)
-        self.refresh_suspects()
-
-    def claim(self) -> None:
-        """Have the next commit claim it for this worker."""
-        for offsets in self._trackers:
-            if not offsets.crash_record.claimed:
-                offsets.crash_record.claim()
-                offsets.mark_changed()
-
-    def release(self) -> None:
-        """Have the next commits, until the next `claim`, say that it is left in order."""
-        for offsets in self._trackers:
-            offsets.crash_record.release(offsets.watermark)
-            offsets.mark_changed()
-
-    def refresh(self) -> None:
-        """Have a commit due although nothing has changed."""
-        for offsets in self._trackers:
-            offsets.mark_changed()
-
-    def log_of(self, lane: Lane[R, QueuePartition[R]]) -> tuple[OffsetTracker, int]:
-        """The log that holds the head of a lane until it is finished, and its offset there."""
-        entry = lane.entry
-        return (self.offsets, lane.head.offset) if entry is None else (self._retries, entry.retry_offset)
-
-    def refresh_suspects(self) -> None:
-        """Suspect no job any longer, if none is left that may have killed a worker."""
-        self.has_suspects = False
-        for offsets in self._trackers:
-            if offsets.crash_record.all_cleared(offsets.watermark):
-                offsets.crash_record.reset()
-            else:
-                self.has_suspects = True
-                return
-
-    @property
-    def _trackers(self) -> list[OffsetTracker]:
-        return [self.offsets] if self.retries is None else [self.offsets, self.retries]
 
     # -- what fits in -------------------------------------------------------------------------------------------------
 
@@ -271,8 +210,8 @@ class QueuePartition(Generic[R]):
         return self.budget.crowded(self) or self._scattered(retries)
 
     def _scattered(self, retries: OffsetTracker) -> bool:
-        """Whether the retry log's map might not fit any more, if all that is held were parked and finished in the worst
-        order.
+        """Whether the retry log's map might not fit any more, if all jobs in memory were parked and finished in the
+        worst order.
 
         The jobs of a parked lane finish in their order, so those of the longest one are a run of the map and no more,
         whatever lies between them: a hundred thousand of one key are no burden.
@@ -283,7 +222,7 @@ class QueuePartition(Generic[R]):
     # -- the queue ----------------------------------------------------------------------------------------------------
 
     def admit(self, records: Sequence[R]) -> list[Lane[R, QueuePartition[R]]]:
-        """Queue records (at least one) in the order of their offsets, without finished ones. Returns lanes made ready.
+        """Queue records (at least one) in the order of their offsets, but for finished ones. Returns lanes made ready.
 
         Those of parked keys are diverted: see `take_diverted`. Heads of parked lanes may have become due: see `ready`.
         """
@@ -293,7 +232,10 @@ class QueuePartition(Generic[R]):
             raise RuntimeError(f"{self}: the queue is read when its retry log was")
         ready = []
         lanes = self._lanes
-        fresh = records if self.offsets.read_all([record.offset for record in records]) else self._unfinished(records)
+        fresh = records
+        if not self.offsets.read_all([record.offset for record in records]):
+            read = self.offsets.read
+            fresh = [record for record in records if read(record.offset)]
         if self._parked_by_key:
             fresh = self._divert(fresh)
         size = 0
@@ -305,10 +247,6 @@ class QueuePartition(Generic[R]):
                 ready.append(lane)
         self._bytes += size + self._large.add(fresh)
         return ready
-
-    def _unfinished(self, records: Sequence[R]) -> list[R]:
-        read = self.offsets.read
-        return [record for record in records if read(record.offset)]
 
     def _divert(self, records: Sequence[R]) -> list[R]:
         """Divert the records of parked keys. Returns the others."""
@@ -330,16 +268,18 @@ class QueuePartition(Generic[R]):
         return others
 
     def pass_over(self, start: int, to: int) -> bool:
-        """Read on at `to`, since the queue's log holds no job from `start` on; False, and nothing is noted, where
-        `start` is not where it is read on, or the partition is lost."""
+        """Read on at `to`, since the queue's log holds no job from `start` on.
+
+        Returns False, and notes nothing, where `start` is not the next offset, or the partition is lost.
+        """
         if self.lost or not self.offsets.pass_over(start, to):
             return False
         self._parked_lanes.read_on(to)
         return True
 
     def take_diverted(self) -> list[ParkedJob[R]]:
-        """What `admit` has diverted and `start` has moved since this was last asked: to be written to the retry log, in
-        this order."""
+        """Returns, once, what `admit` has diverted and `start` has moved: to be written to the retry log, in this
+        order."""
         diverted, self._diverted = self._diverted, []
         return [] if self.lost else diverted
 
@@ -357,8 +297,8 @@ class QueuePartition(Generic[R]):
         self.offsets.finish(record.offset)
         # As small_size, without a call: this is done for every job.
         self._bytes -= len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(record.headers)
-        if self._large.held:
-            self._bytes -= self._large.held.pop(record.offset, 0)
+        if self._large.sizes:
+            self._bytes -= self._large.sizes.pop(record.offset, 0)
         return self._lanes.finish(lane)
 
     def _finish_parked(self, parked_lane: ParkedLane[R, QueuePartition[R]]) -> bool:
@@ -400,13 +340,11 @@ class QueuePartition(Generic[R]):
         return writes
 
     def _park(self, lane: Lane[R, QueuePartition[R]]) -> list[ParkedJob[R]]:
-        """Make a parked lane of a lane. Its records count exactly from now on."""
+        """Make a parked lane of a lane, whose records count exactly from now on. Returns its jobs, the head first."""
         entries = [ParkedJob(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
-        parked_lane = self._parked_lanes.park(lane.head.key, entries[0])
-        for entry in entries[1:]:
-            self._parked_lanes.insert(parked_lane, entry)
         for entry in entries:
-            counted = small_size(entry.record) + self._large.held.pop(entry.queue_offset, 0)
+            self._parked_lanes.add(entry.record.key, entry)
+            counted = small_size(entry.record) + self._large.sizes.pop(entry.queue_offset, 0)
             self._bytes += size_of(entry.record) - counted
         self._lanes.remove(lane)
         return entries
@@ -436,7 +374,7 @@ class QueuePartition(Generic[R]):
             self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
 
     def ready(self, now_ms: int) -> list[ParkedLane[R, QueuePartition[R]]]:
-        """Hand out the parked lanes whose heads may run by now.
+        """Hand out the parked lanes whose heads may run by now. Returns each once.
 
         Ask when `next_due` has come; that may change whenever records are admitted or written, or a parked lane's head
         finishes.
@@ -459,6 +397,12 @@ class QueuePartition(Generic[R]):
 
     def __repr__(self) -> str:
         return f"{self.topic}-{self.number}"
+
+    def request_commit(self) -> None:
+        """Have a commit due although nothing has changed."""
+        self.offsets.mark_changed()
+        if self.retries is not None:
+            self.retries.mark_changed()
 
     def lose(self) -> None:
         """Fence the partition off: nothing of it starts or finishes any more."""

@@ -31,7 +31,7 @@ class ParkedJobsRestore(Generic[R]):
     Invariant: of two records that stand for one job, the one with the higher (attempt, offset) is kept.
     """
 
-    __slots__ = ("_entries", "_fences", "_gone", "_log", "end")
+    __slots__ = ("_earlier", "_entries", "_fences", "_log", "end")
 
     def __init__(self, end: int, fences: Sequence[Fence] = (), log: str = UNKNOWN) -> None:
         #: Where the log ended at assignment.
@@ -39,17 +39,20 @@ class ParkedJobsRestore(Generic[R]):
         self._fences = fences
         self._log = log
         self._entries: dict[tuple[int, bytes | None], ParkedJob[R]] = {}
-        #: Those of other logs of the queue, by the log: in the order in which the first of each was found.
-        self._gone: dict[str, dict[tuple[int, bytes | None], ParkedJob[R]]] = {}
+        #: Those of earlier logs of the queue, by the log: in the order in which the first of each was found.
+        self._earlier: dict[str, dict[tuple[int, bytes | None], ParkedJob[R]]] = {}
 
     def add(self, key: bytes | None, entry: ParkedJob[R], written: Written = _UNSIGNED) -> int | None:
-        """Take a job in. Returns the offset of the record that is thereby superseded, if one is; that of a job which
-        was written too late is its own."""
+        """Take a job in, or leave it out where another record says more of it, or it was written too late.
+
+        Returns the retry offset of the record that thereby counts for nothing, the job's own if it was left out; None
+        where there is none.
+        """
         if not all(fence.passes(entry.retry_offset, written.generation) for fence in self._fences):
             return entry.retry_offset
         entries = self._entries
         if entry.queue_offset >= 0 and differ(written.log, self._log):
-            entries = self._gone.setdefault(written.log, {})
+            entries = self._earlier.setdefault(written.log, {})
         name = entry.queue_offset, key
         other = entries.setdefault(name, entry)
         if other is entry:
@@ -60,20 +63,21 @@ class ParkedJobsRestore(Generic[R]):
         return other.retry_offset
 
     def in_order(self, queue_end: int) -> tuple[list[ParkedJob[R]], list[ParkedJob[R]]]:
-        """All jobs by their queue offsets, the oldest log's first; and those whose queue offset has changed.
+        """Put the jobs in order: all by their queue offsets, the oldest log's first. Returns them, and those among them
+        that were moved.
 
-        A queue offset that the queue's log does not reach is of a log that is gone, since the topic was made anew, and
-        so is one whose record says so. It is moved below 0, in its order, lest it be taken for that of a job of the new
-        log.
+        A queue offset that the queue's log does not reach is of an earlier log of the topic, which was deleted and
+        created again, and so is one whose record says so. It is moved below 0, in its order, lest it be taken for that
+        of a job of the present log.
         """
         entries = sorted(self._entries.values(), key=_queue_offset)
-        logs = [sorted(entries.values(), key=_queue_offset) for entries in self._gone.values()]
+        logs = [sorted(entries.values(), key=_queue_offset) for entries in self._earlier.values()]
         logs.append([entry for entry in entries if entry.queue_offset >= queue_end])
         lowest = min(0, entries[0].queue_offset) if entries else 0
         # The newest log comes last, and so is moved first.
-        for gone in reversed([log for log in logs if log]):
-            _move_below(gone, lowest)
-            lowest = gone[0].queue_offset
+        for earlier in reversed([log for log in logs if log]):
+            _move_below(earlier, lowest)
+            lowest = earlier[0].queue_offset
         moved = [entry for log in logs for entry in log]
         entries += [entry for log in logs[:-1] for entry in log]
         entries.sort(key=_queue_offset)

@@ -75,7 +75,7 @@ def check_seconds(what: str, seconds: float, *, least: float = 0.0) -> None:
 
 
 def to_seconds(what: str, time: float | timedelta, *, least: float = 0.0) -> float:
-    """Seconds of a number or a timedelta; raises PolicyInvalid for what a job cannot wait."""
+    """The seconds of a number or a timedelta. Raises PolicyInvalid for what a job cannot wait."""
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
     check_seconds(what, seconds, least=least)
     return float(seconds)
@@ -95,5 +95,5 @@ def jittered(wait: float, jitter: str, random_share: float) -> float:
     "full" waits between nothing and all of it, "equal" between half and all of it, "none" all of it; see "Exponential
     Backoff And Jitter", AWS Architecture Blog, 2015.
     """
-    sure = wait * JITTERS[jitter]
-    return min(wait, sure + (wait - sure) * random_share)
+    certain = wait * JITTERS[jitter]
+    return min(wait, certain + (wait - certain) * random_share)

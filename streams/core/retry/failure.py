@@ -67,7 +67,7 @@ class Failure:
         kind = type(error)
         if is_a(error, BaseExceptionGroup):
             return cls._of_group(error)
-        retry_in, snooze = _told(error)
+        retry_in, snooze = _requested(error)
         return cls(name_of(kind), _message(error), kinds=kinds_of(kind), retry_in=retry_in, snooze=snooze)
 
     @classmethod
@@ -78,15 +78,15 @@ class Failure:
         times at which the job is wanted back the last one counts.
         """
         inner = _leaves(group)
-        told = [_told(each) for each in inner]
-        waits = [retry_in for retry_in, _ in told if retry_in is not None]
-        failures = [each for each, (retry_in, _) in zip(inner, told, strict=True) if retry_in is None]
+        requests = [_requested(each) for each in inner]
+        waits = [retry_in for retry_in, _ in requests if retry_in is not None]
+        failures = [each for each, (retry_in, _) in zip(inner, requests, strict=True) if retry_in is None]
         return cls(
             name_of(type(group)),
             f"{_message(group)}: {_list(inner)}",
             kinds=kinds_of(type(group)),
             retry_in=None if failures else max(waits),
-            snooze=not failures and all(snooze for _, snooze in told),
+            snooze=not failures and all(snooze for _, snooze in requests),
             parts=tuple(dict.fromkeys(kinds_of(type(each)) for each in failures)),
         )
 
@@ -169,7 +169,7 @@ def _list(errors: list[BaseException]) -> str:
     return named if len(lines) <= _MOST_NAMED else f"{named}; and {len(lines) - _MOST_NAMED} others"
 
 
-def _told(error: BaseException) -> tuple[float | None, bool]:
+def _requested(error: BaseException) -> tuple[float | None, bool]:
     """When a handler wants its job back, and whether its run was no attempt.
 
     A user's subclass may have failed to say when; then it is a failure like any other.

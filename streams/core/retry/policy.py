@@ -173,19 +173,6 @@ def _short(kind: str) -> str:
     return kind.rpartition(".")[2] if kind.startswith(_PACKAGE) else kind
 
 
-class Wait(NamedTuple):
-    """How long a job waits after its `attempt`-th attempt has failed, in seconds."""
-
-    attempt: int
-    earliest: float
-    latest: float
-
-
-def timetable(policy: RetryPolicy) -> list[Wait]:
-    """All waits of a policy, for people to read."""
-    return [Wait(made, policy.wait(made, 0.0), policy.wait(made, 1.0)) for made in range(1, policy.max_attempts)]
-
-
 def _said(error: BaseException) -> str:
     """What a user's function has raised, or what is wrong with what it returned."""
     if isinstance(error, PolicyInvalid):

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from streams.core.offsets import finished_map
+from streams.core.offsets.commit_metadata import MAP_LIMIT
 
 #: Parts the map from the claim within a commit's metadata. Base64 has no such character.
 _MARK = ";"
 
 #: Characters that a claim takes, with its mark, and with the zero that confluent-kafka puts behind it.
-CLAIM_ROOM = 10
+CLAIM_LIMIT = 10
 
 Range = tuple[int, int]
 
@@ -30,7 +31,7 @@ class Handled:
 
     @classmethod
     def read(cls, watermark: int, text: str) -> Handled:
-        """Returns what a commit holds; raises finished_map.MapInvalid."""
+        """Returns what a commit says. Raises finished_map.MapInvalid."""
         ranges = []
         at = watermark
         lengths = finished_map.decode(text)
@@ -41,7 +42,7 @@ class Handled:
 
     @classmethod
     def of(cls, watermark: int, ranges: Iterable[Range]) -> Handled:
-        """Returns these offsets, the ranges in order and joined where they touch, the watermark as high as it goes."""
+        """Returns these ranges in order, joined where they touch, and with the watermark as high as it goes."""
         joined: list[Range] = []
         for start, end in sorted(ranges):
             if start <= watermark:
@@ -60,20 +61,20 @@ class Handled:
         return index >= 0 and offset < self.ranges[index][1]
 
     def and_also(self, ranges: Iterable[Range]) -> Handled:
-        """Returns these offsets and those of more ranges."""
+        """Returns the same with more ranges."""
         return self.of(self.watermark, (*self.ranges, *ranges))
 
     def and_offsets(self, offsets: Iterable[int]) -> Handled:
-        """Returns these offsets and more."""
+        """Returns the same with more offsets."""
         return self.and_also((offset, offset + 1) for offset in offsets)
 
     def from_start(self, start: int) -> Handled:
-        """Returns these offsets and all below `start`, where the log begins: what lay before is gone."""
+        """Returns the same in a log that begins at `start`: what lies before was deleted, so it is handled."""
         return self.and_also([(0, start)])
 
     @property
     def text(self) -> str:
-        """The map, as a commit's metadata holds it."""
+        """The map, as a commit's metadata has it."""
         return finished_map.encode(self._runs())
 
     def fits(self, more: int = 0) -> bool:
@@ -81,7 +82,7 @@ class Handled:
         text = self.text
         # Each offset that stays unfinished costs so many bits at the most; base64 makes 4 characters of 3 bytes.
         spare = -(-more * finished_map.COST_BITS // 6) + 4 if more else 0
-        if len(text) + CLAIM_ROOM + spare > finished_map.MAP_LIMIT:
+        if len(text) + CLAIM_LIMIT + spare > MAP_LIMIT:
             return False
         try:
             return finished_map.decode(text) == list(self._runs())
@@ -97,11 +98,11 @@ class Handled:
 
 
 def split(metadata: str) -> tuple[str, str]:
-    """Returns the map and the claim of a commit's metadata."""
+    """The map and the claim of a commit's metadata."""
     text, _, claim = metadata.partition(_MARK)
     return text, claim
 
 
 def join(text: str, claim: str) -> str:
-    """Returns the metadata of a map and a claim."""
+    """The metadata of a map and a claim."""
     return f"{text}{_MARK}{claim}" if claim else text

@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol
 
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetMetadataTooLargeError
 
-from streams.core.offsets.finished_map import METADATA_LIMIT
+from streams.core.offsets.commit_metadata import METADATA_LIMIT
 from streams.kafka.errors import RETRY_AFTER
 from streams.ports.records import DueCommit
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from schemas.headers import last_error, retry_state
-from streams.core.offsets import log_id
+from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.log_id import UNKNOWN
 from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
@@ -85,7 +85,7 @@ class PartitionOpener:
         def committed(tp: TopicPartition) -> PartitionStart:
             log = ids.get(tp.topic, UNKNOWN)
             if tp in restarts:
-                return PartitionStart(restarts[tp], log_id.sign("", log), *bounds[tp], log)
+                return PartitionStart(restarts[tp], CommitMetadata(log=log).text(0), *bounds[tp], log)
             return PartitionStart(held[tp].offset, held[tp].metadata, *bounds[tp], log)
 
         def is_anew(tp: TopicPartition) -> bool:
@@ -110,12 +110,12 @@ class PartitionOpener:
 
 def _log_suspects(partitions: Mapping[TopicPartition, WorkPartition]) -> None:
     """Log that suspected jobs are started with care, and why they may be slow."""
-    suspected = {tp: partition for tp, partition in partitions.items() if partition.has_suspects}
+    suspected = {tp: partition for tp, partition in partitions.items() if partition.crashes.has_suspects}
     if not suspected:
         return
     named = ", ".join("{}-{}".format(*tp) for tp in sorted(suspected)[:_NAMED])
     more = f" and {len(suspected) - _NAMED} more" if len(suspected) > _NAMED else ""
-    suspects = sum(record.suspects for partition in suspected.values() for record in partition.crash_records)
+    suspects = sum(record.suspects for partition in suspected.values() for record in partition.crashes.records)
     logger.warning(
         "a worker died that had %s%s, or it was cut off: what it may have run starts a few at a time%s", named, more,
         f", and {suspects} jobs that ran at such a death one by one, with nothing beside them" if suspects else "",

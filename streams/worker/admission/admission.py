@@ -143,7 +143,7 @@ class Admission:
             if lanes.watched:
                 lanes.tell_if_hungry()
             partition = lane.owner
-            if not (partition.lost or ((partition.has_suspects or share is not None) and self._withhold(lane))):
+            if not (partition.lost or ((partition.crashes.has_suspects or share is not None) and self._withhold(lane))):
                 return lane
         return None
 
@@ -156,11 +156,11 @@ class Admission:
         share = self._share
         if share is not None and share.withhold(lane):
             return True
-        if not lane.owner.has_suspects:
+        if not lane.owner.crashes.has_suspects:
             return False
         if share is None or share.process_of(lane) is None:
             return self._quarantine.withhold(lane, self._starter)
-        lane.owner.refresh_suspects()  # What runs in a process has killed no worker.
+        lane.owner.crashes.refresh()  # What runs in a process has killed no worker.
         return False
 
     # -- the run of a lane that was taken ------------------------------------------------------------------------------

@@ -48,8 +48,8 @@ class Quarantine:
         if lane in self._submitted:
             return False
         partition = lane.owner
-        partition.refresh_suspects()
-        log, offset = partition.log_of(lane)
+        partition.crashes.refresh()
+        log, offset = partition.crashes.log_of(lane)
         mode = log.crash_record.start_mode(offset)
         if mode not in {StartMode.LIMITED, StartMode.ISOLATED}:
             return False
@@ -70,7 +70,7 @@ class Quarantine:
         if suspect is not None:
             self._isolation.begin(suspect)
             return suspect
-        log, offset = lane.owner.log_of(lane)
+        log, offset = lane.owner.crashes.log_of(lane)
         if log.crash_record.start_mode(offset) is StartMode.REFUSED:
             raise KilledItsWorkers(
                 "its worker died each of the last times that it ran, and the last time it ran alone: it is not started"

@@ -46,7 +46,7 @@ class SuspectRun:
         self.starter = starter
         self._on_end = on_end
         #: What names it.
-        self.log, self._offset = lane.owner.log_of(lane)
+        self.log, self._offset = lane.owner.crashes.log_of(lane)
         self._change = 0
         #: Whether its run has ended.
         self.over = False

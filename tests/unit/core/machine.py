@@ -10,7 +10,7 @@ from typing import Protocol
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.lanes import Lane, Lanes
 from tests.unit.core.records import Job, Jobs
@@ -260,7 +260,7 @@ class PartitionMachine(RuleBasedStateMachine):
         assert {job.offset for job in self.log} <= self.finished
         assert not self.unfinished
         commit = self.partition.offsets.commit()
-        assert commit.metadata == sign("", UNKNOWN) or self.partition.offsets.pending
+        assert commit.metadata == CommitMetadata().text(0) or self.partition.offsets.pending
         if self.log:
             assert commit.watermark > self.log[-1].offset
         self.partition.offsets.acknowledge(commit)

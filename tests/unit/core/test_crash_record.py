@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from streams.core.offsets.crash_record import CRASH_RECORD_LIMIT, MARK, MAX_NAMED, CrashRecord, StartMode
-from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.commit_metadata import CommitMetadata
+from streams.core.offsets.crash_record import MAX_NAMED, StartMode
 from streams.core.offsets.tracker import OffsetTracker
 
 
@@ -29,7 +27,7 @@ def tracker(jobs: int) -> OffsetTracker:
 def test_what_was_let_go_in_order_is_free_of_suspicion() -> None:
     before = tracker(3)
     before.crash_record.release(3)
-    assert before.commit().metadata == sign("", UNKNOWN)
+    assert before.commit().metadata == CommitMetadata().text(0)
     after = opened(before)
     assert [after.crash_record.start_mode(offset) for offset in range(3)] == [StartMode.FREE] * 3
     assert after.crash_record.all_cleared(0)
@@ -164,32 +162,3 @@ def test_one_may_always_start() -> None:
     assert offsets.crash_record.at_limit
     after = opened(offsets)
     assert not after.crash_record.at_limit, "those that wait to run alone may wait behind others"
-
-
-@pytest.mark.parametrize(
-    "text", ["", "1AwI=", "nonsense", f"{MARK}", f"{MARK}2", f"{MARK}1,x", f"{MARK}1,1!", "~1,1!1,", "~1,1?1"]
-)
-def test_what_cannot_be_read_says_nothing(text: str) -> None:
-    crash_record = CrashRecord(text)
-    crash_record.suspect_below(10)
-    assert crash_record.start_mode(0) is StartMode.FREE
-
-
-@given(st.sets(st.integers(0, 10**15), max_size=MAX_NAMED), st.integers(0, 100))
-def test_what_is_written_is_read(running: set[int], watermark: int) -> None:
-    class Nothing:
-        def is_finished(self, offset: int) -> bool:
-            return False
-
-    crash_record = CrashRecord()
-    crash_record.claim()
-    offsets = {watermark + offset for offset in running}
-    for offset in offsets:
-        crash_record.start(offset)
-    text = crash_record.text(watermark, Nothing())
-    assert len(text) <= CRASH_RECORD_LIMIT
-    again = CrashRecord(text, from_offset=watermark)
-    named = {offset for offset in offsets if again.start_mode(offset) is StartMode.ISOLATED}
-    assert named == set(sorted(offsets)[: len(named)]), "what does not fit is left out at the end"
-    if max(running, default=0) < 10**9:
-        assert named == offsets

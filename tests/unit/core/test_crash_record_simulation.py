@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from streams.core.offsets.commit_metadata import METADATA_LIMIT
 from streams.core.offsets.crash_record import CrashRecord, StartMode
-from streams.core.offsets.finished_map import METADATA_LIMIT
 from streams.core.offsets.tracker import OffsetTracker
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from streams.core.offsets.crash_record import MARK
-from streams.core.offsets.fence import FENCE_LIMIT, Fence
-from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.fence import Fence
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
@@ -71,21 +67,3 @@ def test_what_landed_before_the_next_owner_took_over_counts() -> None:
 
 def test_a_record_that_does_not_say_who_wrote_it_counts() -> None:
     assert Fence(5, 7).passes(9, None)
-
-
-@given(st.integers(0, 2**63 - 1), st.integers(0, 2**31 - 1))
-def test_what_is_written_is_read(offset: int, generation: int) -> None:
-    fence = Fence(offset, generation)
-    assert len(fence.text) <= FENCE_LIMIT
-    assert Fence.read(fence.text) == fence
-    tracker = OffsetTracker(0)
-    tracker.fence = fence
-    tracker.crash_record.claim()
-    commit = tracker.commit()
-    assert commit.metadata.endswith(sign(f"{fence.text}{MARK}1", UNKNOWN))
-    assert OffsetTracker(commit.watermark, commit.metadata).fence == fence
-
-
-@pytest.mark.parametrize("text", ["", "^", "^1", "^1,", "^-1,2", "^x,1", "1,2"])
-def test_what_cannot_be_read_is_no_fence(text: str) -> None:
-    assert Fence.read(text) is None

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.core.offsets import finished_map
-from streams.core.offsets.finished_map import MAP_LIMIT, TOKEN_LIMIT, MapInvalid, decode, encode
+from streams.core.offsets.commit_metadata import MAP_LIMIT
+from streams.core.offsets.finished_map import TOKEN_LIMIT, MapInvalid, decode, encode
 from tests.unit.core.records import runs_of
 
 #: Around the borders of literals, of bytes, and of the lengths of a token's number.

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.offsets import finished_map
-from streams.core.offsets.finished_map import COST_BITS, MAP_LIMIT, decode
+from streams.core.offsets.commit_metadata import MAP_LIMIT
+from streams.core.offsets.finished_map import COST_BITS, decode
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.lanes import Lane
 from tests.unit.core.records import Job, Jobs, runs_of

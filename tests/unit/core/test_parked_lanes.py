@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.offsets.log_id import sign
+from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.capacity import ParkedBudget, size_of
 from streams.core.partition.lanes import Lane
@@ -505,7 +505,7 @@ def test_a_lost_partition_does_nothing() -> None:
 def test_a_record_that_names_another_log_stands_for_no_job_of_this_one() -> None:
     """Whatever its position; and of two such logs with one position and key, both jobs run, the older log's first."""
     log = "n" * 22
-    part = Jobs(OffsetTracker(0, sign("", log)), limit_jobs=10, limit_bytes=1000)
+    part = Jobs(OffsetTracker(0, CommitMetadata(log=log).text(0)), limit_jobs=10, limit_bytes=1000)
     part.open_retries(OffsetTracker(0), 3)
     logs = ("a" * 22, "b" * 22, log)
     part.load(

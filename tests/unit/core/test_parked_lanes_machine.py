@@ -195,12 +195,12 @@ def never_wakes(self: ParkedLanes[Any, Any], read_to: int) -> None:
 
 #: What a rule is without: the method that holds it, and what takes its place.
 RULES = {
-    "turn: the queue was read past it": (ParkedLanes, "wait", not_read_past),
-    "turn: it is due": (ParkedLanes, "ready", at_once),
-    "turn: those that wait are woken": (ParkedLanes, "read_on", never_wakes),
-    "position: at most one entry": (ParkedLane, "contains", holds_nothing),
+    "runnable: the queue was read past it": (ParkedLanes, "wait", not_read_past),
+    "runnable: it is due": (ParkedLanes, "ready", at_once),
+    "runnable: those that wait are woken": (ParkedLanes, "read_on", never_wakes),
+    "unique: at most one entry": (ParkedLane, "contains", holds_nothing),
     "order: a line is sorted": (ParkedLane, "insert", at_the_end),
-    "position: the last copy counts": (ParkedJobsRestore, "add", keeps_the_older),
+    "unique: the last copy counts": (ParkedJobsRestore, "add", keeps_the_older),
     "finish: late acknowledgements": (OffsetTracker, "wrote", acknowledged_in_order),
 }
 

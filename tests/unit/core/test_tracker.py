@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.offsets.log_id import UNKNOWN, sign
+from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.tracker import Commit, LogReplaced, OffsetTracker
 
 
@@ -21,7 +21,7 @@ def restored(*finished: int, start: int, end: int) -> OffsetTracker:
 
 def test_a_commit_that_is_finished_twice_over_says_so_once() -> None:
     tracker = restored(start=0, end=2)
-    assert tracker.commit() == Commit(0, sign("", UNKNOWN), 0, sign("", UNKNOWN))
+    assert tracker.commit() == Commit(0, CommitMetadata().text(0), 0, CommitMetadata().text(0))
     assert not tracker.dirty
 
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.offsets.finished_map import MAP_LIMIT, MapInvalid
+from streams.core.offsets.commit_metadata import MAP_LIMIT
+from streams.core.offsets.finished_map import MapInvalid
 from streams.core.offsets.tracker import OffsetTracker
-from streams.dead.handled.offsets import CLAIM_ROOM, Handled, join, split
+from streams.dead.handled.offsets import CLAIM_LIMIT, Handled, join, split
 
 OFFSETS = st.sets(st.integers(0, 300))
 
@@ -78,7 +79,7 @@ def test_the_claim_is_apart_from_the_map() -> None:
     metadata = join(text, "cafe0123")
     assert split(metadata) == (text, "cafe0123")
     assert split(join(text, "")) == (text, "")
-    assert len(metadata) - len(text) + len("\0") == CLAIM_ROOM
+    assert len(metadata) - len(text) + len("\0") == CLAIM_LIMIT
 
 
 def test_metadata_of_somebody_else() -> None:

@@ -74,7 +74,7 @@ class Queue:
 def partition(metadata: str = "", *, end: int = 0) -> WorkPartition:
     made: WorkPartition = QueuePartition(OffsetTracker(0, metadata), limit_jobs=10, limit_bytes=1000)
     if end:
-        made.suspect_below(end, 0, 10)
+        made.crashes.suspect_below(end, 0, 10)
     return made
 
 

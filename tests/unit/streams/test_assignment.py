@@ -10,9 +10,10 @@ import pytest
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
+from streams.core.offsets.commit_metadata import CommitMetadata, log_of
 from streams.core.offsets.crash_record import StartMode
 from streams.core.offsets.finished_map import encode
-from streams.core.offsets.log_id import UNKNOWN, read, sign
+from streams.core.offsets.log_id import UNKNOWN
 from streams.ports.records import Batch, DueCommit, PartitionStart, TopicPartition, WorkPartition
 from streams.worker.assignment import Assignment
 from streams.worker.executor import ENOUGH
@@ -116,12 +117,12 @@ OLD, NEW = "o" * 22, "n" * 22
 async def test_a_commit_of_another_log_says_nothing_of_this_one(caplog: pytest.LogCaptureFixture) -> None:
     """By its offsets it could be: the new log has outgrown what was committed of the old one."""
     async with rig(Handler()) as it:
-        it.open(P0, committed=PartitionStart(10, sign(encode([1, 5]), OLD), 0, 2000, NEW))
+        it.open(P0, committed=PartitionStart(10, CommitMetadata(encode([1, 5]), log=OLD).text(10), 0, 2000, NEW))
         assert it.assignment.positions() == {P0: 0}
         it.take(records(0, 3))
         await it.idle()
         (due,) = it.assignment.collect_commits()
-        assert read(due.commit.metadata).log == NEW
+        assert log_of(due.commit.metadata) == NEW
     assert "made anew" in caplog.text
 
 
@@ -130,10 +131,16 @@ async def test_a_commit_of_another_log_says_nothing_of_this_one(caplog: pytest.L
     [
         pytest.param(PartitionStart(10, encode([1, 5]), 0, 20, NEW), id="a commit of the version before"),
         pytest.param(
-            PartitionStart(10, sign(encode([1, 5]), UNKNOWN), 0, 20, NEW), id="of a time when brokers had no ids"
+            PartitionStart(10, CommitMetadata(encode([1, 5]), log=UNKNOWN).text(10), 0, 20, NEW),
+            id="of a time when brokers had no ids",
         ),
-        pytest.param(PartitionStart(10, sign(encode([1, 5]), NEW), 0, 20, UNKNOWN), id="a broker that gives no id"),
-        pytest.param(PartitionStart(10, sign(encode([1, 5]), NEW), 0, 20, NEW), id="the same log"),
+        pytest.param(
+            PartitionStart(10, CommitMetadata(encode([1, 5]), log=NEW).text(10), 0, 20, UNKNOWN),
+            id="a broker that gives no id",
+        ),
+        pytest.param(
+            PartitionStart(10, CommitMetadata(encode([1, 5]), log=NEW).text(10), 0, 20, NEW), id="the same log"
+        ),
     ],
 )
 async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed: PartitionStart) -> None:
@@ -144,7 +151,7 @@ async def test_a_commit_holds_unless_it_is_known_to_be_of_another_log(committed:
         await it.idle()
         assert handler.ran == Counter(["10", "16", "17"]), "the others were finished"
         (due,) = it.assignment.collect_commits()
-        assert read(due.commit.metadata).log == NEW, "the first commit says of which log it is"
+        assert log_of(due.commit.metadata) == NEW, "the first commit says of which log it is"
 
 
 async def test_a_commit_that_no_worker_has_made_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -162,7 +169,7 @@ async def test_commits_of_workers_are_not_told(caplog: pytest.LogCaptureFixture)
     async with rig(Handler()) as it:
         for theirs in (
             PartitionStart(None, "", 0, 20),
-            PartitionStart(10, sign("", ""), 0, 20),
+            PartitionStart(10, CommitMetadata().text(10), 0, 20),
             PartitionStart(10, "^0,1", 0, 20),
         ):
             it.assignment.restore(P0, theirs, theirs)
@@ -605,5 +612,5 @@ async def test_a_worker_that_gets_its_partition_back_knows_that_nobody_has_died(
         it.assignment.reassign([P0], 4)
         retries = PartitionStart(0, f"^0,{owner}~1", 0, 0)
         partition = it.assignment.restore(P0, PartitionStart(0, "~1,3!0", 0, 10), retries)
-        assert partition.has_suspects is suspected
+        assert partition.crashes.has_suspects is suspected
         assert (partition.offsets.crash_record.start_mode(3) is not StartMode.FREE) is suspected

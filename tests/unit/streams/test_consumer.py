@@ -18,7 +18,6 @@ from aiokafka.errors import CommitFailedError, KafkaError, OffsetMetadataTooLarg
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
 from streams.core.offsets.finished_map import decode
-from streams.core.offsets.log_id import UNKNOWN, sign
 from streams.core.offsets.tracker import OffsetTracker
 from streams.kafka.consumer.commit_loop import CommitLoop
 from streams.kafka.consumer.fetch_set import FetchSet
@@ -306,7 +305,7 @@ async def test_a_broker_that_takes_no_maps_still_takes_watermarks() -> None:
         on.group.refusals = [OffsetMetadataTooLargeError()]
         assert not await on.commit()
         assert await on.commit()
-        assert on.group.held[P0] == (1, sign("", UNKNOWN))
+        assert on.group.held[P0] == (1, CommitMetadata().text(0))
 
 
 async def test_what_finishes_while_a_commit_is_under_way_is_committed_next() -> None:
