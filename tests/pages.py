@@ -1,10 +1,13 @@
-"""The documents' examples, as a reader would copy them: files, and commands."""
+"""The documents' examples, as a reader would copy them: files, and commands; and the tests that they name."""
 
 from __future__ import annotations
 
+import ast
 import re
+from functools import cache
 from pathlib import Path
 
+_ROOT = Path(__file__).parent.parent
 _FENCES = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -47,3 +50,15 @@ class Page:
     def links(self) -> list[str]:
         """Where it links to, other people's sites aside."""
         return [link for link in re.findall(r"\]\(([^)\s]+)\)", self.prose) if "://" not in link]
+
+
+@cache
+def collected_in(path: str) -> set[str]:
+    """What pytest collects of a file, named from the project's root: functions, and the cases of state machines."""
+    found: set[str] = set()
+    for node in ast.parse((_ROOT / path).read_text("utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.add(node.targets[0].id)
+    return {name for name in found if name.startswith(("test_", "Test"))}

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from functools import cache
 
 import pytest
 
 from streams.core.partition import capacity, partition
+from tests.pages import collected_in
 from tests.workers import ROOT
 
 TEXT = (ROOT / "GUARANTEES.md").read_text("utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
 
 
-@cache
-def named_in(path: str) -> set[str]:
-    """What pytest collects of a file: functions, and the test cases of state machines."""
-    found: set[str] = set()
-    for node in ast.parse((ROOT / path).read_text("utf-8")).body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            found.add(node.name)
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found.add(node.targets[0].id)
-    return {name for name in found if name.startswith(("test_", "Test"))}
-
-
 @pytest.mark.parametrize(("path", "name"), NAMED)
 def test_a_test_that_is_named_exists(path: str, name: str) -> None:
     assert (ROOT / path).exists(), f"GUARANTEES.md names {path}, which is not there"
-    assert name in named_in(path), f"GUARANTEES.md names {path}::{name}, which is not there"
+    assert name in collected_in(path), f"GUARANTEES.md names {path}::{name}, which is not there"
 
 
 def test_nothing_looks_like_a_test_and_is_none() -> None:

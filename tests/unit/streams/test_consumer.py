@@ -17,6 +17,7 @@ from aiokafka.errors import CommitFailedError, KafkaError, OffsetMetadataTooLarg
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
+from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.finished_map import decode
 from streams.core.offsets.tracker import OffsetTracker
 from streams.kafka.consumer.commit_loop import CommitLoop
