@@ -117,6 +117,10 @@ class OffsetTracker:
         """Whether something has finished that no acknowledged commit covers."""
         return self._finished != self._acknowledged
 
+    def raise_fence(self, fence: Fence) -> None:
+        """Have only those records of a retry log count from now on that the fence lets through; the next commit has it."""
+        self.fence = fence
+
     def read(self, offset: int) -> bool:
         """Note that an offset was read; False if it is finished already and must not run again."""
         if offset != self.next_offset:
