@@ -118,7 +118,7 @@ class OffsetTracker:
         return self._finished != self._acknowledged
 
     def raise_fence(self, fence: Fence) -> None:
-        """Have only those records of a retry log count from now on that the fence lets through; the next commit has it."""
+        """Have only those records of a retry log count from now on that a fence lets through; commits have it, too."""
         self.fence = fence
 
     def read(self, offset: int) -> bool:

@@ -79,7 +79,7 @@ def test_what_is_written_is_read(offset: int, generation: int) -> None:
     assert len(fence.text) <= FENCE_LIMIT
     assert Fence.read(fence.text) == fence
     tracker = OffsetTracker(0)
-    tracker.fence = fence
+    tracker.raise_fence(fence)
     tracker.crash_record.claim()
     commit = tracker.commit()
     assert commit.metadata.endswith(sign(f"{fence.text}{MARK}1", UNKNOWN))
