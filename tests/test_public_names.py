@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 from collections.abc import Iterator
 
 import pytest
@@ -64,6 +66,17 @@ def test_every_module_says_what_it_is(package: str) -> None:
         and not ast.get_docstring(ast.parse(path.read_text("utf-8")))
         and not path.read_text("utf-8").startswith("#!")
     ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "streams.dead"])
+def test_what_a_package_lists_is_there_and_documented(package: str) -> None:
+    """What users import is in `__all__` of these four, and in no other module."""
+    module = importlib.import_module(package)
+    listed = [name for name in module.__all__ if name != "app"]  # made on demand
+    assert len(listed) == len(set(listed))
+    things = {name: getattr(module, name) for name in listed}
+    silent = [name for name, thing in things.items() if callable(thing) and not inspect.getdoc(thing)]
     assert silent == []
 
 
