@@ -132,6 +132,7 @@ def test_workers_are_replaced_one_by_one_and_one_is_taken_back(
             old[1].stop()  # the upgrade is done
             workers.await_settled()
             _await_work(workers)
+            workers.await_done(left_by_old, within=LATER_IN + 30)  # by this version, before the other comes back
             new[0].stop()  # one is taken back
             old += workers.start(environment=before)
             _await_work(workers)
