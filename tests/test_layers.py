@@ -1,18 +1,18 @@
-"""Imports point one way: schemas <- producers <- streams, and inside streams a core that needs nothing but Python."""
+"""What the layers know of the world: schemas and producers no Faust, the core nothing but Python, and so on.
+
+Which room may import which is in test_rooms.py.
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.util import resolve_name
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("schemas", "producers", "streams")
+from tests.imports import PACKAGES, ROOT, imported, imports, modules, name_of
+
 #: The only modules that may know Faust and aiokafka: a change there must not reach the rest.
 EDGES = {
     "streams.__main__",
@@ -32,31 +32,6 @@ EDGES = {
     "streams.kafka.consumer.log_watch",
 }
 FAUST = {"faust", "mode", "aiokafka"}
-
-
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package.replace(".", "/")).rglob("*.py"))
-
-
-def name_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imports(path: Path) -> Iterator[str]:
-    """The full names of what a module imports, anywhere in it."""
-    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
-    return imported(path.read_text("utf-8"), package)
-
-
-def imported(source: str, package: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def found(package: str, forbidden: set[str]) -> list[str]:
@@ -158,63 +133,6 @@ def test_importing_loads_no_more_than_it_says(statement: str, absent: set[str]) 
     )
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint(absent)
-
-
-def test_streams_says_what_is_public() -> None:
-    import streams
-
-    public = {
-        "DEFAULT_RETRY",
-        "DefinitionError",
-        "Exponential",
-        "Fixed",
-        "FollowUpRefused",
-        "HandlerCrashed",
-        "HandlerExited",
-        "JobContext",
-        "JobError",
-        "JobExpired",
-        "JobLogger",
-        "JobTimeout",
-        "KilledItsWorkers",
-        "NO_RETRY",
-        "NoHandler",
-        "PermanentError",
-        "Queue",
-        "Retry",
-        "RetryPolicy",
-        "SetupError",
-        "Snooze",
-        "StreamsError",
-        "app",
-    }
-    assert set(streams.__all__) == public
-    assert list(streams.__all__) == sorted(streams.__all__, key=lambda name: (not name.isupper(), name))
-    for name in public - {"app", "DEFAULT_RETRY", "NO_RETRY"}:
-        assert getattr(streams, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        streams.nonsense  # noqa: B018
-
-
-def test_every_error_is_in_the_drawn_tree() -> None:
-    """The tree at the top of the errors' file is the documentation: it names every one, and nothing else."""
-    for package in PACKAGES:
-        tree = ast.parse((ROOT / package / "errors.py").read_text("utf-8"))
-        drawn = ast.get_docstring(tree) or ""
-        defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-        assert {name for name in defined if name not in drawn} == set()
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_module_says_what_it_is(package: str) -> None:
-    silent = [
-        name_of(path)
-        for path in modules(package)
-        if path.read_text("utf-8").strip()
-        and not ast.get_docstring(ast.parse(path.read_text("utf-8")))
-        and not path.read_text("utf-8").startswith("#!")
-    ]
-    assert silent == []
 
 
 @pytest.mark.parametrize(

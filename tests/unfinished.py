@@ -19,6 +19,18 @@ def unfinished(bootstrap: str, group: str, topic: str) -> set[str]:
     }
 
 
+def finished_beyond(bootstrap: str, group: str, topic: str) -> set[str]:
+    """The jobs of a queue's topic that the group's commits call finished although an earlier one is not: what the maps
+    in them say."""
+    trackers = _trackers(bootstrap, group, topic)
+    starts = {number: tracker.next_offset for number, tracker in trackers.items()}
+    return {
+        record.header("ce_id") or ""
+        for record in read_all(bootstrap, topic)
+        if record.offset >= starts[record.partition] and not trackers[record.partition].read(record.offset)
+    }
+
+
 def suspicious(bootstrap: str, group: str, topic: str) -> bool:
     """Whether the next owner of any partition of a queue's topic would suspect the jobs that the last has run."""
     return any(tracker.crash_record.unreleased for tracker in _trackers(bootstrap, group, topic).values())

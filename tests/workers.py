@@ -137,26 +137,31 @@ class Workers:
             **(environment or {}),
         } | _variables(settings)
 
-    def start(self, count: int = 1, **settings: object) -> list[Worker]:
+    def start(
+        self, count: int = 1, *, environment: Mapping[str, str] | None = None, **settings: object
+    ) -> list[Worker]:
         """Start some workers; returns when all of the group have their partitions."""
-        started = [self.launch(**settings) for _ in range(count)]
+        started = [self.launch(environment=environment, **settings) for _ in range(count)]
         self.await_settled()
         return started
 
-    def launch(self, **settings: object) -> Worker:
-        """Start one worker; returns at once."""
-        worker = Worker(self.directory / f"worker-{len(self.all)}.log", self._environment | _variables(settings))
+    def launch(self, *, environment: Mapping[str, str] | None = None, **settings: object) -> Worker:
+        """Start one worker, with settings and other variables of its own; returns at once."""
+        variables = {**self._environment, **(environment or {}), **_variables(settings)}
+        worker = Worker(self.directory / f"worker-{len(self.all)}.log", variables)
         self.all.append(worker)
         return worker
 
-    def command(self, *arguments: str, within: float) -> tuple[int | None, str]:
+    def command(
+        self, *arguments: str, within: float, environment: Mapping[str, str] | None = None
+    ) -> tuple[int | None, str]:
         """Run `faust -A streams ...` in the workers' surroundings; its exit code, None if it was killed after so many
         seconds, and what it wrote."""
         command = [str(Path(sys.executable).with_name("faust")), "-A", "streams", *arguments]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, timeout=within, check=False,
+                command, cwd=ROOT, env={**self._environment, **(environment or {})}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=within, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as late:
             return None, str(late)

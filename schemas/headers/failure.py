@@ -83,6 +83,7 @@ def last_error(headers: Headers | None) -> str | None:
 
 
 def count_or(found: Mapping[str, bytes | None], name: str, digits: int) -> int | None:
+    """The number in a header of at most so many digits; None where there is none, or it is unreadable."""
     try:
         return number(found, name, digits, "")
     except HeaderInvalid:
@@ -107,6 +108,7 @@ _FAILURE_AND_RETRY = _FAILURE_AND_REFUSAL | {ATTEMPT, NOT_BEFORE, PARKED, POSITI
 
 
 def readable_origin(found: Mapping[str, bytes | None]) -> bool:
+    """Whether the headers say where a job came from, in a form that can be read."""
     if ORIGIN not in found:
         return False
     try:
@@ -117,6 +119,7 @@ def readable_origin(found: Mapping[str, bytes | None]) -> bool:
 
 
 def readable_time(found: Mapping[str, bytes | None], name: str) -> bool:
+    """Whether a header is there and holds epoch milliseconds."""
     try:
         return number(found, name, 18, EPOCH) is not None
     except HeaderInvalid:

@@ -214,6 +214,8 @@ def _optional_text(found: Mapping[str, bytes | None], name: str) -> str | None:
 
 
 def number(found: Mapping[str, bytes | None], name: str, digits: int, expected: str) -> int | None:
+    """The number in a header; None where there is none. Raises HeaderInvalid, saying what is `expected`, where it is no
+    plain decimal number of at most so many digits."""
     if name not in found:
         return None
     value = found[name]

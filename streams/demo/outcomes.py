@@ -50,23 +50,28 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.order: list[str] = []
-        #: Called with each outcome as it comes.
-        self.listener: Callable[[Outcome], None] | None = None
-        #: Called with each run after which a job comes back.
-        self.on_retry: Callable[[Outcome], None] = lambda outcome: None
+        self._listeners: list[Callable[[Outcome], None]] = []
         self._known: dict[str, asyncio.Future[Outcome]] = {}
+
+    def subscribe(self, listener: Callable[[Outcome], None]) -> None:
+        """Call this with each outcome as it comes, and with each run after which a job comes back."""
+        self._listeners.append(listener)
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome; of a repeated job the first counts."""
-        if not outcome.final:
-            self.on_retry(outcome)
+        if outcome.final and not self._end(outcome):
             return
+        for listener in self._listeners:
+            listener(outcome)
+
+    def _end(self, outcome: Outcome) -> bool:
+        """Give a job its outcome; returns whether it had none."""
         future = self._future(outcome.id)
-        if not future.done():
-            self.order.append(outcome.id)
-            future.set_result(outcome)
-            if self.listener is not None:
-                self.listener(outcome)
+        if future.done():
+            return False
+        self.order.append(outcome.id)
+        future.set_result(outcome)
+        return True
 
     async def of(self, job_id: str) -> Outcome:
         """Wait for a job's outcome."""

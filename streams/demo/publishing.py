@@ -39,7 +39,8 @@ class Publisher:
         self._outcomes = outcomes
         self._ours: set[str] = set()
         self._open: list[tuple[Published, asyncio.Task[Outcome]]] = []
-        outcomes.on_retry = self._tell_ours
+        self._shows_others = False
+        outcomes.subscribe(self._hear)
 
     async def publish(self, example: Example) -> Published:
         """Publish a job through the public API."""
@@ -55,8 +56,7 @@ class Publisher:
 
     def show_others(self) -> None:
         """Show, from now on, what becomes of jobs that somebody else publishes."""
-        self._outcomes.listener = lambda outcome: None if outcome.id in self._ours else self._tell(outcome)
-        self._outcomes.on_retry = self._tell
+        self._shows_others = True
 
     async def settle(self) -> None:
         """Wait for the outcomes of everything published. Raises DemoFailed for each that is late or another."""
@@ -75,8 +75,9 @@ class Publisher:
         self._tell(outcome)
         return outcome
 
-    def _tell_ours(self, outcome: Outcome) -> None:
-        if outcome.id in self._ours:
+    def _hear(self, outcome: Outcome) -> None:
+        # How our own jobs end is shown by those that wait for them.
+        if self._shows_others if outcome.id not in self._ours else not outcome.final:
             self._tell(outcome)
 
     def _tell(self, outcome: Outcome) -> None:

@@ -30,6 +30,10 @@ class Unfit(Exception):
         self.got = got
         self.path = ""
 
+    def or_none(self) -> None:
+        """Say that None had fitted as well."""
+        self.expected += " or None"
+
     def under(self, step: str) -> Unfit:
         """The same with one more step before its path."""
         joint = "" if not self.path or self.path.startswith("[") else "."
@@ -171,7 +175,7 @@ def _nullable(step: Convert | None) -> Convert | None:
             return step(value)
         except Unfit as unfit:
             if not unfit.path:
-                unfit.expected += " or None"
+                unfit.or_none()
             raise
 
     return dump

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from streams.core.offsets import finished_map
 from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.crash_record import CrashRecord
+from streams.core.offsets.fence import Fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,10 @@ class OffsetTracker:
     def dirty(self) -> bool:
         """Whether something has finished that no acknowledged commit covers."""
         return self._finished != self._acknowledged
+
+    def raise_fence(self, fence: Fence) -> None:
+        """Have only those records of a retry log count from now on that a fence lets through; commits have it, too."""
+        self.fence = fence
 
     def read(self, offset: int) -> bool:
         """Note that an offset was read. Returns False if it is finished already and must not run again."""

@@ -117,7 +117,7 @@ class QueuePartition(Generic[R]):
         fence = Fence(end, generation)
         fences = [fence] if retries.fence is None or retries.fence.offset > end else [retries.fence, fence]
         self._restoring = ParkedJobsRestore(end, fences, self.offsets.log)
-        retries.fence = fence
+        retries.raise_fence(fence)
 
     @property
     def loaded(self) -> bool:

@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import secrets
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,8 +24,8 @@ from streams.jobs.support.signature import secret_key, sign
 class Mailbox:
     """The mail received, by the id of the job that sent it."""
 
-    def __init__(self) -> None:
-        self.port = 0
+    def __init__(self, port: int) -> None:
+        self.port = port
         self._mail: dict[str, tuple[EmailMessage, list[str]]] = {}
 
     def received(self, job_id: str) -> tuple[EmailMessage, list[str]] | None:
@@ -41,9 +42,9 @@ class Mailbox:
 @asynccontextmanager
 async def mailbox() -> AsyncIterator[Mailbox]:
     """Serve SMTP on a free port of this machine."""
-    loop, box = asyncio.get_running_loop(), Mailbox()
-    server = await loop.create_server(lambda: SMTP(box, loop=loop), "127.0.0.1", 0)
-    box.port = server.sockets[0].getsockname()[1]
+    loop, listening = asyncio.get_running_loop(), _free_port()
+    box = Mailbox(listening.getsockname()[1])
+    server = await loop.create_server(lambda: SMTP(box, loop=loop), sock=listening)
     try:
         yield box
     finally:
@@ -53,8 +54,8 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 class Endpoint:
     """Answers webhooks and keeps when each delivery began and ended, and which it has failed."""
 
-    def __init__(self) -> None:
-        self.url = ""
+    def __init__(self, url: str) -> None:
+        self.url = url
         #: What signs the deliveries, as STREAMS_WEBHOOK_SECRETS has it.
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         #: When the first delivery of each job began and ended, by job id.
@@ -92,13 +93,18 @@ class Endpoint:
 @asynccontextmanager
 async def endpoint() -> AsyncIterator[Endpoint]:
     """Serve HTTP on a free port of this machine."""
-    receiver, app = Endpoint(), web.Application()
+    listening, app = _free_port(), web.Application()
+    receiver = Endpoint(f"http://127.0.0.1:{listening.getsockname()[1]}")
     app.add_routes([web.post("/orders", receiver.deliver), web.post("/gone", receiver.gone)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.SockSite(runner, listening).start()
         yield receiver
     finally:
         await runner.cleanup()
+
+
+def _free_port() -> socket.socket:
+    """A socket that listens on a free port of this machine."""
+    return socket.create_server(("127.0.0.1", 0))

@@ -62,6 +62,10 @@ class Demand:
         self.partitions = partitions
         self.left = _UNPACKED_PER_FETCH
 
+    def take(self, unpacked: int) -> None:
+        """Note that so many bytes were unpacked."""
+        self.left -= unpacked
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -215,7 +219,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         opened = (
             Batch2(batch, raw, start, *how, on_name=self._log_name) if magic >= 2 else OldBatch(batch, raw, start, *how)
         )
-        self._reading.demand.left -= opened.unpacked
+        self._reading.demand.take(opened.unpacked)
         return opened
 
     def _is_hidden(self, batch: Any) -> bool:

@@ -51,12 +51,12 @@ def test_a_run_after_which_a_job_comes_back(caplog: pytest.LogCaptureFixture, sn
 
 async def test_a_job_that_comes_back_has_no_outcome_yet() -> None:
     outcomes, told = Outcomes(), list[Outcome]()
-    outcomes.on_retry = told.append
+    outcomes.subscribe(told.append)
     retry, done = (Outcome(state, "email", "1", "k", 1, None) for state in ("retry", "done"))
     outcomes.add(retry)
     outcomes.add(done)
     assert await outcomes.of("1") is done
-    assert told == [retry]
+    assert told == [retry, done]
     assert outcomes.order == ["1"]
 
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import producers
-from tests.test_layers import imports, modules, name_of
+from tests.imports import imports, modules, name_of
 
 
 def test_all_is_sorted_and_complete() -> None:
