@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -61,6 +62,16 @@ class Committed:
     def anew(self) -> bool:
         """Whether the topic was made anew since."""
         return self.offset is not None and (self.offset > self.end or differ(log_id.read(self.metadata).log, self.log))
+
+    @property
+    def reached(self) -> int:
+        """How far this very log had come by then; 0 where it is not known that it is the same one."""
+        rest, log, _ = log_id.read(self.metadata)
+        if self.offset is None or log != self.log or log == UNKNOWN:
+            return 0
+        with suppress(MapInvalid):
+            return OffsetTracker(self.offset, rest).end
+        return self.offset
 
 
 class Span(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
 from schemas.headers import last_error, retry_state
@@ -18,6 +19,10 @@ from streams.retry_log import Overtaken, RetryLogs, Stored
 from streams.work import Record, WorkPartition
 
 logger = logging.getLogger("streams.trials")
+
+#: How long a broker is not believed by which a log has become shorter. Who was its leader and has not heard yet that it
+#: is no longer says so, and then the log has all that it had; else it has lost what was acknowledged. Seconds.
+_DISBELIEF = 60.0
 
 #: Partitions that a line names.
 _NAMED = 5
@@ -52,6 +57,7 @@ class Opening:
         self._group = group
         self._logs = logs
         self._overtaken = overtaken
+        self._believes_from = monotonic() + _DISBELIEF
 
     async def open(self, wanted: Collection[TopicPartition], restarts: Anew) -> bool:
         """Open partitions and hand them to the intake; False if it was overtaken, and then nothing was.
@@ -74,7 +80,9 @@ class Opening:
         if self._overtaken():
             return False
         for tp, partition in partitions.items():
-            partition.start(0 if tp in anew else max(ends[tp], partition.offsets.position))
+            self._believe(tp, ends[tp], partition.queue_seen)
+        for tp, partition in partitions.items():
+            partition.start(max(ends[tp], partition.offsets.position), anew=tp in anew)
         _tell_caution(partitions)
         self._intake.add(partitions)
         return True
@@ -104,8 +112,16 @@ class Opening:
             forgotten = held[tp].offset is None and held[retries[tp]].offset is not None
             return tp in restarts or forgotten or committed(tp).anew
 
+        for place in bounds:
+            log = committed(place)
+            self._believe(place, log.end, log.reached)
         anew = {tp for tp in wanted if is_anew(tp)}
         return {tp: self._intake.prepare(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
+
+    def _believe(self, place: TopicPartition, end: int, reached: int) -> None:
+        """Raise Unsettled where a log ends before what it is known to have had, unless that is told for long."""
+        if end < reached and monotonic() < self._believes_from:
+            raise Unsettled(f"{place.topic}-{place.partition} ends at {end}, and had come to {reached} before")
 
     async def _load(self, partitions: Mapping[TopicPartition, WorkPartition]) -> None:
         """Read the retry logs. Raises Overtaken, and Unsettled."""

@@ -67,6 +67,11 @@ def _outgoing(partition: WorkPartition, entry: Entry[Record], failed: Failed | N
 
 
 def _state(partition: WorkPartition, entry: Entry[Record]) -> RetryState:
-    # A position below 0 is of no log.
-    log = partition.offsets.log if entry.position >= 0 else UNKNOWN
-    return RetryState(entry.position, entry.attempt, entry.due_ms, max(0, partition.generation), log)
+    if entry.position >= 0:
+        position, log = entry.position, partition.offsets.log
+    elif entry.log:
+        # Of a log that is gone: all records of a job name the same place, lest two of them be taken for two jobs.
+        position, log = entry.stated, entry.log
+    else:
+        position, log = entry.position, UNKNOWN
+    return RetryState(position, entry.attempt, entry.due_ms, max(0, partition.generation), log)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from streams.core.log_id import UNKNOWN
+
 R = TypeVar("R")
 
 #: The offset of an entry that no acknowledged record of the retry log stands for yet.
@@ -22,11 +24,15 @@ class Entry(Generic[R]):
     due_ms    epoch milliseconds before which it must not run; 0 if it was diverted and never tried
     offset    of its last acknowledged record in the retry log; NOT_WRITTEN while it is still the queue's
     failed_ms epoch milliseconds of its first failure that this owner has seen; 0 if there was none
+    log       id of the queue's log that its record names; UNKNOWN where it names none
+    stated    its position there, as the record says: not `position` where that log is gone
     since_ms  epoch milliseconds from which a deadline counts where its record has no time: when it first came back
     """
 
     # There may be hundreds of thousands.
-    __slots__ = ("attempt", "due_ms", "failed_ms", "offset", "position", "record", "since_ms", "writing")
+    __slots__ = (
+        "attempt", "due_ms", "failed_ms", "log", "offset", "position", "record", "since_ms", "stated", "writing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -39,7 +45,8 @@ class Entry(Generic[R]):
         writing: bool = False,
     ) -> None:
         self.record = record
-        self.position = position
+        self.position = self.stated = position
+        self.log = UNKNOWN
         self.attempt = attempt
         self.due_ms = due_ms
         self.offset = offset

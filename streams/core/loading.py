@@ -47,6 +47,7 @@ class Loading(Generic[R]):
         late is itself."""
         if not all(fence.passes(entry.offset, written.generation) for fence in self._fences):
             return entry.offset
+        entry.log = written.log
         entries = self._entries
         if entry.position >= 0 and differ(written.log, self._log):
             entries = self._gone.setdefault(written.log, {})
@@ -59,25 +60,39 @@ class Loading(Generic[R]):
         entries[name] = entry
         return other.offset
 
-    def settle(self, queue_end: int) -> tuple[list[Entry[R]], list[Entry[R]]]:
-        """All entries in the order of their positions, the oldest log's first; and those whose position has changed.
+    @property
+    def seen(self) -> int:
+        """Behind the last offset of the queue's log that it must have had, since jobs of it were parked."""
+        return max((entry.position + 1 for entry in self._entries.values() if self._is_ours(entry)), default=0)
 
-        A position that the queue's log does not reach is of a log that is gone, since the topic was made anew, and so
-        is one whose record says so. It is moved below 0, in its order, lest it be taken for that of a job of the new
-        log.
+    def settle(self, queue_end: int, *, anew: bool = False) -> tuple[list[Entry[R]], list[Entry[R]]]:
+        """All entries in the order of their positions, the oldest log's first; and those to be written anew.
+
+        queue_end  where the queue's log ends
+        anew       whether it is known to be another one than before
+
+        A job whose record names another log is moved below 0, in its order, lest it be taken for one of this log. Its
+        record stays as it is, and so do later ones: they name that log, so that of several one counts whoever reads
+        them. So is one moved whose record names no log that is known, if that may be another one, and one at a position
+        that this log does not reach, which has lost it: they are to be written anew, since it may get there.
         """
         entries = sorted(self._entries.values(), key=_position)
-        logs = [sorted(entries.values(), key=_position) for entries in self._gone.values()]
-        logs.append([entry for entry in entries if entry.position >= queue_end])
+        gone = [sorted(entries.values(), key=_position) for entries in self._gone.values()]
+        lost = [each for each in entries if each.position >= (0 if anew and not self._is_ours(each) else queue_end)]
         lowest = min(0, entries[0].position) if entries else 0
         # The newest log comes last, and so is moved first.
-        for gone in reversed([log for log in logs if log]):
-            _move_below(gone, lowest)
-            lowest = gone[0].position
-        moved = [entry for log in logs for entry in log]
-        entries += [entry for log in logs[:-1] for entry in log]
+        for log in reversed([log for log in (*gone, lost) if log]):
+            _move_below(log, lowest)
+            lowest = log[0].position
+        for entry in lost:
+            entry.log = UNKNOWN
+        entries += [entry for log in gone for entry in log]
         entries.sort(key=_position)
-        return entries, moved
+        return entries, lost
+
+    def _is_ours(self, entry: Entry[R]) -> bool:
+        """Whether an entry is known to be of the queue's log."""
+        return entry.log == self._log != UNKNOWN
 
 
 def _position(entry: Entry[R]) -> int:

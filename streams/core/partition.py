@@ -143,14 +143,20 @@ class Partition(Generic[R]):
         if read_to is not None:
             retries.skip_to(read_to)
 
-    def start(self, queue_end: int) -> None:
+    @property
+    def queue_seen(self) -> int:
+        """Behind the last offset that the queue's log must have had, as what was loaded shows; 0 after `start`."""
+        return 0 if self._loading is None else self._loading.seen
+
+    def start(self, queue_end: int, *, anew: bool = False) -> None:
         """Form the lines of what was loaded; from now on the queue may be read.
 
         queue_end  where the queue's log ends. Ask the broker for it once all is loaded: what lies beyond it is then
-                   surely of a log that is gone. 0 if the log is known to be another one than was read before.
+                   surely of a log that is gone
+        anew       whether that log is known to be another one than was read before
 
-        What is of a log that is gone is to be written again, under positions that say so: see `take_diverted`. Does
-        nothing on a lost partition.
+        What is of a log that is gone runs before the rest: see `Loading.settle`, and `take_diverted` for what of it is
+        to be written again. Does nothing on a lost partition.
         """
         if self.lost:
             return
@@ -158,7 +164,7 @@ class Partition(Generic[R]):
         if loading is None or not self.loaded:
             raise RuntimeError(f"{self}: the retry log must be read to its end first")
         self._loading = None
-        entries, moved = loading.settle(queue_end)
+        entries, moved = loading.settle(queue_end, anew=anew)
         for entry in moved:
             entry.writing = True
         self._diverted += moved
