@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from producers.topics import retry_topic
 from schemas.headers import Headers, Origin
 from streams.core.offsets.commit_metadata import log_of
+from streams.core.offsets.finished_map import MapInvalid
 from streams.core.offsets.log_id import UNKNOWN, differ
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.lanes import Lane
@@ -99,6 +101,15 @@ class PartitionStart:
     def anew(self) -> bool:
         """Whether the topic was made anew since."""
         return self.offset is not None and (self.offset > self.end or differ(log_of(self.metadata), self.log))
+
+    @property
+    def reached(self) -> int:
+        """How far this very log had come by then; 0 where it is not known that it is the same one."""
+        if self.offset is None or self.log == UNKNOWN or log_of(self.metadata) != self.log:
+            return 0
+        with suppress(MapInvalid):
+            return OffsetTracker(self.offset, self.metadata).end
+        return self.offset
 
 
 class Span(NamedTuple):

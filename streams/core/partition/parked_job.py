@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from streams.core.offsets.log_id import UNKNOWN
+
 R = TypeVar("R")
 
 #: The retry offset of a job that no acknowledged record of the retry log stands for yet.
@@ -24,11 +26,16 @@ class ParkedJob(Generic[R]):
     due_ms        epoch milliseconds before which it must not run; 0 if it was diverted and never tried
     retry_offset  of its last acknowledged record in the retry log; NOT_WRITTEN while it is still the queue's
     failed_ms     epoch milliseconds of its first failure that this owner has seen; 0 if there was none
+    log           id of the queue's log that its record names; UNKNOWN where it names none
+    stated_offset its offset there, as the record says: not `queue_offset` where that log is gone
     since_ms      epoch milliseconds from which a deadline counts where its record has no time: when it first came back
     """
 
     # There may be hundreds of thousands.
-    __slots__ = ("attempt", "due_ms", "failed_ms", "queue_offset", "record", "retry_offset", "since_ms", "writing")
+    __slots__ = (
+        "attempt", "due_ms", "failed_ms", "log", "queue_offset", "record", "retry_offset", "since_ms", "stated_offset",
+        "writing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,7 +48,8 @@ class ParkedJob(Generic[R]):
         writing: bool = False,
     ) -> None:
         self.record = record
-        self.queue_offset = queue_offset
+        self.queue_offset = self.stated_offset = queue_offset
+        self.log = UNKNOWN
         self.attempt = attempt
         self.due_ms = due_ms
         self.retry_offset = retry_offset

@@ -147,14 +147,20 @@ class QueuePartition(Generic[R]):
         if read_to is not None:
             retries.skip_to(read_to)
 
-    def start(self, queue_end: int) -> None:
+    @property
+    def queue_seen(self) -> int:
+        """One past the last offset that the queue's log must have had, as what was loaded shows; 0 after `start`."""
+        return 0 if self._restoring is None else self._restoring.queue_seen
+
+    def start(self, queue_end: int, *, anew: bool = False) -> None:
         """Form the parked lanes of what was loaded; from now on the queue may be read.
 
         queue_end  where the queue's log ends. Ask the broker for it once all is loaded: what lies beyond it is then
-                   surely of a log that is gone. 0 if the log is known to be another one than was read before.
+                   surely of a log that is gone
+        anew       whether that log is known to be another one than was read before
 
-        What is of a log that is gone is to be written again, under queue offsets that say so: see `take_diverted`.
-        Does nothing on a lost partition.
+        What is of a log that is gone runs before the rest: see ParkedJobsRestore.in_order, and `take_diverted` for what
+        of it is to be written again. Does nothing on a lost partition.
         """
         if self.lost:
             return
@@ -162,7 +168,7 @@ class QueuePartition(Generic[R]):
         if restoring is None or not self.loaded:
             raise RuntimeError(f"{self}: the retry log must be read to its end first")
         self._restoring = None
-        entries, moved = restoring.in_order(queue_end)
+        entries, moved = restoring.in_order(queue_end, anew=anew)
         for entry in moved:
             entry.writing = True
         self._diverted += moved

@@ -50,6 +50,7 @@ class ParkedJobsRestore(Generic[R]):
         """
         if not all(fence.passes(entry.retry_offset, written.generation) for fence in self._fences):
             return entry.retry_offset
+        entry.log = written.log
         entries = self._entries
         if entry.queue_offset >= 0 and differ(written.log, self._log):
             entries = self._earlier.setdefault(written.log, {})
@@ -62,26 +63,40 @@ class ParkedJobsRestore(Generic[R]):
         entries[name] = entry
         return other.retry_offset
 
-    def in_order(self, queue_end: int) -> tuple[list[ParkedJob[R]], list[ParkedJob[R]]]:
-        """Put the jobs in order: all by their queue offsets, the oldest log's first. Returns them, and those among them
-        that were moved.
+    @property
+    def queue_seen(self) -> int:
+        """One past the last offset that the queue's log must have had, since jobs of it were parked."""
+        return max((entry.queue_offset + 1 for entry in self._entries.values() if self._is_ours(entry)), default=0)
 
-        A queue offset that the queue's log does not reach is of an earlier log of the topic, which was deleted and
-        created again, and so is one whose record says so. It is moved below 0, in its order, lest it be taken for that
-        of a job of the present log.
+    def in_order(self, queue_end: int, *, anew: bool = False) -> tuple[list[ParkedJob[R]], list[ParkedJob[R]]]:
+        """Put the jobs in order: all by their queue offsets, the oldest log's first. Returns them, and those among them
+        that are to be written again.
+
+        queue_end  where the queue's log ends
+        anew       whether it is known to be another one than before: its topic was deleted and created again
+
+        A job whose record names another log is moved below 0, in its order, lest it be taken for one of this log. Its
+        record stays as it is, and so do later ones: they name that log, so that of several one counts whoever reads
+        them. So is one moved whose record names no log that is known, if that may be another one, and one at an offset
+        that this log does not reach, which has lost it: they are to be written again, since it may get there.
         """
         entries = sorted(self._entries.values(), key=_queue_offset)
-        logs = [sorted(entries.values(), key=_queue_offset) for entries in self._earlier.values()]
-        logs.append([entry for entry in entries if entry.queue_offset >= queue_end])
+        earlier = [sorted(entries.values(), key=_queue_offset) for entries in self._earlier.values()]
+        lost = [each for each in entries if each.queue_offset >= (0 if anew and not self._is_ours(each) else queue_end)]
         lowest = min(0, entries[0].queue_offset) if entries else 0
         # The newest log comes last, and so is moved first.
-        for earlier in reversed([log for log in logs if log]):
-            _move_below(earlier, lowest)
-            lowest = earlier[0].queue_offset
-        moved = [entry for log in logs for entry in log]
-        entries += [entry for log in logs[:-1] for entry in log]
+        for log in reversed([log for log in (*earlier, lost) if log]):
+            _move_below(log, lowest)
+            lowest = log[0].queue_offset
+        for entry in lost:
+            entry.log = UNKNOWN
+        entries += [entry for log in earlier for entry in log]
         entries.sort(key=_queue_offset)
-        return entries, moved
+        return entries, lost
+
+    def _is_ours(self, entry: ParkedJob[R]) -> bool:
+        """Whether an entry is known to be of the queue's present log."""
+        return entry.log == self._log != UNKNOWN
 
 
 def _queue_offset(entry: ParkedJob[R]) -> int:

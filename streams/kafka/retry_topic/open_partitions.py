@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from time import monotonic
 from typing import Protocol
 
 from schemas.headers import last_error, retry_state
@@ -17,6 +18,10 @@ from streams.ports.group import ConsumerGroup, NotSettledYet, RebalancedMeanwhil
 from streams.ports.records import Anew, PartitionStart, Record, TopicPartition, WorkPartition
 
 logger = logging.getLogger(__name__)
+
+#: How long a broker is not believed by which a log has become shorter. Who was its leader and has not heard yet that it
+#: is no longer says so, and then the log has all that it had; else it has lost what was acknowledged. Seconds.
+_DISBELIEF = 60.0
 
 #: Partitions that a line names.
 _NAMED = 5
@@ -36,6 +41,8 @@ class PartitionOpener:
         self._assignment = assignment
         self._group = group
         self._logs = logs
+        #: Since when logs are told to be shorter than they were. Monotonic seconds.
+        self._shorter_since: dict[TopicPartition, float] = {}
 
     async def open(self, wanted: Collection[TopicPartition], restarts: Anew, overtaken: Callable[[], bool]) -> bool:
         """Open partitions and hand them to the assignment. Returns False if it was overtaken, and then nothing was.
@@ -59,7 +66,10 @@ class PartitionOpener:
         if overtaken():
             return False
         for tp, partition in partitions.items():
-            partition.start(0 if tp in anew else max(ends[tp], partition.offsets.next_offset))
+            self._check_end(tp, ends[tp], partition.queue_seen)
+        for tp, partition in partitions.items():
+            partition.start(max(ends[tp], partition.offsets.next_offset), anew=tp in anew)
+        self._shorter_since.clear()
         _log_suspects(partitions)
         self._assignment.start(partitions)
         return True
@@ -93,8 +103,16 @@ class PartitionOpener:
             forgotten = held[tp].offset is None and held[retries[tp]].offset is not None
             return tp in restarts or forgotten or committed(tp).anew
 
+        for place in bounds:
+            start = committed(place)
+            self._check_end(place, start.end, start.reached)
         anew = {tp for tp in wanted if is_anew(tp)}
         return {tp: self._assignment.restore(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
+
+    def _check_end(self, place: TopicPartition, end: int, reached: int) -> None:
+        """Raise NotSettledYet where a log ends before what it is known to have had, until that is told for long."""
+        if end < reached and monotonic() - self._shorter_since.setdefault(place, monotonic()) < _DISBELIEF:
+            raise NotSettledYet(f"{place.topic}-{place.partition} ends at {end}, and had come to {reached} before")
 
     async def _load(self, partitions: Mapping[TopicPartition, WorkPartition], overtaken: Callable[[], bool]) -> None:
         """Read the retry logs. Raises RebalancedMeanwhile, and NotSettledYet."""

@@ -75,6 +75,11 @@ def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failur
 
 
 def _state(partition: WorkPartition, entry: ParkedJob[Record]) -> RetryState:
-    # A position below 0 is of no log.
-    log = partition.offsets.log if entry.queue_offset >= 0 else UNKNOWN
-    return RetryState(entry.queue_offset, entry.attempt, entry.due_ms, max(0, partition.generation), log)
+    if entry.queue_offset >= 0:
+        position, log = entry.queue_offset, partition.offsets.log
+    elif entry.log:
+        # Of a log that is gone: all records of a job name the same place, lest two of them be taken for two jobs.
+        position, log = entry.stated_offset, entry.log
+    else:
+        position, log = entry.queue_offset, UNKNOWN
+    return RetryState(position, entry.attempt, entry.due_ms, max(0, partition.generation), log)

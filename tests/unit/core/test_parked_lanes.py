@@ -515,7 +515,60 @@ def test_a_record_that_names_another_log_stands_for_no_job_of_this_one() -> None
         ]
     )
     part.start(100)
-    moved = part.take_diverted()
-    assert [entry.retry_offset for entry in moved] == [0, 1]
-    assert moved[0].queue_offset < moved[1].queue_offset < 0
+    assert part.take_diverted() == [], "their records say all that is to be known"
     assert part.parked == 3
+    part.admit([Job(5)])
+    ran = []
+    for _ in logs:
+        (line,) = part.ready(1)
+        ran.append(line.entry.retry_offset)
+        part.finish(line)
+    assert ran == [0, 1, 2]
+
+
+OURS, GONE = "o" * 22, "g" * 22
+
+
+def reopened(*written: tuple[int, int, str], ends: int = 100, anew: bool = False) -> Jobs:
+    """A partition of the log OURS whose retry log holds jobs of a key: position, attempts and log of each record."""
+    part = Jobs(OffsetTracker(0, CommitMetadata(log=OURS).text(0)), limit_jobs=10, limit_bytes=1000)
+    part.open_retries(OffsetTracker(0), len(written))
+    loaded = [(ParkedJob(Job(0, b"k"), position, attempt=attempt, due_ms=1, retry_offset=at), Written(0, log))
+              for at, (position, attempt, log) in enumerate(written)]  # fmt: skip
+    part.load(loaded)
+    part.start(ends, anew=anew)
+    return part
+
+
+def test_two_records_of_a_job_of_a_log_that_is_gone_stand_for_one() -> None:
+    """Its owner had tried it again, and died before it could commit that the first record is finished."""
+    part = reopened((7, 0, GONE), (8, 0, GONE), (7, 1, GONE))
+    assert part.parked == 2
+    part.admit([Job(9)])
+    (line,) = part.ready(1)
+    assert (line.entry.attempt, line.entry.stated_offset, line.entry.log) == (1, 7, GONE), (
+        "as it is to be written again"
+    )
+    assert len(line) == 2
+
+
+def test_what_was_parked_of_a_log_stays_its_own_although_nothing_was_committed_for_it() -> None:
+    """The broker forgets what is committed for a topic that is deleted: all that it says is that there was another."""
+    part = reopened((-3, 1, ""), (5, 0, OURS), (6, 0, ""), anew=True)
+    assert [entry.retry_offset for entry in part.take_diverted()] == [2], "of this one nobody knows"
+    part.admit([Job(5, b"k"), Job(6, b"k")])
+    assert [entry.queue_offset for entry in part.take_diverted()] == [6], "the other one is known"
+    assert part.queue_seen == 0
+
+
+def test_what_the_queue_has_lost_is_written_again_lest_another_job_gets_there() -> None:
+    part = reopened((5, 0, OURS), ends=5)
+    (entry,) = part.take_diverted()
+    assert (entry.queue_offset < 0, entry.log) == (True, "")
+
+
+def test_how_far_the_queue_was_read_is_known_by_what_is_parked_of_its_log() -> None:
+    part = Jobs(OffsetTracker(0, CommitMetadata(log=OURS).text(0)), limit_jobs=10, limit_bytes=1000)
+    part.open_retries(OffsetTracker(0), 3)
+    part.load([(ParkedJob(Job(0), at, retry_offset=at), Written(0, log)) for at, log in enumerate((OURS, OURS, GONE))])
+    assert part.queue_seen == 2

@@ -74,7 +74,8 @@ class StartsTheQueueFirst(Jobs):
     queue_end = 0
     later: ParkedJobsRestore[Job] | None = None
 
-    def start(self, queue_end: int) -> None:
+    def start(self, queue_end: int, *, anew: bool = False) -> None:
+        assert not anew
         self.queue_end = queue_end
         self.later, self._restoring = self._restoring, None
 

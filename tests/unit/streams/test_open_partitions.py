@@ -10,6 +10,8 @@ import pytest
 from schemas.errors import RegistryUnavailable
 from schemas.headers import Origin, RetryState, with_retry
 from schemas.models.webhook import DeliverWebhook
+from streams.core.offsets.commit_metadata import CommitMetadata
+from streams.kafka.retry_topic import open_partitions
 from streams.kafka.retry_topic.open_partitions import PartitionOpener
 from streams.kafka.retry_topic.reader import Piece, RetryTopicReader, Stored
 from streams.ports.group import CommittedOffset, LogBounds, NotSettledYet, RebalancedMeanwhile
@@ -21,14 +23,24 @@ from tests.unit.streams.rig import P0, TOPIC, job, make_codec, record, records, 
 class Group:
     """A group that has committed some offset of the queue, whose log ends somewhere."""
 
-    def __init__(self, committed: int | None, end: int, *, retries: int | None = None, ids: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        committed: int | None,
+        end: int,
+        *,
+        retries: int | None = None,
+        ids: Iterable[str] = (),
+        metadata: str = "",
+    ) -> None:
         self._committed = committed
+        self._metadata = metadata
         self._end = end
         self._retries = retries
         self._ids = list(ids)
 
     async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, CommittedOffset]:
-        return {tp: CommittedOffset(self._committed if tp.topic == TOPIC else self._retries, "") for tp in partitions}
+        of_queue, of_retries = self._committed, self._retries
+        return {tp: CommittedOffset(of_queue if tp.topic == TOPIC else of_retries, self._metadata) for tp in partitions}
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         return dict.fromkeys(partitions, (0, self._end))
@@ -59,10 +71,10 @@ class Logs(RetryTopicReader):
             yield Piece(tp, self._stored[: self._ends_at], self._ends_at)
 
 
-def parked(offset: int, position: int, key: str = "k", event: str = "parked") -> Stored:
+def parked(offset: int, position: int, key: str = "k", event: str = "parked", log: str = "") -> Stored:
     """A record of the retry log that is due."""
     stored = record(0, key, event=event)
-    state = RetryState(position, 1, 1)
+    state = RetryState(position, 1, 1, log=log)
     headers = with_retry((), origin=Origin(TOPIC, 0, position), state=state, failure=None, now_ms=1)
     return Stored(offset, stored.key, stored.value, tuple(headers), 0)
 
@@ -136,6 +148,31 @@ async def test_a_log_that_ends_sooner_than_it_did_is_opened_again() -> None:
         with pytest.raises(NotSettledYet, match=r"jobs\.webhook\.retry-0 ends sooner"):
             await PartitionOpener(it.assignment, Group(None, end=5), logs).open([P0], {}, lambda: False)
         assert it.assignment.assigned == 0
+
+
+OURS = "o" * 22
+
+
+@pytest.mark.parametrize(
+    ("committed", "said"), [(7, "ends at 5, and had come to 7 before"), (4, "ends at 5, and had come to 9 before")]
+)
+async def test_a_broker_that_tells_an_old_end_is_not_believed_at_once(
+    committed: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was cut off does not know that another leads: the log has all that it had, and is no new one."""
+
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        """Nothing runs."""
+
+    async with rig(handler) as it:
+        it.assignment.reassign([P0], 1)
+        stored = parked(0, 8, log=OURS)
+        group = Group(committed, end=5, ids=[OURS] * 8, metadata=CommitMetadata(log=OURS).text(0))
+        opener = PartitionOpener(it.assignment, group, Logs([stored]))
+        with pytest.raises(NotSettledYet, match=f"{TOPIC}-0 {said}"):
+            await opener.open([P0], {}, lambda: False)
+        monkeypatch.setattr(open_partitions, "_DISBELIEF", 0.0)
+        assert await opener.open([P0], {}, lambda: False), "it has lost what it had acknowledged"
 
 
 async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
