@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
 _LOGGER = logging.getLogger("producers")
-_JOBS_BETWEEN_YIELDS = 256  # about a millisecond's work
 
 
 class AsyncJobHandle(Handle):
@@ -173,8 +172,7 @@ class AsyncJobProducer(BaseProducer):
     async def _send(self, record: JobRecord) -> AsyncJobHandle:
         handle = AsyncJobHandle(record.id, record.topic, self._client, self._loops)
         here = self._loops.here()
-        here.since_yield += 1
-        must_wait = here.since_yield > _JOBS_BETWEEN_YIELDS or here.buffer.busy()
+        must_wait = here.count_job() or here.buffer.busy()
         if must_wait or not self._client.offer(record, handle):
             await self._send_in_turn(record, handle, here)
         here.poller.start()
@@ -183,9 +181,7 @@ class AsyncJobProducer(BaseProducer):
     async def _send_in_turn(self, record: JobRecord, handle: AsyncJobHandle, here: OnLoop) -> None:
         """Wait for those before us, let the loop do its other work, and wait for room."""
         async with here.buffer:
-            if here.since_yield > _JOBS_BETWEEN_YIELDS:
-                here.since_yield = 0
-                await asyncio.sleep(0)
+            await here.yield_if_due()
             while not self._client.offer(record, handle):
                 await here.poller.look()
 

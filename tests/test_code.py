@@ -18,13 +18,13 @@ RECORDS = {
     "streams.core.partition.lanes": "Lane",
     "streams.core.partition.parked": "ParkedLane",
     "streams.core.partition.parked_job": "ParkedJob",
+    "streams.worker.runner": "Runner",
 }
 
 #: Assignments to objects of libraries, and why each has to be: by module, as they are written.
 LIBRARIES = {
     "streams.__main__: sys.argv": "Faust's command reads it",
     "streams.application.cli: logging.getLogger('producers').disabled": "a command says what went wrong itself",
-    "streams.application.cli: logging.getLogger('streams.dead').disabled": "a command says what went wrong itself",
     "streams.jobs.support.pictures: bare.info": "Pillow writes what it finds there into the file",
     "streams.kafka.consumer.thread: coordinator._do_heartbeat": "aiokafka has no other way to hear of heartbeats",
     "streams.kafka.fetch.decoding: fetcher.FetchResult": "aiokafka's fetcher decodes by ours",

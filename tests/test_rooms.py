@@ -28,18 +28,24 @@ MAY_IMPORT = {
     "core": "",
     "errors": "core",
     "neighbours": "",
-    "ports": "core schemas",
+    "ports": "core producers schemas",
     "aio": "errors",
     "logs": "core errors ports producers schemas",
     "settings": "errors producers schemas",
     "api": "core errors logs producers schemas",
-    "kafka.admin": "aio api core errors logs ports producers schemas settings",
+    "kafka.errors": "",
+    "kafka.admin": "aio api core errors kafka.errors logs ports producers schemas settings",
+    "kafka.log_reader": "kafka.errors ports producers schemas",
     "kafka.fetch": "aio core errors kafka.admin logs ports schemas settings",
-    "kafka.producer": "aio core errors kafka.admin logs ports producers schemas settings",
+    "kafka.producer": "aio core errors kafka.admin kafka.errors logs ports producers schemas settings",
     "worker": "aio api core errors logs ports producers schemas settings",
-    "kafka.retry_topic": "aio core errors kafka.admin logs ports producers schemas settings worker",
-    "kafka.consumer": "aio core errors kafka.admin kafka.fetch kafka.retry_topic logs ports schemas settings worker",
-    "dead": "aio core errors kafka.admin logs producers schemas settings",
+    "kafka.retry_topic": (
+        "aio core errors kafka.admin kafka.errors kafka.log_reader logs ports producers schemas settings"
+    ),
+    "kafka.consumer": (
+        "aio core errors kafka.admin kafka.errors kafka.fetch kafka.retry_topic logs ports schemas settings"
+    ),
+    "dead": "aio core errors kafka.admin kafka.errors kafka.log_reader logs ports producers schemas settings",
     "application": (
         "aio api core dead errors kafka.admin kafka.consumer kafka.fetch kafka.producer kafka.retry_topic logs"
         " neighbours ports producers schemas settings worker"
@@ -51,7 +57,9 @@ MAY_IMPORT = {
 #: Libraries that lead outside the process, and the rooms that may use them. `producers` and `schemas` have no Faust
 #: and no aiokafka; which modules of `streams` may is said in test_layers.py.
 MAY_USE = {
-    "confluent_kafka": "schemas producers kafka.admin kafka.producer kafka.retry_topic dead application",
+    "confluent_kafka": (
+        "schemas producers kafka.admin kafka.errors kafka.log_reader kafka.producer kafka.retry_topic dead application"
+    ),
     "aiokafka": "kafka.admin kafka.fetch kafka.consumer dead",
     "faust": "kafka.consumer application door",
     "mode": "kafka.consumer application",

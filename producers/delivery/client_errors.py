@@ -40,6 +40,10 @@ class ClientErrors:
         self._next_line = 0.0
         self._next_fail = 0.0
 
+    def end(self, error: KafkaError) -> None:
+        """Take in what has ended the client."""
+        self.fatal = error
+
     def note(self, error: KafkaError) -> None:
         """Take in an error. This is the client's error_cb, so those who poll call it; what is fatal is raised there."""
         if (remedy := _remedy_of_refusal(error)) is not None:

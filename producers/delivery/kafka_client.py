@@ -199,13 +199,17 @@ class KafkaClient:
         if not error.fatal() and error.code() != KafkaError._FATAL:
             return False
         if self.errors.fatal is None or error.code() != KafkaError._FATAL:  # Which says nothing of the cause.
-            self.errors.fatal = error
+            self.errors.end(error)
         return True
+
+    def look_after(self, *, begun: bool) -> None:
+        """Note that a thread hands out reports while nobody else does, or that there was none to be had."""
+        self.is_looked_after = begun
 
     def undelivered(self, error: KafkaError) -> None:
         """Take in why a job was not delivered; one that timed out although the brokers are there ends this client."""
         if error.code() == KafkaError._MSG_TIMED_OUT and self.errors.reason() is None:
-            self.errors.fatal = error
+            self.errors.end(error)
 
     def _replace(self) -> None:
         """Let a failed client go, once all of its jobs have their outcome; called again and again until then."""

@@ -6,6 +6,8 @@ from producers.delivery.fifo_lock import FifoLock
 from producers.delivery.kafka_client import KafkaClient
 from producers.delivery.report_poller import ReportPoller
 
+_JOBS_BETWEEN_YIELDS = 256  # about a millisecond's work
+
 
 class OnLoop:
     """The part of a producer that belongs to one event loop."""
@@ -18,6 +20,17 @@ class OnLoop:
         self.schemas = FifoLock()  # of those who wait for the schema registry
         self.buffer = FifoLock()  # of those who wait for room in the buffer
         self.since_yield = 0  # jobs
+
+    def count_job(self) -> bool:
+        """Count one more job since the loop could do its other work. Returns whether that has become due."""
+        self.since_yield += 1
+        return self.since_yield > _JOBS_BETWEEN_YIELDS
+
+    async def yield_if_due(self) -> None:
+        """Let the loop do its other work, if enough jobs have been counted."""
+        if self.since_yield > _JOBS_BETWEEN_YIELDS:
+            self.since_yield = 0
+            await asyncio.sleep(0)
 
 
 class Loops:

@@ -83,11 +83,11 @@ class ReportPoller:
 
 def poll_while_idle(client: KafkaClient) -> None:
     """Hand out the reports of a client that nobody else polls, and let its connections go once it is closed."""
-    client.is_looked_after = True
+    client.look_after(begun=True)
     try:
         threading.Thread(target=_visit, args=(weakref.ref(client),), name="kafka-jobs-reports", daemon=True).start()
     except RuntimeError:  # No thread is to be had. The job is published; the next one tries again.
-        client.is_looked_after = False
+        client.look_after(begun=False)
 
 
 def _visit(reference: "weakref.ref[KafkaClient]") -> None:

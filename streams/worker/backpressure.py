@@ -42,8 +42,9 @@ class Backpressure:
         """Divide the limits of a queue among these partitions, which are all that it has here."""
         self.budgets[topic].divide_among(partitions)
         for partition in partitions:
-            partition.limit_jobs = max(1, self.limit_jobs // len(partitions))
-            partition.limit_bytes = max(1, self.limit_bytes // len(partitions))
+            partition.set_limits(
+                jobs=max(1, self.limit_jobs // len(partitions)), size=max(1, self.limit_bytes // len(partitions))
+            )
 
     def why_closed(self, tp: TopicPartition) -> FetchBlock | None:
         """Why a partition is not to be fetched; None if it is."""

@@ -14,8 +14,7 @@ logger = logging.getLogger(__name__)
 def restored_offsets(tp: TopicPartition, place: PartitionStart) -> OffsetTracker:
     """The offsets of a partition, of a queue or of its retry topic, as the group has left them."""
     offsets = _restored(tp, place)
-    # A broker that gives no id says nothing against the one that is known.
-    offsets.log = place.log or offsets.log
+    offsets.identify(place.log)
     return offsets
 
 

@@ -39,6 +39,15 @@ class Runner:
         #: Whether it is to end: a stop has cancelled its task.
         self.stopping = False
 
+    def note_held_loop(self, now: float) -> None:
+        """Note that its task was seen to hold the event loop for long; called by another thread."""
+        self.held_loop = now
+
+    def give_more_time(self, seconds: float) -> None:
+        """Put the end of its run off, if it has one."""
+        if self.deadline is not None:
+            self.deadline += seconds
+
     def cancel(self, cut: CancelReason) -> None:
         """Cancel the run for a reason that its outcome will tell: once, and again if its partition is lost then."""
         if self.task is not None and (

@@ -57,7 +57,7 @@ class TopicLogs:
             if differ(offsets.log, now) and now not in self._gone:
                 anew[place] = None
             elif offsets.log == UNKNOWN != now:
-                offsets.log = now
+                offsets.identify(now)
                 offsets.mark_changed()
         return anew
 

@@ -117,6 +117,10 @@ class OffsetTracker:
         """Whether something has finished that no acknowledged commit covers."""
         return self._finished != self._acknowledged
 
+    def identify(self, log: str) -> None:
+        """Know from now on which log the offsets are of; UNKNOWN says nothing against an id that is known."""
+        self.log = log or self.log
+
     def raise_fence(self, fence: Fence) -> None:
         """Have only those records of a retry log count from now on that a fence lets through; commits have it, too."""
         self.fence = fence

@@ -61,6 +61,14 @@ class ParkedJob(Generic[R]):
         state = "writing" if self.writing else f"at {self.retry_offset}"
         return f"ParkedJob({self.queue_offset}, attempt={self.attempt}, due_ms={self.due_ms}, {state})"
 
+    def note_failure(self, now_ms: int) -> None:
+        """Note that it has failed, the first time that this owner sees it fail."""
+        self.failed_ms = self.failed_ms or now_ms
+
+    def note_return(self, now_ms: int) -> None:
+        """Note that it comes back, the first time that it does."""
+        self.since_ms = self.since_ms or now_ms
+
     @property
     def untried(self) -> bool:
         """Whether it was diverted behind a failing job of its key, and waits only for that (header job-parked)."""

@@ -179,6 +179,10 @@ class QueuePartition(Generic[R]):
         for parked_lane in self._parked_by_key.values():
             self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
 
+    def set_limits(self, *, jobs: int, size: int) -> None:
+        """Change how many jobs of the queue may be in memory, and how many bytes of them."""
+        self.limit_jobs, self.limit_bytes = jobs, size
+
     # -- what fits in -------------------------------------------------------------------------------------------------
 
     @property

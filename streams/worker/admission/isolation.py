@@ -202,6 +202,14 @@ class Isolation:
         for starter in self._starters:
             starter.unblock(StartBlock.ISOLATION)
 
+    def pause(self) -> None:
+        """Announce nobody for now: executors start no jobs."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Announce suspects again."""
+        self.paused = False
+
     def withdraw(self) -> None:
         """Put the next one off if it has not begun. If it was submitted, its lane stays where it was."""
         suspect = self._suspect

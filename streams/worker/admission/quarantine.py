@@ -134,7 +134,7 @@ class Quarantine:
 
     def pause(self) -> None:
         """Name nobody, and have the next commit name nobody who has not begun: executors start no jobs for now."""
-        self._isolation.paused = True
+        self._isolation.pause()
         if self._submitted or self._named:
             self._recall()
             self._requests.commit_now()
@@ -142,7 +142,7 @@ class Quarantine:
 
     def resume(self) -> None:
         """Executors start jobs again."""
-        self._isolation.paused = False
+        self._isolation.resume()
         self._go_on()
 
     def _recall(self) -> None:

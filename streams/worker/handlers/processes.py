@@ -182,7 +182,7 @@ class ProcessRunner:
         return process.exhausted or process.jobs >= self._jobs or process.memory > limit
 
     def _retire(self, process: Member) -> None:
-        process.alive = False
+        process.retire()
         task = asyncio.ensure_future(process.end(politely=True))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -56,8 +56,8 @@ class RetryWriter:
 def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failure | None) -> OutgoingRecord:
     record = entry.record
     now_ms = int(time.time() * 1000)
-    if failed is not None and not entry.failed_ms:
-        entry.failed_ms = now_ms
+    if failed is not None:
+        entry.note_failure(now_ms)
     headers = with_retry(
         record.headers,
         origin=origin(partition, record, entry.queue_offset),
@@ -68,8 +68,8 @@ def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failur
     )
     # The time of publication goes with the job: a deadline counts from there. A record without one has the first time
     # that it comes back, since a deadline has to begin.
-    if record.timestamp <= 0 and not entry.since_ms:
-        entry.since_ms = now_ms
+    if record.timestamp <= 0:
+        entry.note_return(now_ms)
     published = min(record.timestamp, now_ms) if record.timestamp > 0 else entry.since_ms
     return OutgoingRecord(retry_topic(partition.topic), record.key, record.value, headers, partition.number, published)
 

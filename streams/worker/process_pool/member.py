@@ -146,6 +146,10 @@ class Member:
 
     # -- end ----------------------------------------------------------------------------------------------------------
 
+    def retire(self) -> None:
+        """Take no more jobs; `end` is to follow."""
+        self.alive = False
+
     async def end(self, *, politely: bool = False) -> None:
         """Kill it and all that it has started, and wait until they are dead; politely: when it has cleaned up."""
         self.alive = False

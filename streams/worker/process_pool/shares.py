@@ -71,6 +71,13 @@ class Share:
         self.expected = 0
         return lanes
 
+    def claim_expected(self) -> bool:
+        """Take what a lane that was handed back is to get. Returns False if there is no such lane."""
+        if not self.expected:
+            return False
+        self.expected -= 1
+        return True
+
     def hand_back(self) -> None:
         """Let the lane go on that has waited longest."""
         self.expected += 1
@@ -103,9 +110,7 @@ class Shares:
 
     def take(self, share: Share) -> Member | None:
         """Give a share a process. Returns None if it is not its turn, or none is there."""
-        if share.expected:
-            share.expected -= 1
-        elif not self._may_have_one(share):
+        if not share.claim_expected() and not self._may_have_one(share):
             return None
         while self._idle:
             process = self._idle.pop()

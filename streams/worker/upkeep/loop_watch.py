@@ -94,7 +94,7 @@ class LoopWatch:
         task = asyncio.current_task(self._loop)
         runner = next((each for each in self._runners() if task is not None and each.task is task), None)
         if runner is not None:
-            runner.held_loop = now
+            runner.note_held_loop(now)
         if stands >= self._tell_at:
             self._tell_at = stands + _TELL_AGAIN
             self._tell(_name(runner, task), stands, now)

@@ -54,9 +54,8 @@ class MisplacedKeys:
         looks.refill()
         partitions = self._partitions[topic]
         for key in _keys(batch):
-            if not looks.left:
+            if not looks.take():
                 return
-            looks.left -= 1
             if is_misplaced(key, partition, partitions):
                 self._suspect(topic, partition, key)
                 return
@@ -87,18 +86,25 @@ class MisplacedKeys:
 class _Looks:
     """How many keys of a queue may still be looked at for now."""
 
-    __slots__ = ("_since", "left")
+    __slots__ = ("_left", "_since")
 
     def __init__(self) -> None:
-        self.left = _AT_ONCE
+        self._left = _AT_ONCE
         self._since = monotonic()
+
+    def take(self) -> bool:
+        """Take one look. Returns False if none is left."""
+        if not self._left:
+            return False
+        self._left -= 1
+        return True
 
     def refill(self) -> None:
         """Allow some more where none are left, by the time since they were last allowed."""
-        if not self.left:
+        if not self._left:
             now = monotonic()
-            self.left = min(_AT_ONCE, int((now - self._since) * _A_SECOND))
-            if self.left:
+            self._left = min(_AT_ONCE, int((now - self._since) * _A_SECOND))
+            if self._left:
                 self._since = now
 
 

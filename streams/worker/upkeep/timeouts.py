@@ -33,4 +33,4 @@ def _make_up_for(runners: Iterable[Runner], since: float, until: float) -> None:
     """Give runs the time that they have lost while the event loop stood still, but for who has held it."""
     for runner in runners:
         if runner.deadline is not None and runner.held_loop < since:
-            runner.deadline += until - since
+            runner.give_more_time(until - since)
