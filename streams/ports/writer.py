@@ -40,6 +40,9 @@ class RecordWriter(Protocol):
     async def partitions(self, topic: str) -> int | None:
         """Returns how many partitions a topic has now; None where nobody can tell, or it is not there."""
 
+    def renew(self, topic: str) -> None:
+        """A topic was deleted and created again: what is on its way to it may be held up for long, so begin afresh."""
+
     def warm_up(self) -> None:
         """Get ready, so that the first record need not wait for that."""
 

@@ -50,6 +50,7 @@ class Assignment:
     executors     of the queues, by topic: made here, since they report to what they belong to
     requests      the consumer, as far as it is asked for anything
     backpressure  what is fetched no further
+    replaced      called with a topic that was deleted and created again
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Assignment:
         requests: GroupRequests,
         backpressure: Backpressure,
         events: JobEvents,
+        *,
+        replaced: Callable[[str], None],
     ) -> None:
         self._quarantine = quarantine
         self._requests = requests
@@ -66,6 +69,7 @@ class Assignment:
         self._full = backpressure.full
         self._events = events
         self._finished = events.finished
+        self._tell_replaced = replaced
         self._logs = TopicLogs(requests)
         self._partitions: dict[TopicPartition, WorkPartition] = {}
         self._left: dict[TopicPartition, _BeforeLoss] = {}
@@ -148,6 +152,9 @@ class Assignment:
     def restore(self, tp: TopicPartition, queue: PartitionStart, retries: PartitionStart) -> WorkPartition:
         """Make a newly assigned partition, where the group left it; its retry log is to be loaded before `start`."""
         pressure = self._backpressure
+        for place, was in ((tp, queue), (tp.retry, retries)):
+            if was.anew:
+                self._tell_replaced(place.topic)
         partition: WorkPartition = QueuePartition(
             restored_offsets(tp, queue),
             topic=tp.topic,
@@ -226,6 +233,8 @@ class Assignment:
 
     def _restart(self, tp: TopicPartition, anew: Anew) -> None:
         """Open a partition again: a log of it was replaced by another one."""
+        for place in anew:
+            self._tell_replaced(place.topic)
         self._logs.forget(tp, self._partitions[tp], anew)
         self._lose([tp], [self.executors[tp.topic]])
         self._divide_limits()

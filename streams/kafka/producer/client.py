@@ -148,14 +148,18 @@ class ProducerClient:
         if self._on_way.pop(answered, self) is None:  # Else the client was closed, or has given the record up.
             answered(error, offset)
 
-    def _fail(self, error: KafkaError) -> None:
+    def end(self, why: str) -> None:
+        """Take no more records; what is on its way is answered within some seconds, as after a fatal error."""
+        self._fail(KafkaError(KafkaError._STATE, why), "is of no use any more")
+
+    def _fail(self, error: KafkaError, what: str = "has failed for good") -> None:
         """Send nothing more, and have the poller answer what is on its way."""
         if self._over.is_set():
             return
         logger.error(
-            "the Kafka client has failed for good, another takes its place: %s; records on their way, sent again where"
-            " they were not acknowledged: %d",
-            error.str(), len(self._on_way),
+            "the Kafka client %s, another takes its place: %s; records on their way, sent again where they were not"
+            " acknowledged: %d",
+            what, error.str(), len(self._on_way),
         )  # fmt: skip
         self.failed = error
         self._producer = None

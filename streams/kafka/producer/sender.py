@@ -233,6 +233,15 @@ class ReliableSender:
         except (KafkaException, KeyError):
             return None
 
+    def renew(self, topic: str) -> None:
+        """Replace the clients, since a topic was deleted and created again.
+
+        A client may go on with the numbers that it gave to the records of the old one, and then none of the new one's
+        gets through before two minutes have passed (librdkafka's issue 4898).
+        """
+        for clients in (self._batching, self._alone):
+            clients.renew(f"{topic} was deleted and created again")
+
     def warm_up(self) -> None:
         """Have a client at hand: it needs half a second before it sends its first record."""
         self._batching.open()
@@ -314,6 +323,11 @@ class _Clients:
             client = self._client = ProducerClient(self._config)
             self._next_client = monotonic() + self._retry_after
         return client
+
+    def renew(self, why: str) -> None:
+        """Have another client from now on."""
+        if self._client is not None and not self._client.failed:
+            self._client.end(why)
 
     async def close(self) -> None:
         """Stop; see Client.close."""

@@ -54,6 +54,8 @@ class Letters:
 
     def __init__(self) -> None:
         self.sent: list[OutgoingRecord] = []
+        #: Topics of which it was told that they were made anew.
+        self.renewed: list[str] = []
         self.open = asyncio.Event()
         self.open.set()
         #: Where the logs end.
@@ -83,6 +85,9 @@ class Letters:
     async def partitions(self, topic: str) -> int | None:
         del topic
         return None
+
+    def renew(self, topic: str) -> None:
+        self.renewed.append(topic)
 
     def warm_up(self) -> None:
         """Nothing is to be opened."""

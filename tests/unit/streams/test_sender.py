@@ -112,6 +112,24 @@ async def test_a_client_that_gets_a_record_through_in_no_time_is_replaced(
         assert (await asyncio.wait_for(writing, WITHIN)) is not None
 
 
+async def test_where_a_topic_was_made_anew_another_client_writes_what_is_on_its_way(
+    broker: MockCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one before may be held up for two minutes by the numbers that it gave to the records of the old topic."""
+    async with sender(broker) as sending:
+        broker.delay(WITHIN * 2)
+        (writing,) = writes(sending, 1)
+        held_up = sending._batching.open()
+        await until(lambda: held_up._on_way)
+        broker.delay(0)
+        sending.renew(TOPIC)
+        sending.renew(TOPIC)
+        assert (await asyncio.wait_for(writing, WITHIN)) is not None
+    (line,) = lines(caplog, "another takes its place")
+    assert "t was deleted and created again; records on their way" in line
+    assert line.endswith(": 1")
+
+
 async def test_what_is_sent_while_a_client_fails_is_written_too(broker: MockCluster) -> None:
     async with sender(broker) as sending:
         broker.fail(PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
