@@ -129,10 +129,11 @@ def test_a_client_that_gets_a_job_through_in_no_time_is_replaced(
     broker: MockCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It may have lost sight of the leader for good, as where a topic was made anew; the brokers are there."""
-    with JobProducer(settings(broker, delivery_timeout_ms=1_000)) as producer:
+    # Long enough to connect a second time, where a busy machine had the first attempt fail.
+    with JobProducer(settings(broker, delivery_timeout_ms=4_000)) as producer:
         producer.publish(email()).result(WITHIN)
         before = producer._client._producer
-        broker.delay(3)
+        broker.delay(WITHIN)
         with pytest.raises(DeliveryFailed, match="_MSG_TIMED_OUT"):
             producer.publish(email()).result(WITHIN)
         broker.delay(0)
