@@ -345,15 +345,17 @@ class Chaos:
         self._await_all(self._publisher.jobs.keys(), min(give_up, time.monotonic() + RECOVERY))
 
     def _await_all(self, jobs: Set[str], give_up: float) -> bool:
-        """Whether all jobs have ended, before a moment that is put off while they do: keys may have long backlogs."""
-        look_again, left = 0.0, len(jobs)
+        """Whether these jobs have ended, before a moment that is put off while any do: keys may have long backlogs, also
+        of jobs that need not end."""
+        look_again, ended = 0.0, 0
         while time.monotonic() < give_up:
             self._crew.look()
             if time.monotonic() >= look_again:
-                before, left = left, len(jobs - self._workers.ledger.done - self._letters.all().keys())
-                if not left:
+                over = self._workers.ledger.done | self._letters.all().keys()
+                if jobs <= over:
                     return True
-                if left < before:
+                if len(over) > ended:
+                    ended = len(over)
                     give_up = max(give_up, time.monotonic() + RECOVERY)
                 look_again = time.monotonic() + 2
             time.sleep(_TICK)
