@@ -345,8 +345,8 @@ class Chaos:
         self._await_all(self._publisher.jobs.keys(), min(give_up, time.monotonic() + RECOVERY))
 
     def _await_all(self, jobs: Set[str], give_up: float) -> bool:
-        """Whether these jobs have ended, before a moment that is put off while any do: keys may have long backlogs, also
-        of jobs that need not end."""
+        """Whether these jobs have ended, before a moment that is put off while any job does: keys may have long
+        backlogs, also of those that need not end."""
         look_again, ended = 0.0, 0
         while time.monotonic() < give_up:
             self._crew.look()
