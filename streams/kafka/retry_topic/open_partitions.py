@@ -92,22 +92,23 @@ class PartitionOpener:
         logs = await self._logs.bounds(retries.values(), overtaken)
         bounds = {**await self._group.bounds(wanted), **logs}
 
-        def committed(tp: TopicPartition) -> PartitionStart:
-            log = ids.get(tp.topic, UNKNOWN)
-            if tp in restarts:
-                return PartitionStart(restarts[tp], CommitMetadata(log=log).text(0), *bounds[tp], log)
-            return PartitionStart(held[tp].offset, held[tp].metadata, *bounds[tp], log)
+        def start_of(place: TopicPartition) -> PartitionStart:
+            log = ids.get(place.topic, UNKNOWN)
+            if place in restarts:
+                return PartitionStart(restarts[place], CommitMetadata(log=log).text(0), *bounds[place], log)
+            return PartitionStart(held[place].offset, held[place].metadata, *bounds[place], log)
+
+        starts = {place: start_of(place) for place in bounds}
+        for place, start in starts.items():
+            self._check_end(place, start.end, start.reached)
 
         def is_anew(tp: TopicPartition) -> bool:
             # Owners commit both at once, and a broker forgets the commits of a topic that is deleted.
             forgotten = held[tp].offset is None and held[retries[tp]].offset is not None
-            return tp in restarts or forgotten or committed(tp).anew
+            return tp in restarts or forgotten or starts[tp].anew
 
-        for place in bounds:
-            start = committed(place)
-            self._check_end(place, start.end, start.reached)
         anew = {tp for tp in wanted if is_anew(tp)}
-        return {tp: self._assignment.restore(tp, committed(tp), committed(retries[tp])) for tp in wanted}, anew
+        return {tp: self._assignment.restore(tp, starts[tp], starts[retries[tp]]) for tp in wanted}, anew
 
     def _check_end(self, place: TopicPartition, end: int, reached: int) -> None:
         """Raise NotSettledYet where a log ends before what it is known to have had, until that is told for long."""
