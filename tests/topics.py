@@ -118,13 +118,13 @@ def _held(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
 
 
 def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """Where a partition begins and ends, once it has a leader: a new one is listed before that."""
+    """Where a partition begins and ends, once it has a leader: a new one, or one made anew, is listed before that."""
 
     def found() -> tuple[int, int] | None:
         try:
             return consumer.get_watermark_offsets(partition, timeout=10)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+            if error.args[0].code() not in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._UNKNOWN_PARTITION):
                 raise
             return None
 

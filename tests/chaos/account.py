@@ -5,7 +5,7 @@ Times are nanoseconds of CLOCK_MONOTONIC, as in the ledger.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -136,6 +136,22 @@ class Account:
         of_key = self._of_keys[run.key]
         at = bisect_left(of_key, run.start, key=lambda each: each.start)
         return of_key[at - 1] if at else None
+
+    def first_after(self, run: Run) -> Run | None:
+        """The first run of another job of the same key that began after a run."""
+        of_key = self._of_keys[run.key]
+        later = of_key[bisect_right(of_key, run.start, key=lambda each: each.start) :]
+        return next((each for each in later if each.job != run.job), None)
+
+    @cached_property
+    def timed_out_in_pool(self) -> dict[int, list[Run]]:
+        """The runs in a process of the pool that were to take too long, by worker."""
+        found: dict[int, list[Run]] = defaultdict(list)
+        for run in self.runs:
+            plan = self.jobs[run.job].plan if run.job in self.jobs else None
+            if plan is not None and plan.in_pool and plan.at(run.attempt) is Letter.TIMEOUT:
+                found[run.process].append(run)
+        return found
 
     def may_lie_twice(self, job: Published) -> bool:
         """Whether a job was written twice: a client that has given up a delivery sends others again."""

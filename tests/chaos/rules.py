@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tests.chaos.account import Account, Operation, Published, Span
-from tests.chaos.plan import HANDOVER, Letter, numbered
+from tests.chaos.plan import HANDOVER, PROCESS_TIMEOUT, Letter, numbered
 from tests.ledger import SECOND, Run
 
 #: Seconds that an outcome may take to be durable and committed; those in which the machine was busy do not count.
@@ -18,6 +18,12 @@ _RECOVERY = int(RECOVERY * SECOND)
 #: Seconds after which a worker without heartbeats is expelled.
 SESSION = 6.0
 _SESSION = int(SESSION * SECOND)
+#: Nanoseconds that a process of the pool is away for a job that takes too long: the timeout, and another one's start.
+_TIMED_OUT = int((PROCESS_TIMEOUT + 2.0) * SECOND)
+#: Nanoseconds within which a worker has seen that a topic was made anew, and has another client.
+_RENEWAL = 15 * SECOND
+#: Nanoseconds in which workers that end one after the other may be why a job was given up for its deaths.
+_UNBEGUN = 60 * SECOND
 #: A due time is a whole number of milliseconds, and two clocks tell of it.
 EARLY = 3_000_000
 
@@ -52,21 +58,46 @@ def _outcome(account: Account, job: Published) -> Iterator[str]:
         yield f"{_name(job)} is done and a dead letter ({letters.errors[0]}); {_told(runs)}"
     elif not job.plan.dies and as_planned:
         yield f"{_name(job)} is a dead letter ({letters.errors[0]}), and was not to be one; {_told(runs)}"
-    elif len(letters.errors) > max(1, sum(run.attempt == job.plan.last for run in runs)):
+    elif len(letters.errors) > _most_letters(account, job, runs):
         yield f"{_name(job)} is a dead letter {len(letters.errors)} times; {_told(runs)}"
+
+
+def _most_letters(account: Account, job: Published, runs: Sequence[Run]) -> int:
+    """How many dead letters a job may have: what is on its way when a topic was made anew is written again."""
+    last = [run for run in runs if run.attempt == job.plan.last]
+    renewals = [Span(each.begin, each.end + _RENEWAL) for each in account.changes]
+    ways = [Span(account.failed_at(run), _committed_by(account, run)) for run in last]
+    renewed = any(_meet(way, renewal) for way in ways for renewal in renewals)
+    return max(1, len(last)) + renewed
 
 
 def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -> bool:
     """Whether two runs of a job were cut off, or could not be committed: then nobody can tell it from one that kills.
 
     Somebody else's death has put it under suspicion before. A job of the pool is named before a process has it, so it
-    may have had no run at either death; and likewise one that does end its worker, once, at the first of the two.
+    may have had no run at either death; and likewise one that does end its worker, once, at the first of the two. Any
+    other job may be named twice and not have begun, where its workers end one after the other.
     """
     unseen = len(account.deaths) + len(account.absences) + len(account.outages) >= 2
     if job.plan.in_pool:
         return unseen
     cut = sum(_disturbed(account, run) for run in runs)
-    return cut >= 2 or (cut == 1 and unseen and Letter.CRASH_ONCE.value in job.plan.letters)
+    if cut >= 2 or (cut == 1 and unseen and Letter.CRASH_ONCE.value in job.plan.letters):
+        return True
+    return cut == 1 and _ends_after(account, runs[-1]) >= 2
+
+
+def _ends_after(account: Account, last: Run) -> int:
+    """How many other workers have ended, or stood still, between the last run of a job and the next of its key."""
+    following = account.first_after(last)
+    span = Span(last.start, last.start + _UNBEGUN if following is None else following.start)
+    ends = [*account.deaths.items(), *account.absences]
+    return len({process for process, each in ends if process != last.process and _meet(each, span)})
+
+
+def _meet(one: Span, other: Span) -> bool:
+    """Whether two spans have a moment in common."""
+    return one.begin <= other.end and other.begin <= one.end
 
 
 def _taken_away(account: Account, job: Published) -> bool:
@@ -227,8 +258,16 @@ def waits(account: Account) -> list[tuple[float, Run]]:
             turn = _turn(account, job, run)
             if turn is not None and turn < run.start:
                 wait = Span(turn, run.start)
-                found.append(((run.start - turn - account.within(wait, trouble)) / SECOND, run))
+                excused = _joined([*trouble, *_taken(account, run)]) if job.plan.in_pool else trouble
+                found.append(((run.start - turn - account.within(wait, excused)) / SECOND, run))
     return sorted(found, key=lambda each: each[0])
+
+
+def _taken(account: Account, run: Run) -> list[Span]:
+    """When the one process of a worker's pool was taken by jobs that a timeout ends, and by the start of another."""
+    return [
+        Span(each.start, each.start + _TIMED_OUT) for each in account.timed_out_in_pool.get(run.process, ())
+    ]  # fmt: skip
 
 
 def _disturbances(account: Account) -> list[Span]:
@@ -292,17 +331,26 @@ def _purged(account: Account, purge: Operation) -> Iterator[str]:
 def _sent_back(account: Account, redrive: Operation) -> Iterator[str]:
     purged = {job for each in account.commands if each.purge for job in each.letters}
     # Whatever was sent, by this one or by one before it, may have been taken away since.
-    vanished = {
-        job
+    emptied = [
+        each
         for each in (*account.commands, *account.tries)
-        if each.queue == redrive.queue and any(at > each.span.begin for at in account.removals.get(each.queue, ()))
-        for job in each.letters
-        if each.span.begin <= redrive.span.begin
-    }
-    for letter in redrive.letters - purged - vanished:
+        if each.queue == redrive.queue
+        and each.span.begin <= redrive.span.begin
+        and any(at > each.span.begin for at in account.removals.get(each.queue, ()))
+    ]
+    for letter in redrive.letters - purged:
+        if any(letter in each.letters or _within_reach(account, letter, each) for each in emptied):
+            continue
         again = _next(letter)
         if again not in account.sent and again not in account.by_job and not again.endswith(f"+{MAX_REDRIVES + 1}"):
             yield f"the dead letter of {letter} was not sent back by the redrive at {redrive.span.begin / SECOND:.2f}"
+
+
+def _within_reach(account: Account, letter: str, redrive: Operation) -> bool:
+    """Whether a letter was written while a redrive looked which there are."""
+    return any(
+        redrive.span.begin <= account.failed_at(run) <= redrive.span.end for run in account.by_job.get(letter, ())
+    )
 
 
 def _next(letter: str) -> str:

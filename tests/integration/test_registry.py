@@ -56,7 +56,7 @@ def make(server: RegistryServer) -> Iterator[Callable[..., Registry]]:
     made: list[Registry] = []
 
     def registry(**settings: Any) -> Registry:
-        made.append(Registry(RegistrySettings(**{"url": server.url, "timeout": 2.0, **settings})))
+        made.append(Registry(RegistrySettings(**{"url": server.url, "timeout": 30.0, **settings})))
         return made[-1]
 
     yield registry

@@ -86,6 +86,23 @@ def test_a_job_that_ends_its_worker_once_may_have_been_named_before_it_ran() -> 
     assert outcomes(account([job(0, "k")], [], (0, KILLED), deaths=deaths)), "it has never run"
 
 
+def test_a_job_that_has_not_begun_is_taken_for_a_killer_where_workers_end_one_after_the_other() -> None:
+    deaths = {process: Span(process * SECOND, process * SECOND) for process in (1, 2, 3)}
+    ran = [run(0, 990, 995, how="failed", process=1)]
+    assert outcomes(account([job(0, "f")], ran, (0, KILLED), deaths=deaths)) == []
+    assert outcomes(account([job(0, "f")], ran, (0, KILLED), deaths={1: deaths[1], 2: deaths[2]})), "two do not suffice"
+    before = [*ran, run(1, 2500, 2510)]
+    assert outcomes(account([job(0, "f"), job(1)], before, (0, KILLED), deaths=deaths)), "it had been given up by then"
+    cuts = {B: [Span(1500 * MS, 1800 * MS)]}
+    assert outcomes(account([job(0, "f")], ran, (0, KILLED), deaths={1: deaths[1], 2: deaths[2]}, cuts=cuts)) == []
+
+
+def test_a_letter_on_its_way_is_written_again_when_a_topic_was_made_anew() -> None:
+    assert outcomes(account([job(0, "p")], [FAILED], (0, "E,E"), changes=[Span(0, SECOND)])) == []
+    assert outcomes(account([job(0, "p")], [FAILED], (0, "E,E,E"), changes=[Span(0, SECOND)])), "once"
+    assert outcomes(account([job(0, "p")], [FAILED], (0, "E,E"), changes=[Span(60 * SECOND, 61 * SECOND)]))
+
+
 def test_order() -> None:
     jobs = [job(0, "f"), job(1)]
     assert order(account(jobs, [FAILED, run(1, 20, 30), DONE_LATER])), "it overtakes one that is to be tried again"
@@ -182,6 +199,17 @@ def test_stalls() -> None:
     assert stalls(account([job(0)], [run(0, late, late + 1)], outages=trouble)) == []
     much_later = 2 * late + int(RECOVERY * 1000)
     assert stalls(account([job(0)], [run(0, much_later, much_later + 1)], outages=trouble))
+
+
+def test_jobs_of_the_pool_wait_while_others_take_its_process_until_their_timeout() -> None:
+    late = int(STALL * 1000) + 3000
+    jobs = [job(0, "t", queue="chaos-process"), job(1, queue="chaos-process")]
+    jobs = [replace(each, plan=replace(each.plan, in_pool=True), key=each.id) for each in jobs]
+    waited = replace(run(1, late, late + 1), key="k1")
+    slow = replace(run(0, 0, None), key="k0")
+    assert stalls(account(jobs, [slow, waited])) == []
+    assert stalls(account(jobs, [replace(slow, process=B), waited])), "it was another worker's"
+    assert stalls(account([replace(jobs[0], plan=Plan(in_pool=True)), jobs[1]], [slow, waited])), "it was quick"
 
 
 def placed(seq: int, *, log: int = 0, partition: int = 0) -> Published:
@@ -302,3 +330,13 @@ def test_a_letter_whose_job_was_sent_back_and_taken_away_is_not_owed_by_the_next
     removals = {"chaos": [2 * SECOND]}
     assert commands(account([job(0)], [], commands=[later], removals=removals))
     assert commands(account([job(0)], [], commands=[later], tries=[earlier], removals=removals)) == []
+
+
+def test_a_letter_that_was_written_within_a_redrive_may_have_been_sent_by_it() -> None:
+    earlier = Operation(purge=False, queue="chaos", letters=frozenset(), span=Span(0, SECOND))
+    later = replace(earlier, letters=frozenset({"k0"}), span=Span(5 * SECOND, 6 * SECOND))
+    removals = {"chaos": [2 * SECOND]}
+    assert commands(account([job(0, "p")], [FAILED], commands=[earlier, later], removals=removals)) == []
+    assert commands(account([job(0, "p")], [FAILED], commands=[earlier, later])), "nothing was taken away"
+    behind = run(0, 1500, 1510, how="failed")
+    assert commands(account([job(0, "p")], [behind], commands=[earlier, later], removals=removals)), "it came later"

@@ -42,6 +42,8 @@ class Queue:
 
     def __init__(self, shares: Shares | None = None) -> None:
         self.active, self.has_free_runner = 0, True
+        #: When all is taken that `take` does: a slice of the loop is over soon on a busy machine.
+        self.now = monotonic()
         #: How many lanes were left when it was hungry.
         self.told: list[int] = []
         self.asked = Asked()
@@ -68,7 +70,7 @@ class Queue:
         self.admission.unblock(reason)
 
     def take(self) -> WorkLane | None:
-        return self.admission.take(monotonic())
+        return self.admission.take(self.now)
 
 
 def partition(metadata: str = "", *, end: int = 0) -> WorkPartition:
