@@ -84,7 +84,7 @@ class Morgue:
         return [record.header("ce_id") for record in self.returned()]
 
     def left(self) -> list[str]:
-        """Ids of the letters that are not dealt with."""
+        """Ids of the letters that are not handled."""
         with self.open() as letters:
             return [letter.id for letter in letters.find()]
 

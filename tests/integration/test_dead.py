@@ -221,10 +221,10 @@ def test_some_go_back_and_the_others_stay(morgue: Morgue) -> None:
         gone = {"job-8", "job-0", "job-2", "job-6", "job-10"} | {f"job-{number}" for number in range(1, 40, 4)}
         assert [letter.id for letter in letters.find()] == [job for job in ids if job not in gone]
         assert {letter.id for letter in letters.find(handled=True) if letter.handled} == gone
-        assert deal_with(letters, Filters(id="job-8")) == 0, "it is dealt with"
+        assert deal_with(letters, Filters(id="job-8")) == 0, "it is handled"
     assert set(morgue.returned_ids()) == gone
     assert "redriven or purged" in morgue.run("redrive", "ordered", "--id", "job-8", code=1)
-    assert "dealt with    yes" in morgue.run("show", "ordered", "--id", "job-8")
+    assert "handled       yes" in morgue.run("show", "ordered", "--id", "job-8")
 
 
 def test_redrives_are_capped(morgue: Morgue) -> None:

@@ -1,4 +1,4 @@
-"""Which dead letters are dealt with, on a real broker: noted, kept apart from others' notes, purged."""
+"""Which dead letters are handled, on a real broker: noted, kept apart from others' notes, purged."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def test_it_says_that_brokers_forget_sooner_than_letters_go(morgue: Morgue) -> N
     keep_for_days(morgue, 120)
     with morgue.open() as letters:
         assert letters.forgets_after() == (100.0, 120.0)
-    assert "forget what is dealt with 100 days after" in morgue.run("redrive", "ordered")
+    assert "forget what is handled 100 days after" in morgue.run("redrive", "ordered")
 
 
 def keep_for_days(morgue: Morgue, days: int) -> None:
@@ -308,7 +308,7 @@ def test_letters_whose_notes_were_forgotten_look_as_if_nobody_had_dealt_with_the
         assert [letter.id for letter in letters.find()] == ids
     said = morgue.run("redrive", "ordered", "--yes")
     assert "6 dead letters sent back" in said
-    assert "forget what is dealt with 100 days after" in said
+    assert "forget what is handled 100 days after" in said
     assert "keep letters 120 days" in said
     assert Counter(morgue.returned_ids()) == Counter(ids * 2)
     assert {record.header("job-redrives") for record in morgue.returned()} == {"1"}, "it cannot know of the first time"

@@ -318,7 +318,7 @@ class Dead:
         return printed
 
     def listed(self) -> set[str]:
-        """The ids of the letters that are not dealt with."""
+        """The ids of the letters that are not handled."""
         return {str(json.loads(line)["id"]) for line in self("list", "--json").splitlines()}
 
     def shown(self, job: str) -> dict[str, object]:

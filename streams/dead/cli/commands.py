@@ -27,7 +27,7 @@ Application = Callable[[click.Context], tuple[Settings, Codec]]
 Options = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Exit codes: nothing that was meant could be dealt with; the command could not do its work.
+#: Exit codes: nothing that was meant could be handled; the command could not do its work.
 _NOTHING = 1
 _FAILED = 2
 
@@ -50,7 +50,7 @@ _FILTERS = (
 )
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 _YES = click.option("--yes", is_flag=True, help="Do not ask before dealing with several letters.")
-_ALL = click.option("--all", "everything", is_flag=True, help="Letters that are dealt with, too.")
+_ALL = click.option("--all", "everything", is_flag=True, help="Letters that are handled, too.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -87,7 +87,7 @@ def _turn(letters: DeadLetters, given: Options, *, changes: bool) -> AbstractCon
 
 
 def list_letters(letters: DeadLetters, given: Options) -> None:
-    """List the dead letters of QUEUE that are not dealt with, one a line."""
+    """List the dead letters of QUEUE that are not handled, one a line."""
     filters = _filters(given)
     everything: bool = given["everything"]
     found = letters.find(filters, handled=everything, limit=given["limit"])
@@ -103,7 +103,7 @@ def list_letters(letters: DeadLetters, given: Options) -> None:
 
 def show(letters: DeadLetters, given: Options) -> None:
     """Show dead letters of QUEUE whole: payload, error, stack, times, headers. One that is named by its job's --id, or
-    by --partition and --offset, is shown also if it is dealt with."""
+    by --partition and --offset, is shown also if it is handled."""
     filters = _filters(given)
     everything = given["everything"] or filters.single
     shown = 0
@@ -132,7 +132,7 @@ _REDRIVE = (
 def redrive(letters: DeadLetters, given: Options) -> None:
     """Send dead letters back to QUEUE: those of each key in publication order, under their ids, at attempt 0.
 
-    Without filters all that are not dealt with. Killed half-way, start it again: at most the last chunk, 500 letters or
+    Without filters all that are not handled. Killed half-way, start it again: at most the last chunk, 500 letters or
     a second's worth of --rate, is sent once more. While it is at work, another redrive or purge of QUEUE says who is,
     and does nothing.
     """
@@ -174,7 +174,7 @@ def _run(letters: DeadLetters, plan: Plan, rate: float | None) -> int:
 def purge(letters: DeadLetters, given: Options) -> None:
     """Be done with dead letters of QUEUE without running them: they are marked, and no longer listed.
 
-    Where everything before an offset is dealt with, purged or redriven, Kafka deletes those records, and their disk
+    Where everything before an offset is handled, purged or redriven, Kafka deletes those records, and their disk
     space is free. The others stay until then, or until their retention ends.
     """
     filters = _filters(given)
@@ -187,7 +187,7 @@ def purge(letters: DeadLetters, given: Options) -> None:
         return
     _confirm(plan, f"Purge {_count(plan.count)} of {letters.queue}? They will not run.", yes=given["yes"])
     done = letters.purge(plan)
-    click.echo(f"{_count(done.marked)} purged; Kafka has deleted {done.deleted:,} records, all of them dealt with")
+    click.echo(f"{_count(done.marked)} purged; Kafka has deleted {done.deleted:,} records, all of them handled")
     for reason in done.kept:
         click.echo(f"records stay until their retention ends: {reason}", err=True)
 
@@ -258,8 +258,8 @@ def _warn_of_forgetting(letters: DeadLetters) -> None:
     if times is not None:
         kept = "for ever" if times[1] < 0 else f"{times[1]:g} days"
         click.echo(
-            f"note: these brokers forget what is dealt with {times[0]:g} days after the last redrive or purge of a"
-            f" partition, and keep letters {kept}: what was dealt with is then listed as if it were not, and"
+            f"note: these brokers forget what is handled {times[0]:g} days after the last redrive or purge of a"
+            f" partition, and keep letters {kept}: what was handled is then listed as if it were not, and"
             " their redrives are no longer counted. Raise the brokers' offsets.retention.minutes, or purge before",
             err=True,
         )

@@ -46,7 +46,7 @@ def whole(letter: Letter, payload: Payload) -> Iterator[str]:
         "key": _key(letter),
         "place": str(letter.place),
         "origin": plain(str(letter.origin or "-")),
-        "dealt with": "yes, redriven or purged" if letter.handled else "no",
+        "handled": "yes, redriven or purged" if letter.handled else "no",
         "attempts": "-" if letter.attempts is None else str(letter.attempts),
         "redrives": str(letter.redrives),
         "first failed": moment(letter.first_failed_at),

@@ -44,7 +44,7 @@ async def _read(cluster: Cluster, group: str, wanted: list[TopicPartition], pati
                 give_up = 0.0
         if time.monotonic() > give_up:
             raise BrokerSilent(
-                f"what group {group!r} has committed, the notes of which letters are dealt with, cannot be read"
+                f"what group {group!r} has committed, the notes of which letters are handled, cannot be read"
                 f" ({why}): see the broker's log, and try again"
             )
         await asyncio.sleep(_RETRY_AFTER)

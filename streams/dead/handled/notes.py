@@ -63,7 +63,7 @@ class Notes(AbstractContextManager["Notes"]):
         if self.read([partition])[partition] != expected:
             raise SomebodyElse(
                 f"another redrive or purge is at work on partition {partition} of {self.topic!r}, and has changed the"
-                " notes of what is dealt with: this one stops. Look at what is left when the other has ended"
+                " notes of what is handled: this one stops. Look at what is left when the other has ended"
             )
 
     def write(self, partition: int, handled: Handled, claim: str, *, expected: GroupCommit) -> GroupCommit:

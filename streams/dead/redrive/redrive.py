@@ -89,7 +89,7 @@ class Redrive:
             return handled, self._notes.write(partition, handled, self._claim, expected=commit)
         except DeadError as error:
             raise type(error)(
-                f"{error}. {len(sent)} letters that were just sent are not noted as dealt with: they may be sent"
+                f"{error}. {len(sent)} letters that were just sent are not noted as handled: they may be sent"
                 " once more, and their jobs run twice"
             ) from error
 

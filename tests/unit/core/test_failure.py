@@ -108,8 +108,16 @@ def test_whatever_it_is_it_has_a_stack(error: BaseException) -> None:
     assert failed.message
 
 
+class Shy(ValueError):
+    """An exception that fails whoever asks what it was raised from, as a formatter of stacks does."""
+
+    @property
+    def __cause__(self) -> NoReturn:  # type: ignore[override]
+        raise LookupError
+
+
 def test_a_stack_that_cannot_be_formatted_says_so() -> None:
-    caught = catch(odd_syntax_error())
+    caught = catch(Shy("as ever"))
     stack = Failure.of(caught).with_stack(caught).stack
     assert "raise error" in stack, "where it happened is known all the same"
-    assert stack.endswith("SyntaxError (no more of it can be shown: AttributeError)\n")
+    assert stack.endswith("Shy (no more of it can be shown: LookupError)\n")

@@ -1,4 +1,4 @@
-"""What is dealt with: ranges that go into a commit and come back, readable for a worker's tracker too."""
+"""What is handled: ranges that go into a commit and come back, readable for a worker's tracker too."""
 
 from __future__ import annotations
 
