@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema, UnusableSchema
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import Schema
 
 #: No such subject, version or schema. Which of them is told for an unknown id differs: Confluent and Karapace say the
 #: last, Apicurio any, by its version.
@@ -97,7 +98,12 @@ class Registry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         """Connects to nothing yet; raises ValueError for a URL or credentials that cannot be right."""
+        # The client takes as long to import as most of a worker, and most have no registry.
+        from confluent_kafka.schema_registry import Schema, SchemaRegistryClient  # noqa: PLC0415
+        from confluent_kafka.schema_registry.error import SchemaRegistryError  # noqa: PLC0415
+
         self._settings = settings
+        self._schema, self._error = Schema, SchemaRegistryError
         self._where = without_secrets(settings.url or "")
         try:
             self._client = SchemaRegistryClient(settings.client_config())
@@ -119,14 +125,14 @@ class Registry:
         subject = self._settings.subject_strategy.subject(topic, job_type)
         known = self._ids.get((subject, text))
         if known is None:
-            known = self._ids[subject, text] = self._ask_for_id(subject, Schema(text, "AVRO"))
+            known = self._ids[subject, text] = self._ask_for_id(subject, self._schema(text, "AVRO"))
         return known
 
     def schema_text(self, schema_id: int) -> str:
         """The Avro schema with an id; raises RegistryUnavailable, or UnknownSchema when there is none."""
         try:
             schema = self._client.get_schema(schema_id)
-        except SchemaRegistryError as error:
+        except self._error as error:
             if self._is_permanent(error):
                 raise UnknownSchema(f"schema id {schema_id} is not known to the schema registry") from error
             raise self._unavailable(error) from None
@@ -142,7 +148,7 @@ class Registry:
             )
         return schema.schema_str
 
-    def _is_permanent(self, error: SchemaRegistryError) -> bool:
+    def _is_permanent(self, error: Any) -> bool:
         """Whether a registry has said that it has no such schema.
 
         The plain 404 of other registries, as of Apicurio's before 2.1, is also what a wrong URL gets: it counts where
@@ -167,7 +173,7 @@ class Registry:
             if self._settings.auto_register:
                 return self._client.register_schema(subject, schema)
             found = self._client.lookup_schema(subject, schema).schema_id
-        except SchemaRegistryError as error:
+        except self._error as error:
             raise self._refused(subject, error) from None
         except Exception as error:
             raise self._unavailable(error) from None
@@ -175,7 +181,7 @@ class Registry:
             raise RegistryUnavailable(f"the schema registry at {self._where} gave no id for {subject!r}")
         return found
 
-    def _refused(self, subject: str, error: SchemaRegistryError) -> RegistryUnavailable | RegistryRefused:
+    def _refused(self, subject: str, error: Any) -> RegistryUnavailable | RegistryRefused:
         if error.error_code in _NOT_FOUND and not self._settings.auto_register:
             return RegistryRefused(
                 f"subject {subject!r} does not have this schema; register it, or set SCHEMA_REGISTRY_AUTO_REGISTER=true"
