@@ -340,6 +340,10 @@ class Assignment:
             self._events.committed({each.tp: each.commit.watermark for each in commits})
         self._quarantine.committed()
 
+    def partition(self, tp: TopicPartition) -> WorkPartition | None:
+        """An open partition; None if this worker has it not, or not open."""
+        return self._partitions.get(tp)
+
     @property
     def assigned(self) -> int:
         """How many partitions this worker has."""

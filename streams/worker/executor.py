@@ -255,6 +255,8 @@ class QueueExecutor:
         while not runner.stopping:
             lane = take(now)
             if lane is None:
+                # A partition that is lost meanwhile goes with all that it holds, however long this one rests.
+                partition = runner.ctx = None
                 await runner.pause(self._admission.opened(now) if lanes.startable else self._rest())
                 now = monotonic()
                 continue

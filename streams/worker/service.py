@@ -10,7 +10,7 @@ from time import monotonic, time
 
 from schemas.codec import Codec
 from streams.ports.events import JobEvents
-from streams.ports.records import Batch, Record
+from streams.ports.records import Batch, Record, WorkPartition
 from streams.ports.writer import RecordWriter
 from streams.worker.assignment import Assignment
 from streams.worker.handlers.processes import ProcessRunner
@@ -117,16 +117,22 @@ class WorkerService:
         return {number for number in ids if number is not None}
 
     def _take_later(self, missing: Iterable[int], batch: Batch) -> None:
-        wait = asyncio.ensure_future(self._take_with(missing, batch))
+        wait = asyncio.ensure_future(self._take_with(missing, batch, self._assignment.partition(batch.tp)))
         self._waits.add(wait)
         wait.add_done_callback(self._waits.discard)
         wait.add_done_callback(self._see_end)
 
-    async def _take_with(self, schema_ids: Iterable[int], batch: Batch) -> None:
+    async def _take_with(self, schema_ids: Iterable[int], batch: Batch, partition: WorkPartition | None) -> None:
         who = "intake of {}-{}".format(*batch.tp)
+
+        def wanted() -> bool:
+            # One whose log was made anew is another partition, which is fetched from its own start.
+            return batch.epoch == self._assignment.epoch and self._assignment.partition(batch.tp) is partition
+
         for schema_id in schema_ids:
-            await await_schema(self._codec, schema_id, who, wanted=lambda: batch.epoch == self._assignment.epoch)
-        self._assignment.take(batch)
+            await await_schema(self._codec, schema_id, who, wanted=wanted)
+        if wanted():
+            self._assignment.take(batch)
 
     def _see_end(self, task: asyncio.Task[None]) -> None:
         """A task of ours that has failed ends the worker: what it was for would be missed without a word."""

@@ -94,14 +94,16 @@ def _queue_offset(entry: ParkedJob[R]) -> int:
 class ParkedLanes(Generic[R, W]):
     """All parked lanes of one QueuePartition, and when their heads may run: a priority queue by due time."""
 
-    __slots__ = ("_due", "_longest", "_ordered", "_owner", "_unread", "lanes")
+    __slots__ = ("_due", "_lengths", "_longest", "_ordered", "_owner", "_unread", "lanes")
 
     def __init__(self, owner: W, *, ordered: bool) -> None:
         self._owner = owner
         self._ordered = ordered
         #: By key; by queue offset, where every job is a parked lane of its own.
         self.lanes: dict[bytes | int, ParkedLane[R, W]] = {}
-        self._longest: ParkedLane[R, W] | None = None
+        #: How many lanes have so many entries, from two on; and how many the longest has, as long as there is a lane.
+        self._lengths: dict[int, int] = {}
+        self._longest = 1
         #: Heads that wait for their time, and those that wait until the queue was read past their queue offset. Both
         #: may hold an item twice, or one whose lane has another head by now: passed over when they come up.
         self._due: list[tuple[int, int, ParkedLane[R, W]]] = []
@@ -123,22 +125,37 @@ class ParkedLanes(Generic[R, W]):
     def insert(self, lane: ParkedLane[R, W], entry: ParkedJob[R]) -> None:
         """Add an entry to a parked lane."""
         lane.insert(entry)
-        if self._longest is None or len(lane) > len(self._longest):
-            self._longest = lane
+        length, lengths = len(lane), self._lengths
+        lengths[length] = lengths.get(length, 0) + 1
+        if length > 2:
+            self._count_off(length - 1)
+        self._longest = max(self._longest, length)
 
     @property
     def longest(self) -> int:
-        """How many entries the longest parked lane has, or less where it has become shorter than another since."""
-        return 0 if self._longest is None else len(self._longest)
+        """How many entries the longest parked lane has."""
+        return self._longest if self.lanes else 0
 
     def leave(self, lane: ParkedLane[R, W]) -> bool:
         """Take the head off a parked lane. Returns False if that was the last job, and the lane no longer exists."""
-        if lane.take():
-            return True
-        del self.lanes[_name(lane)]
-        if lane is self._longest:
-            self._longest = max(self.lanes.values(), key=len, default=None)
-        return False
+        if not lane.take():
+            del self.lanes[_name(lane)]
+            return False
+        length, lengths = len(lane), self._lengths
+        if length > 1:
+            lengths[length] = lengths.get(length, 0) + 1
+        self._count_off(length + 1)
+        if self._longest > length and self._longest not in lengths:
+            self._longest = length  # This lane was the only one that was longer, by one.
+        return True
+
+    def _count_off(self, length: int) -> None:
+        """Note that one lane less has so many entries."""
+        lengths = self._lengths
+        if lengths[length] == 1:
+            del lengths[length]
+        else:
+            lengths[length] -= 1
 
     def wait(self, lane: ParkedLane[R, W], read_to: int) -> None:
         """Have the head of a parked lane wait until it may run, where the queue was read up to `read_to`.

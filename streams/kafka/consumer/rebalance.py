@@ -125,11 +125,14 @@ class Rebalance:
         #: Unset from when partitions were given up until the group says which are this worker's.
         self._has_joined = asyncio.Event()
         self._has_joined.set()
+        #: Whether partitions are being given up, and the group has not said yet which are this worker's.
+        self._gives_up = False
 
     # -- the group takes partitions, and gives them -------------------------------------------------------------------
 
     async def revoked(self, any_revoked: bool, hand_over: Callable[[], Awaitable[None]]) -> None:
         """Finish what can be finished, commit, and let go. `hand_over` is Faust's way to `drain`."""
+        self._gives_up = True
         self._block_starts()
         if any_revoked and self._group.expelled():
             logger.warning("the group has gone on without this worker: its running jobs are cancelled")
@@ -146,6 +149,7 @@ class Rebalance:
             self._restarts = {}
         self._generation = generation
         self._commits.join(generation)
+        self._gives_up = False
         self._unopened = self._partitions.reassign(assigned, generation)
         if self._host.stopping:
             # What has finished since the revocation is of partitions that stayed.
@@ -212,11 +216,11 @@ class Rebalance:
     # -- a log is another one -----------------------------------------------------------------------------------------
 
     def reopen(self, tp: TopicPartition, anew: Anew) -> None:
-        """Open a partition again of which a log was replaced."""
+        """Open a partition again of which a log was replaced; where it is being given up, once it is assigned again."""
         self._fetches.discard(tp)
         self._unopened.add(tp)
         self._restarts.update(anew)
-        if self._restarting is None or self._restarting.done():
+        if not self._gives_up and (self._restarting is None or self._restarting.done()):
             self._restarting = self._host.start(self._reopen(self._partitions.epoch))
 
     async def _reopen(self, epoch: int) -> None:

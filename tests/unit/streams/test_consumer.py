@@ -578,3 +578,21 @@ async def test_a_stop_between_two_generations_waits_for_the_next() -> None:
         await asyncio.wait_for(stopping, 5)
         assert on.commits.committed_last
         assert on.group.watermark(P0) == 2
+
+
+async def test_a_log_that_is_replaced_while_partitions_are_given_up_is_opened_only_where_they_come_back() -> None:
+    async with stage(Handler()) as on:
+        await on.assign(P0, P1)
+
+        async def hand_over() -> None:
+            await on.rebalance.drain()
+            on.rig.assignment.retry_log_replaced(on.rig.assignment._partitions[P0])
+            on.rig.assignment.retry_log_replaced(on.rig.assignment._partitions[P1])
+
+        await on.rebalance.revoked(True, hand_over)
+        await turns(50)
+        assert not on.process.started, "nobody knows yet whose they are"
+        await on.assign(P1)
+        assert on.rig.assignment.positions().keys() == on.group.seeks.keys() == {P1}
+        on.reopen(P1, {P1.retry: None})
+        assert on.process.started

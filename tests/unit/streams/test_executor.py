@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections import Counter, defaultdict
@@ -12,6 +13,7 @@ import pytest
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
+from streams.core.partition.partition import QueuePartition
 from streams.core.retry.backoff import Fixed
 from streams.core.retry.policy import RetryPolicy
 from streams.errors import PermanentError, Snooze
@@ -852,3 +854,21 @@ async def test_failures_in_a_task_group_count_for_what_they_are() -> None:
     assert "PermanentError: never again" in dict(letter.headers)["job-error-message"].decode()
     assert "PermanentError is never retried" in dict(letter.headers)["job-error-message"].decode()
     assert sorted(runs) == ["permanent", "snooze", "snooze"]
+
+
+async def test_a_partition_that_is_lost_is_held_by_no_runner_that_rests() -> None:
+    """Some rest for hours: with what was parked in it a partition may be megabytes."""
+
+    async def fails(job: DeliverWebhook, ctx: JobContext) -> None:
+        raise ValueError
+
+    async with rig(fails, retry=RetryPolicy(backoff=Fixed(3000))) as it:
+        it.open(P0)
+        it.take(records(0, 50, [f"key-{number}" for number in range(50)]))
+        await until(lambda: it.assignment.parked == 50)
+        it.assignment.block_starts()
+        it.assignment.reassign([], 3)
+        it.assignment.start({})
+        await turns()
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, QueuePartition)]

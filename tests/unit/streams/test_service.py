@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from typing import Any
 
 import pytest
 
 from streams.aio.first_error import FirstError
-from streams.ports.records import Batch
-from tests.unit.streams.rig import P0, record, rig, turns
+from streams.ports.records import Batch, PartitionStart
+from tests.unit.streams.rig import P0, TOPIC, Rig, record, records, rig, turns
+
+OLD, NEW = "o" * 22, "n" * 22
 
 
 async def nothing(job: object, ctx: object) -> None:
@@ -56,3 +60,67 @@ async def test_who_waits_gets_the_first_error() -> None:
     errors.report(ValueError("second"))
     assert await asyncio.wait_for(waiting, 10) is first
     assert await errors.wait() is first
+
+
+class LateRegistry:
+    """A codec that lacks a schema until its registry answers."""
+
+    def __init__(self) -> None:
+        self.registry = object()
+        self.answers = asyncio.Event()
+
+    def missing_schema_id(self, value: bytes) -> int | None:
+        return None if self.answers.is_set() else 7
+
+    async def load_schema(self, schema_id: int) -> None:
+        await self.answers.wait()
+
+
+async def _batch_that_waits(it: Rig, monkeypatch: pytest.MonkeyPatch) -> tuple[LateRegistry, Batch]:
+    """A batch of an old log that waits for its schema."""
+    late = LateRegistry()
+    monkeypatch.setattr(it.worker.service, "_codec", late)
+    it.open(P0, committed=PartitionStart(100, "", 0, 103, OLD))
+    batch = Batch(P0, it.assignment.epoch, [record(offset, event=f"old-{offset}") for offset in (100, 101, 102)])
+    it.worker.service.take(batch)
+    await turns()
+    return late, batch
+
+
+async def test_a_batch_that_waits_for_a_schema_is_not_taken_for_one_of_the_log_that_replaces_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: Counter[str] = Counter()
+
+    async def note(job: Any, ctx: object) -> None:
+        ran[job.event] += 1
+
+    async with rig(note) as it:
+        late, _ = await _batch_that_waits(it, monkeypatch)
+        it.assignment.check({TOPIC: NEW, f"{TOPIC}.retry": ""})
+        it.add([P0], PartitionStart(0, "", 0, 0, NEW))
+        late.answers.set()
+        await turns(100)
+        assert it.assignment.positions() == {P0: 0}
+        it.take(records(0, 3))
+        await it.idle()
+    assert ran == {"0": 1, "1": 1, "2": 1}
+
+
+async def test_a_batch_that_waits_for_a_schema_is_fetched_again_when_its_partition_was_opened_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: Counter[str] = Counter()
+
+    async def note(job: Any, ctx: object) -> None:
+        ran[job.event] += 1
+
+    async with rig(note) as it:
+        late, batch = await _batch_that_waits(it, monkeypatch)
+        it.assignment.retry_log_replaced(it.assignment._partitions[P0])
+        it.add([P0], PartitionStart(100, "", 0, 103, OLD))
+        it.worker.service.take(batch)
+        late.answers.set()
+        await turns(200)
+        assert it.restarted == [(P0, {P0.retry: None})], "the queue's log is the same"
+    assert ran == {"old-100": 1, "old-101": 1, "old-102": 1}
