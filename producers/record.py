@@ -1,9 +1,8 @@
 """Makes the record of a job: what goes to Kafka, decided before anything is sent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from math import isfinite
 from typing import Any, NamedTuple
 
 from uuid_utils import uuid7
@@ -143,7 +142,7 @@ def _milliseconds(option: str, duration: Seconds) -> int:
     if (
         isinstance(seconds, bool)
         or not isinstance(seconds, (int, float))
-        or not isfinite(seconds)
+        # An int may be larger than any float, which comparing does not mind.
         or not 0 < seconds * 1000 < _LONGEST_MS
     ):
         raise OptionInvalid(option, _A_DURATION, duration)
@@ -151,6 +150,8 @@ def _milliseconds(option: str, duration: Seconds) -> int:
 
 
 def _user_headers(headers: UserHeaders) -> list[tuple[str, bytes]]:
+    if not isinstance(headers, Mapping):
+        raise OptionInvalid("headers", "a mapping of names to text or bytes, such as a dict", headers)
     return [(_header_name(name), _header_value(name, value)) for name, value in headers.items()]
 
 

@@ -60,6 +60,8 @@ class Catalog:
     @staticmethod
     def job_type_of(model: type) -> str:
         """The job type of a model, an Avro full name; raises ModelInvalid for a class that is none."""
+        if model is type:
+            raise ModelInvalid("a class is no payload: publish an instance of it, with a value for each field")
         job_type = model.__dict__.get("JOB_TYPE")
         if not isinstance(job_type, str):
             raise ModelInvalid(

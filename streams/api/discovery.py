@@ -75,6 +75,8 @@ def _raise(name: str) -> None:
 def _add(found: dict[str, tuple[Queue, str]], queue: Queue, module: str) -> None:
     earlier = found.setdefault(queue.name, (queue, module))
     if earlier[0] is not queue:
+        if earlier[1] == module:
+            raise SetupError(f"{module} declares two queues {queue.name!r}: remove one, or give it another name")
         raise SetupError(
             f"{earlier[1]} and {module} both declare a queue {queue.name!r}: declare it in one of them and import it"
             " in the other, or leave the shipped queues out with STREAMS_SHIPPED_JOBS=false"

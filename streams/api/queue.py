@@ -25,6 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: A handler that says nothing else may run this long. Seconds.
 DEFAULT_TIMEOUT = 600.0
 
+#: Partitions, or jobs at once, and seconds of a timeout: what Kafka can tell of, and thirty thousand years.
+_MOST, _LONGEST = 2**31 - 1, 10**12
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
@@ -164,12 +167,14 @@ def _check_name(what: str, name: str) -> None:
 def _check_count(what: str, count: int) -> None:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise DefinitionError(f"{what} must be a whole number from 1 on, not {count!r}")
+    if count > _MOST:
+        raise DefinitionError(f"{what} must be {_MOST:,} at the most, not {count!r}")
 
 
 def _check_timeout(timeout: float | timedelta) -> float:
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
-        raise DefinitionError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < _LONGEST:
+        raise DefinitionError(f"timeout must be a number of seconds above 0 and below {_LONGEST:,}, not {timeout!r}")
     return float(seconds)
 
 

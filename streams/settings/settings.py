@@ -51,17 +51,17 @@ class Settings(BaseSettings):
     max_items: int = Field(default=DEFAULT_LIMITS.items, ge=1)
     max_schema_nodes: int = Field(default=DEFAULT_LIMITS.schema_nodes, ge=1)
     #: Seconds between two commits, at the least. A crash repeats what finished since the last.
-    commit_interval: float = Field(default=0.02, gt=0, le=60)
+    commit_interval: float = Field(default=0.02, gt=0, le=60, allow_inf_nan=False)
     #: Seconds that running jobs may go on after SIGTERM before they are cancelled.
     stop_timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     #: Seconds that a rebalance waits for running jobs before it goes on without them.
-    handover_timeout: float = Field(default=5.0, ge=0, le=50)
+    handover_timeout: float = Field(default=5.0, ge=0, le=50, allow_inf_nan=False)
     #: Seconds without a heartbeat after which the broker gives a worker's partitions to others.
-    session_timeout: float = Field(default=8.0, ge=1, le=300)
+    session_timeout: float = Field(default=8.0, ge=1, le=300, allow_inf_nan=False)
     #: Copies of each topic that the worker creates; -1 is the broker's default.
-    replication_factor: Literal[-1] | Annotated[int, Field(ge=1)] = -1
+    replication_factor: Literal[-1] | Annotated[int, Field(ge=1, le=32_767)] = -1
     #: Seconds that a job waits in its retry topic whose schema, type or handler no worker knows yet; 0: not at all.
-    schema_wait: float = Field(default=3600.0, ge=0, le=10_000_000)
+    schema_wait: float = Field(default=3600.0, ge=0, le=10_000_000, allow_inf_nan=False)
     #: Log one line for every job that is done, not only for dead letters.
     log_jobs: bool = False
     #: Port of the health check on web_host; none when unset.

@@ -100,13 +100,17 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
     with _running(command("STREAMS_JOBS=newsletter"), home, with_broker) as log:
         _await(log, "[^Worker]: Ready")
         printed = _run(".venv/bin/python publish.py", home, with_broker).splitlines()
+        printed_async = _run(".venv/bin/python publish_async.py", home, with_broker).splitlines()
         enqueued = _run(command(".venv/bin/faust -A streams enqueue"), home, with_broker).split()[0]
-        subjects = ["Issue 1", "Issue 2", "Issue 3", "Hi"]
+        subjects = ["Issue 1", "Issue 2", "Issue 3", "Issue 4", "Hi"]
         output = _await(log, *(f"{subject} for ['ada@example.org']" for subject in subjects))
-    *published, position = printed
+    *published, third = printed
+    fourth_id, fourth = printed_async
     handled = re.findall(r"\[newsletter (\S+)\] (.+) for \['ada@example\.org'\]", output)
-    assert handled == list(zip([*published, enqueued], subjects, strict=True)), "in order, under their ids"
-    assert re.fullmatch(rf"LogPosition\(topic='{namespace}\.newsletter', partition=\d+, offset=2\)", position)
+    assert handled == list(zip([*published, fourth_id, enqueued], subjects, strict=True)), "in order, under their ids"
+    for offset, position in ((2, third), (3, fourth)):
+        told = rf"LogPosition\(topic='{namespace}\.newsletter', partition=\d+, offset={offset}\)"
+        assert re.fullmatch(told, position)
 
 
 def test_failures_go_by_their_policy(home: Path, with_broker: Environment, settings: ProducerSettings) -> None:

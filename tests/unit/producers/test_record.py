@@ -179,12 +179,14 @@ def test_headers_of_one_job_do_not_leak_into_the_next() -> None:
         ({"timeout": "5"}, "timeout: expected seconds"),
         ({"timeout": float("nan")}, "timeout: expected seconds"),
         ({"timeout": True}, "timeout: expected seconds"),
+        ({"timeout": 10**400}, "timeout: expected seconds"),
         ({"max_attempts": 0}, "max_attempts: expected a whole number from 1"),
         ({"max_attempts": 2.5}, "max_attempts: expected a whole number from 1"),
         ({"max_attempts": True}, "max_attempts: expected a whole number from 1"),
         ({"expires_in": -1}, "expires_in: expected seconds"),
         ({"expires_in": float("inf")}, "expires_in: expected seconds"),
         ({"expires_in": 1e300}, "expires_in: expected seconds"),
+        ({"headers": [("n", "x")]}, "headers: expected a mapping"),
         ({"headers": {"ce_id": "x"}}, "headers: expected names other than"),
         ({"headers": {"Job-Attempt": "x"}}, "headers: expected names other than"),
         ({"headers": {"content-type": "x"}}, "headers: expected names other than"),
@@ -204,6 +206,8 @@ def test_a_payload_that_does_not_fit_names_the_field() -> None:
 
 
 def test_something_that_is_no_model_is_refused() -> None:
+    with pytest.raises(ModelInvalid, match="publish an instance of it"):
+        record(SendEmail)
     with pytest.raises(ModelInvalid, match="is no generated model"):
         record({"to": ["a@b.c"]})
 

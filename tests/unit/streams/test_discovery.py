@@ -72,6 +72,12 @@ def test_two_queues_of_one_name(write: Write) -> None:
         load_queues(["first", "second"])
 
 
+def test_two_queues_of_one_name_in_one_module(write: Write) -> None:
+    write("both.py", f"{queue('email')}\nother = Queue('email')")
+    with pytest.raises(SetupError, match="both declares two queues 'email': remove one, or give it another name"):
+        load_queues(["both"])
+
+
 @pytest.mark.parametrize("package", ["nosuchthing", "nosuchthing.jobs", "pack.nosuchthing"])
 def test_a_package_that_is_not_there(write: Write, package: str) -> None:
     write("pack/__init__.py", queue("one"))

@@ -122,8 +122,13 @@ def test_a_count_that_is_none(count: Any) -> None:
         Queue("email", concurrency=count)
 
 
+def test_a_count_that_kafka_cannot_tell_of() -> None:
+    with pytest.raises(DefinitionError, match="partitions must be 2,147,483,647 at the most"):
+        Queue("email", partitions=2**31)
+
+
 @pytest.mark.parametrize(
-    "timeout", [0, -1, float("inf"), float("nan"), "30", True, None, timedelta(0), timedelta(seconds=-1)]
+    "timeout", [0, -1, float("inf"), float("nan"), 10**400, "30", True, None, timedelta(0), timedelta(seconds=-1)]
 )
 def test_a_timeout_that_is_none(timeout: Any) -> None:
     with pytest.raises(DefinitionError, match="timeout must be a number of seconds above 0"):
