@@ -19,7 +19,7 @@ from streams.errors import SetupError
 from streams.kafka.admin.client import Admin
 from streams.kafka.errors import RETRY_AFTER, reason
 from streams.kafka.log_reader import LogReader, Message, headers_of, open_consumer
-from streams.ports.group import LogBounds, RebalancedMeanwhile
+from streams.ports.group import LogBounds, NotSettledYet, RebalancedMeanwhile
 from streams.ports.records import TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class RetryTopicReader:
     async def read(self, starts: Mapping[TopicPartition, int], overtaken: Callable[[], bool]) -> AsyncIterator[Piece]:
         """Read all records from these offsets on; each partition's last piece is the one that says where its end was.
 
-        Waits for a broker that is away. Raises RebalancedMeanwhile.
+        Waits for a broker that is away. Raises RebalancedMeanwhile, and NotSettledYet where the client has failed.
         """
         consumer = self._consumer()
         try:
@@ -114,6 +114,8 @@ class RetryTopicReader:
                 _go_on_unless(overtaken)
                 for piece in pieces:
                     yield piece
+        except KafkaException as error:
+            raise NotSettledYet(f"the retry topics cannot be read: {reason(error)}") from error
         finally:
             await KAFKA.run(consumer.close)
 

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from producers.cluster import Cluster
+from streams.kafka.log_reader import LogReader
 from streams.kafka.retry_topic.reader import RetryTopicReader
-from streams.ports.group import LogBounds
+from streams.ports.group import LogBounds, NotSettledYet
 from streams.ports.records import TopicPartition
 from tests.mock_cluster import LIST_OFFSETS, MockCluster
 
@@ -60,3 +61,17 @@ async def test_they_are_told_while_handlers_have_filled_the_executor_of_the_loop
     finally:
         go.set()
         await asyncio.gather(*filled)
+
+
+async def test_a_client_that_fails_while_it_reads_is_no_end_of_the_worker(
+    broker: MockCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens a partition opens it again."""
+    logs = RetryTopicReader(Cluster(bootstrap_servers=broker.bootstrap), lambda: None)
+
+    def fail(self: LogReader, *_: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "it goes on no more"))
+
+    monkeypatch.setattr(LogReader, "take", fail)
+    with pytest.raises(NotSettledYet, match="the retry topics cannot be read: it goes on no more"):
+        await anext(logs.read({HERE: 0}, lambda: False))
