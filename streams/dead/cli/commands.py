@@ -187,7 +187,9 @@ def purge(letters: DeadLetters, given: Options) -> None:
         return
     _confirm(plan, f"Purge {_count(plan.count)} of {letters.queue}? They will not run.", yes=given["yes"])
     done = letters.purge(plan)
-    click.echo(f"{_count(done.marked)} purged; Kafka has deleted {done.deleted:,} records, all of them handled")
+    deleted = f"Kafka has deleted {done.deleted:,} records, all of them handled"
+    waiting = "Kafka deletes their records when those before them are handled, too"
+    click.echo(f"{_count(done.marked)} purged; {deleted if done.deleted or done.kept else waiting}")
     for reason in done.kept:
         click.echo(f"records stay until their retention ends: {reason}", err=True)
 
