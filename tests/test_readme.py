@@ -53,6 +53,7 @@ TESTED_COMMANDS = (
 TESTED_FILES = {
     "newsletter.py",
     "publish.py",
+    "publish_async.py",
     "shop/schemas/orders/PlaceOrder.v1.avsc",
     "orders.py",
     "subscribers.py",
