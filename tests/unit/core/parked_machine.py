@@ -352,12 +352,6 @@ class ParkingMachine(RuleBasedStateMachine):
     # -- always -------------------------------------------------------------------------------------------------------
 
     @invariant()
-    def the_longest_lane_is_known(self) -> None:
-        if self.open_:
-            lanes = self.partition._parked_lanes
-            assert lanes.longest == max(map(len, lanes.lanes.values()), default=0)
-
-    @invariant()
     def what_may_run_is_ready(self) -> None:
         """A parked head that is due waits for nothing but to be asked for."""
         if not self.open_:

@@ -13,7 +13,7 @@ from streams.core.offsets.commit_metadata import CommitMetadata
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.capacity import ParkedBudget, size_of
 from streams.core.partition.lanes import Lane
-from streams.core.partition.parked import ParkedLane
+from streams.core.partition.parked import ParkedLane, ParkedLanes
 from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
 from tests.unit.core.records import Job, Jobs
@@ -572,3 +572,16 @@ def test_how_far_the_queue_was_read_is_known_by_what_is_parked_of_its_log() -> N
     part.open_retries(OffsetTracker(0), 3)
     part.load([(ParkedJob(Job(0), at, retry_offset=at), Written(0, log)) for at, log in enumerate((OURS, OURS, GONE))])
     assert part.queue_seen == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.booleans()), max_size=60))
+def test_the_longest_lane_is_known(steps: list[tuple[bytes, bool]]) -> None:
+    lanes = ParkedLanes[Job, Jobs](partition(), ordered=True)
+    for offset, (key, comes) in enumerate(steps):
+        lane = lanes.find(key, offset)
+        if comes:
+            (entry,) = entries(offset, key=key)
+            lanes.add(key, entry)
+        elif lane is not None:
+            lanes.leave(lane)
+        assert lanes.longest == max(map(len, lanes.lanes.values()), default=0)

@@ -58,7 +58,7 @@ def work(job: DeliverWebhook, ctx: JobContext) -> object:
         "start programs": lambda: start_programs(job.url),
         "leave a program": lambda: start_programs(job.url, wait=False),
         "stop signals": lambda: send_stop_signals(job.url),
-        "memory": lambda: kept.append(b"." * 50_000_000),
+        "memory": lambda: kept.append(b"." * 30_000_000),
         "MemoryError": lambda: raise_(MemoryError()),
         "change everything": change_everything,
         "tell everything": lambda: Path(job.url).write_text(repr(surroundings())),

@@ -871,4 +871,4 @@ async def test_a_partition_that_is_lost_is_held_by_no_runner_that_rests() -> Non
         it.assignment.start({})
         await turns()
         gc.collect()
-        assert not [each for each in gc.get_objects() if isinstance(each, QueuePartition)]
+        assert not [each for each in gc.get_objects() if type(each) is QueuePartition]
