@@ -14,6 +14,7 @@ from schemas.errors import RegistryRefused, RegistryUnavailable, UnknownSchema, 
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 #: No such subject, version or schema. Which of them is told for an unknown id differs: Confluent and Karapace say the
 #: last, Apicurio any, by its version.
@@ -148,7 +149,7 @@ class Registry:
             )
         return schema.schema_str
 
-    def _is_permanent(self, error: Any) -> bool:
+    def _is_permanent(self, error: SchemaRegistryError) -> bool:
         """Whether a registry has said that it has no such schema.
 
         The plain 404 of other registries, as of Apicurio's before 2.1, is also what a wrong URL gets: it counts where
@@ -181,7 +182,7 @@ class Registry:
             raise RegistryUnavailable(f"the schema registry at {self._where} gave no id for {subject!r}")
         return found
 
-    def _refused(self, subject: str, error: Any) -> RegistryUnavailable | RegistryRefused:
+    def _refused(self, subject: str, error: SchemaRegistryError) -> RegistryUnavailable | RegistryRefused:
         if error.error_code in _NOT_FOUND and not self._settings.auto_register:
             return RegistryRefused(
                 f"subject {subject!r} does not have this schema; register it, or set SCHEMA_REGISTRY_AUTO_REGISTER=true"

@@ -265,9 +265,7 @@ def waits(account: Account) -> list[tuple[float, Run]]:
 
 def _taken(account: Account, run: Run) -> list[Span]:
     """When the one process of a worker's pool was taken by jobs that a timeout ends, and by the start of another."""
-    return [
-        Span(each.start, each.start + _TIMED_OUT) for each in account.timed_out_in_pool.get(run.process, ())
-    ]  # fmt: skip
+    return [Span(each.start, each.start + _TIMED_OUT) for each in account.timed_out_in_pool.get(run.process, ())]
 
 
 def _disturbances(account: Account) -> list[Span]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
 
 import pytest
 
+from schemas.models.webhook import DeliverWebhook
 from streams.aio.first_error import FirstError
 from streams.ports.records import Batch, PartitionStart
 from tests.unit.streams.rig import P0, TOPIC, Rig, record, records, rig, turns
@@ -62,6 +62,16 @@ async def test_who_waits_gets_the_first_error() -> None:
     assert await errors.wait() is first
 
 
+class Counts:
+    """A handler that counts its runs."""
+
+    def __init__(self) -> None:
+        self.ran: Counter[str] = Counter()
+
+    async def __call__(self, job: DeliverWebhook, ctx: object) -> None:
+        self.ran[job.event] += 1
+
+
 class LateRegistry:
     """A codec that lacks a schema until its registry answers."""
 
@@ -90,12 +100,8 @@ async def _batch_that_waits(it: Rig, monkeypatch: pytest.MonkeyPatch) -> tuple[L
 async def test_a_batch_that_waits_for_a_schema_is_not_taken_for_one_of_the_log_that_replaces_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ran: Counter[str] = Counter()
-
-    async def note(job: Any, ctx: object) -> None:
-        ran[job.event] += 1
-
-    async with rig(note) as it:
+    handler = Counts()
+    async with rig(handler) as it:
         late, _ = await _batch_that_waits(it, monkeypatch)
         it.assignment.check({TOPIC: NEW, f"{TOPIC}.retry": ""})
         it.add([P0], PartitionStart(0, "", 0, 0, NEW))
@@ -104,18 +110,14 @@ async def test_a_batch_that_waits_for_a_schema_is_not_taken_for_one_of_the_log_t
         assert it.assignment.positions() == {P0: 0}
         it.take(records(0, 3))
         await it.idle()
-    assert ran == {"0": 1, "1": 1, "2": 1}
+    assert handler.ran == {"0": 1, "1": 1, "2": 1}
 
 
 async def test_a_batch_that_waits_for_a_schema_is_fetched_again_when_its_partition_was_opened_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ran: Counter[str] = Counter()
-
-    async def note(job: Any, ctx: object) -> None:
-        ran[job.event] += 1
-
-    async with rig(note) as it:
+    handler = Counts()
+    async with rig(handler) as it:
         late, batch = await _batch_that_waits(it, monkeypatch)
         it.assignment.retry_log_replaced(it.assignment._partitions[P0])
         it.add([P0], PartitionStart(100, "", 0, 103, OLD))
@@ -123,4 +125,4 @@ async def test_a_batch_that_waits_for_a_schema_is_fetched_again_when_its_partiti
         late.answers.set()
         await turns(200)
         assert it.restarted == [(P0, {P0.retry: None})], "the queue's log is the same"
-    assert ran == {"old-100": 1, "old-101": 1, "old-102": 1}
+    assert handler.ran == {"old-100": 1, "old-101": 1, "old-102": 1}
