@@ -29,12 +29,13 @@ _TAIL_LINES = 40
 class Worker:
     """One `faust -A streams worker`. Its output goes to a file."""
 
-    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, log: Path, environment: Mapping[str, str], directory: Path) -> None:
+        """It runs in a directory, which may be removed once it has started."""
         self.log = log
         command = [str(Path(sys.executable).with_name("faust")), "-A", "streams", "worker", "-l", "info"]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                command, cwd=directory, env=dict(environment), stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -141,14 +142,16 @@ class Workers:
         self, count: int = 1, *, environment: Mapping[str, str] | None = None, **settings: object
     ) -> list[Worker]:
         """Start some workers; returns when all of the group have their partitions."""
-        started = [self.launch(environment=environment, **settings) for _ in range(count)]
+        started = [self.launch(environment=environment, within=ROOT, **settings) for _ in range(count)]
         self.await_settled()
         return started
 
-    def launch(self, *, environment: Mapping[str, str] | None = None, **settings: object) -> Worker:
-        """Start one worker, with settings and other variables of its own; returns at once."""
+    def launch(
+        self, *, environment: Mapping[str, str] | None = None, within: Path = ROOT, **settings: object
+    ) -> Worker:
+        """Start one worker within a directory, with settings and other variables of its own; returns at once."""
         variables = {**self._environment, **(environment or {}), **_variables(settings)}
-        worker = Worker(self.directory / f"worker-{len(self.all)}.log", variables)
+        worker = Worker(self.directory / f"worker-{len(self.all)}.log", variables, within)
         self.all.append(worker)
         return worker
 

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import faust
@@ -59,14 +60,47 @@ class Worker(faust.Worker):
         StopSignals(self.loop, self._schedule_shutdown).install()
 
     def execute_from_commandline(self) -> NoReturn:
-        """Run until a signal; the exit code is 1 where the broker has not taken the last commit."""
+        """Run until a signal; the exit code is 1 where the broker has not taken the last commit.
+
+        The process ends, whatever has become of its threads: one that asks for a broker may do so for ever.
+        """
         try:
             super().execute_from_commandline()
         except SystemExit as ending:
+            self._tell_of_failure(ending.__context__)
             app: Any = self.app
             if not ending.code and not app.in_order:
                 raise SystemExit(1) from None
             raise
+        finally:
+            _end_within(_LAST_SECONDS)
+
+    def _tell_of_failure(self, error: BaseException | None) -> None:
+        """Say why the worker did not stop in order, which mode keeps to itself."""
+        if error is not None and error is not self.crash_reason:
+            logger.critical(
+                "the worker could not stop in order: what has not been committed runs again", exc_info=error
+            )
+
+    def _say(self, *arguments: Any, **options: Any) -> None:
+        """Say something to the terminal, if it is still there: whoever closes it does not mean to break the worker."""
+        with suppress(OSError):
+            super()._say(*arguments, **options)
+
+    def _setproctitle(self, *arguments: Any, **options: Any) -> None:
+        """Show what it does in lists of processes, if it can: the directory that it names may have been removed, as
+        those of old releases are."""
+        with suppress(OSError):
+            super()._setproctitle(*arguments, **options)
+
+    def _setup_spinner_handler(self, logger: logging.Logger, level: int) -> None:
+        """No spinner: it draws with every line of the log, which would be an error once its terminal is closed."""
+        self.spinner = None
+
+    def _on_startup_end_spinner(self) -> None:
+        super()._on_startup_end_spinner()
+        if self.stdout.isatty() and not self.log.logger.isEnabledFor(logging.INFO):
+            self.say("ready")
 
     def _enter_debugger(self) -> None:
         """Say that SIGUSR2 does nothing: Faust's debugger would wait for a terminal, and all jobs with it."""

@@ -174,3 +174,31 @@ def test_a_worker_that_is_killed_while_it_stops_is_killed_by_none_of_its_jobs(
         workers.await_done({job}, within=60)
     assert second.count("a worker died that had") == 0
     workers.stop()
+
+
+def test_a_worker_that_fails_to_stop_says_why_and_ends(fleet: Fleet, kafka: str, namespace: str) -> None:
+    """Its consumer's thread would ask for a broker for ever, and nothing be done by its process any more."""
+    workers = fleet("tests.jobs.unstoppable")
+    (worker,) = workers.start()
+    worker.terminate()
+    assert worker.wait(within=40) == 1
+    assert worker.count("the worker could not stop in order: what has not been committed runs again") == 1
+    assert worker.count("OSError: the terminal is gone") == 1
+    assert not worker.count("has held the event loop"), "there is no loop any more that a job could hold"
+
+
+def test_a_worker_whose_directory_was_removed_stops_in_order(
+    fleet: Fleet, kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """As where old releases are removed while their workers still run."""
+    workers = fleet("tests.jobs.ordered")
+    release = tmp_path / "release"
+    release.mkdir()
+    worker = workers.launch(within=release)
+    workers.await_settled()
+    release.rmdir()
+    with Steps(kafka, namespace) as steps:
+        running = steps.publish("key", 2.0)
+        until(lambda: running in workers.ledger.started, within=20, what="the job runs")
+        worker.stop()
+    assert workers.ledger.done == steps.ids, "a stop waits for what runs"

@@ -88,7 +88,7 @@ class LoopWatch:
 
     def _look(self, now: float) -> None:
         stands = now - self._last
-        if stands < _LATE:
+        if stands < _LATE or self._loop is None or not self._loop.is_running():
             self._goes_on()
             return
         task = asyncio.current_task(self._loop)
