@@ -36,6 +36,8 @@ RECORD_ROOM = 4 * 1024
 #: What Kafka takes as one record by default (`message.max.bytes`). Bytes.
 BROKER_MESSAGE_MAX = 1_048_588
 
+_LIMIT = "max.message.bytes"
+
 #: Dead letters are kept for 90 days. Milliseconds.
 _DEAD_RETENTION_MS = 90 * 24 * 3600 * 1000
 
@@ -124,16 +126,14 @@ def _queue(name: str, partitions: int, settings: Settings) -> Topic:
     a job with an old one would be deleted by its age before it has run."""
     largest = _largest(settings)
     config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
-    return Topic(
-        name, partitions, config if largest == BROKER_MESSAGE_MAX else {**config, "max.message.bytes": str(largest)}
-    )
+    return Topic(name, partitions, config if largest == BROKER_MESSAGE_MAX else {**config, _LIMIT: str(largest)})
 
 
 def _retry(name: str, partitions: int, settings: Settings) -> Topic:
     """Nothing leaves it by age, as a job may wait for longer than any; its records keep the job's time."""
     room = _largest(settings) + DEAD_LETTER_ROOM
     config = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
-    return Topic(name, partitions, {**config, "message.timestamp.type": "CreateTime", "max.message.bytes": str(room)})
+    return Topic(name, partitions, {**config, "message.timestamp.type": "CreateTime", _LIMIT: str(room)})
 
 
 def _dead(name: str, partitions: int, settings: Settings) -> Topic:
@@ -141,7 +141,7 @@ def _dead(name: str, partitions: int, settings: Settings) -> Topic:
     room = _largest(settings) + DEAD_LETTER_ROOM
     config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
     config["retention.ms"] = str(_DEAD_RETENTION_MS)
-    return Topic(name, partitions, {**config, "max.message.bytes": str(room)})
+    return Topic(name, partitions, {**config, _LIMIT: str(room)})
 
 
 def _refuse_surplus(topic: str, retry: Topic, count: int) -> None:
@@ -197,18 +197,29 @@ def raise_limit(cluster: Cluster, name: str, size: int) -> int:
     Raises KafkaException when the cluster refuses or does not answer.
     """
     admin = Admin(cluster).client
-    limit = "max.message.bytes"
-    topic = ConfigResource(ConfigResource.Type.TOPIC, name)
-    described = admin.describe_configs([topic], request_timeout=_REQUEST_TIMEOUT)
-    found = int(described[topic].result()[limit].value)
-    if found >= size:
-        return found
-    entry = ConfigEntry(limit, str(size), incremental_operation=AlterConfigOpType.SET)
-    wanted = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
-    altered = admin.incremental_alter_configs([wanted], request_timeout=_REQUEST_TIMEOUT)
-    altered[wanted].result()
+    limit = _limit(admin, name)
+    if limit is not None and limit >= size:
+        return limit
+    entry = ConfigEntry(_LIMIT, str(size), incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
+    admin.incremental_alter_configs([topic], request_timeout=_REQUEST_TIMEOUT)[topic].result()
     logger.warning("topic %s takes records of up to %d bytes now, as one that was packed better needs it", name, size)
+    _await_limit(admin, name, size)
     return size
+
+
+def _limit(admin: AdminClient, name: str) -> int | None:
+    """Of how many bytes a topic takes records; None where the cluster does not say."""
+    topic = ConfigResource(ConfigResource.Type.TOPIC, name)
+    found = admin.describe_configs([topic], request_timeout=_REQUEST_TIMEOUT)[topic].result().get(_LIMIT)
+    return int(found.value) if found is not None and found.value else None
+
+
+def _await_limit(admin: AdminClient, name: str, size: int) -> None:
+    """Wait until the cluster goes by a new limit, which it does some time after it has taken it; not for long."""
+    give_up = time.monotonic() + _REQUEST_TIMEOUT
+    while (limit := _limit(admin, name)) is not None and limit < size and time.monotonic() < give_up:
+        time.sleep(0.05)
 
 
 def _partition_counts(cluster: Admin) -> dict[str, int]:

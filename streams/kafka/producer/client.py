@@ -112,10 +112,6 @@ class ProducerClient:
             raise
         self._on_way[answered] = None
 
-    async def has_partition(self, topic: str, partition: int) -> bool:
-        """Whether a topic has a partition; to ask also tells the producer."""
-        return partition < await self.partitions(topic)
-
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has; to ask also tells the producer."""
         ask = self._working().list_topics

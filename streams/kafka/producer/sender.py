@@ -192,7 +192,7 @@ class ReliableSender:
         lacks = f"{record.topic} lacks partition {partition}"
         try:
             async with self._growing:
-                if not await self._batching.open().has_partition(record.topic, partition):
+                if partition >= (await self.partitions(record.topic) or 0):
                     await KAFKA.run(add_partitions, self._cluster, record.topic, partition + 1)
         except KafkaException as error:
             if record.anywhere and kafka_error(error).code() > 0:  # A broker has said no, rather than nothing.
