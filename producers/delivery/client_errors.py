@@ -63,7 +63,7 @@ class ClientErrors:
         line = message % arguments if arguments else message
         if not line.startswith("FAIL ") or self._may_tell_fail():
             _LIBRDKAFKA.log(level, message, *arguments)
-        if _FIRST_WORDS in line and "FAIL" in line:
+        if _FIRST_WORDS in line and "FAIL" in line and not _is_of_the_client(line):
             said = line.rpartition(": ")[2] if "Disconnected" not in line else line[line.index("Disconnected") :]
             self._refuse(said, "KAFKA_SECURITY_PROTOCOL: the port may want TLS, or be none of Kafka's")
 
@@ -103,6 +103,11 @@ class _Said:
 
     def recent(self) -> bool:
         return time.monotonic() - self.at < _RECENT
+
+
+def _is_of_the_client(line: str) -> bool:
+    """Whether it is the client itself that ends a connection: it gives up brokers that the cluster does not name."""
+    return "_DESTROY_BROKER" in line or "Decommissioning" in line
 
 
 def _advice(error: KafkaError) -> str:

@@ -34,3 +34,15 @@ def test_brokers_that_let_nobody_in_are_not_said_to_be_away(caplog: pytest.LogCa
     errors.note(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
     (said,) = caplog.messages
     assert "do not let this producer in" in said
+
+
+_GIVEN_UP = "FAIL [vm#producer-2] [thrd:a:9092/1]: a:9092/1: {} (after 0ms in state APIVERSION_QUERY) ({})"
+
+
+def test_a_broker_that_the_client_gives_up_is_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    """The cluster names it no more, as one that has just restarted: nothing is wrong with how we ask."""
+    errors = ClientErrors("a:9092")
+    errors.log(logging.WARNING, _GIVEN_UP.format("Decommissioning this broker", "_DESTROY_BROKER"))
+    assert errors.reason() is None
+    errors.log(logging.WARNING, _GIVEN_UP.format("Disconnected: connection reset by peer", "_TRANSPORT"))
+    assert "do not let this producer in" in (errors.reason() or "")
