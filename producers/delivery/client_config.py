@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from producers.cluster import ClientConfig
+from producers.delivery import lost_brokers
 from producers.errors import OptionInvalid
 from producers.settings import ProducerSettings
 
@@ -21,6 +22,7 @@ _DEFAULTS: ClientConfig = {
     "topic.metadata.propagation.max.ms": 5_000,
     "reconnect.backoff.max.ms": 1_000,
     "socket.nagle.disable": True,
+    **lost_brokers.OPTIONS,
 }
 
 

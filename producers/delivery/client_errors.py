@@ -35,6 +35,8 @@ class ClientErrors:
         self._servers = servers
         #: The error that has ended the client; it never sends again.
         self.fatal: KafkaError | None = None
+        #: When it has last told that it does not reach a broker, or is not let in; monotonic.
+        self.complained = 0.0
         self._refused: _Said | None = None
         self._unreached: _Said | None = None
         self._next_line = 0.0
@@ -46,6 +48,7 @@ class ClientErrors:
 
     def note(self, error: KafkaError) -> None:
         """Take in an error. This is the client's error_cb, so those who poll call it; what is fatal is raised there."""
+        self.complained = time.monotonic()
         if (remedy := _remedy_of_refusal(error)) is not None:
             self._refuse(error.str(), remedy)
             return
@@ -75,6 +78,7 @@ class ClientErrors:
         return True
 
     def _refuse(self, reason: str, remedy: str) -> None:
+        self.complained = time.monotonic()
         self._refused = _Said(f"the brokers at {self._servers} do not let this producer in ({reason}): check {remedy}")
         self._log(self._refused)
 

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from producers.cluster import ClientConfig
 from producers.delivery.client_errors import ClientErrors
 from producers.delivery.delivery_errors import is_of_the_topic
+from producers.delivery.lost_brokers import Silence, end_without_brokers
 from producers.delivery.unobserved_failures import UnobservedFailures
 from producers.errors import DeliveryPending, OptionInvalid, PayloadTooLarge, ProducerBroken, ProducerClosed
 from producers.record import JobRecord
@@ -42,7 +43,7 @@ class KafkaClient:
     An idempotent client that has met a fatal error never sends again: it is replaced when every job on its way through
     it has its outcome, so that no later job overtakes one of them. So is one that has not got a job through in time
     although the brokers are there: it may have lost sight of a partition's leader for good (librdkafka's issues 4898,
-    where a topic was made anew, and 5430).
+    where a topic was made anew, and 5430). And so is one that knows no broker any more: see lost_brokers.
     """
 
     _all: ClassVar["weakref.WeakSet[KafkaClient]"] = weakref.WeakSet()
@@ -59,6 +60,7 @@ class KafkaClient:
         self.errors = ClientErrors(str(self._config["bootstrap.servers"]))
         self.offered = 0  # jobs, of which some may still be in the buffer
         self.is_looked_after = False  # whether a thread hands out reports while nobody else does; see producer
+        self._silence = Silence(self._config)
         self.awaited = threading.Lock()  # held by those who begin, or cease, to wait for a report on an event loop
         # Whoever is interrupted here, by a signal or the collector, may come back here within the interruption.
         self._switching = threading.RLock()
@@ -90,7 +92,23 @@ class KafkaClient:
         served = self._serve(self._poll, seconds)
         if self.errors.fatal is not None:
             self._replace()
+        elif served or not self.pending():
+            self._silence.over()
+        elif self._silence.is_long(self.errors.complained):
+            self._look_for_brokers()
         return served
+
+    def _look_for_brokers(self) -> None:
+        """Have a client end that knows no broker any more; in a thread, since whoever polls is not to be held up."""
+        producer, errors = self._producer, self.errors
+
+        def look() -> None:
+            end = end_without_brokers(producer) if producer is not None else None
+            if end is not None:
+                errors.end(end)
+
+        with suppress(RuntimeError):  # No thread is to be had; it is looked again.
+            threading.Thread(target=look, name="kafka-jobs-brokers", daemon=True).start()
 
     def _serve(self, call: Callable[[float], int], seconds: float) -> int:
         """Let the client hand out reports; an error that has ended it comes out of that, too."""

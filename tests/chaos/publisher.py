@@ -33,6 +33,9 @@ class Removal:
 #: A topic that is made anew is not there for a while, or lacks partitions. Who is told that has lost nothing.
 _LACKS = ("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC")
 
+#: What a client is said to have met that has not found back to brokers that were away.
+_BLIND = "has lost sight of all brokers"
+
 
 class Publisher:
     """Publishes planned jobs, numbered in each key."""
@@ -153,10 +156,14 @@ class Publisher:
         return [f"{len(said)} jobs were not delivered; the first: {said[0]}"] if said else []
 
     def _lacked(self, at: int, failed: Exception) -> bool:
-        """Whether a job was not delivered, or nobody knows, for its topic or another was made anew meanwhile.
+        """Whether a job was not delivered, or nobody knows, for its topic or another was made anew meanwhile, or all
+        brokers were away.
 
-        A client may lose sight of such a topic until its deliveries time out, and then all on their way are told.
+        A client may lose sight of such a topic until its deliveries time out, and then all on their way are told; so
+        are they where it has lost sight of all brokers.
         """
+        if _BLIND in str(failed):
+            return True
         if self._removals and any(lack in str(failed) for lack in _LACKS):
             return True
         unsure = isinstance(failed, DeliveryFailed) and failed.may_be_written

@@ -7,11 +7,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from producers.delivery.lost_brokers import Silence, end_without_brokers
 from streams.aio.blocking_calls import KAFKA
 from streams.kafka.errors import kafka_error
 from streams.kafka.producer.reported_offsets import ReportedOffsets
@@ -46,7 +48,7 @@ class ProducerClient:
     an idempotent producer has met a fatal error it never sends again; then `failed` is set, every record on its way is
     answered within some seconds, and the caller makes another client. So it is where a record has not got through in
     time: a producer may have lost sight of a partition's leader for good (librdkafka's issues 4898, where a topic was
-    made anew, and 5430).
+    made anew, and 5430), or of all brokers (see producers.delivery.lost_brokers).
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -60,8 +62,12 @@ class ProducerClient:
         self._offsets = ReportedOffsets()
         self._over = threading.Event()
         # The poller holds the last reference: letting go of a producer may block, as on a name that is being resolved.
-        self._producer: Producer | None = Producer(dict(config), logger=logger)
-        self._poller = threading.Thread(target=self._poll, args=(self._producer,), name="sender-poll", daemon=True)
+        self._producer: Producer | None = Producer({**config, "error_cb": self._note}, logger=logger)
+        #: When the client has last told of an error, as one does each second or so that reaches no broker.
+        self._complained = 0.0
+        self._poller = threading.Thread(
+            target=self._poll, args=(self._producer, Silence(config)), name="sender-poll", daemon=True
+        )
         self._poller.start()
 
     async def write(self, record: OutgoingRecord) -> int | None:
@@ -168,17 +174,28 @@ class ProducerClient:
 
     # -- the poller's thread ------------------------------------------------------------------------------------------
 
-    def _poll(self, producer: Producer) -> None:
+    def _poll(self, producer: Producer, silence: Silence) -> None:
         while not self._over.is_set():
-            self._poll_once(producer)
+            if self._poll_once(producer) or not len(producer):
+                silence.over()
+            elif silence.is_long(self._complained) and (end := end_without_brokers(producer)) is not None:
+                self._tell(partial(self._fail, end))
         if self.failed:
             self._drain(producer)
             self._tell(self._give_up)
 
-    def _poll_once(self, producer: Producer) -> None:
-        """Serve what has happened. Whatever is raised, the thread must live: nobody else brings the reports."""
+    def _note(self, error: KafkaError) -> None:
+        """Take in an error that no record has met. The client calls it within a poll."""
+        self._complained = monotonic()
+        logger.warning("Kafka client: %s", error)
+
+    def _poll_once(self, producer: Producer) -> int:
+        """Serve what has happened. Returns how much that was.
+
+        Whatever is raised, the thread must live: nobody else brings the reports.
+        """
         try:
-            producer.poll(_POLL)
+            return producer.poll(_POLL)
         except Exception as raised:
             fatal = _fatal(raised)
             if fatal is not None:
@@ -186,6 +203,7 @@ class ProducerClient:
             else:
                 logger.exception("the Kafka client has raised something unexpected, and goes on")
             self._over.wait(_POLL)
+            return 0
 
     def _drain(self, producer: Producer) -> None:
         """Bring the answers that still come, each of which spares a duplicate; then give the rest up."""

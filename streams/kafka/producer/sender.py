@@ -12,6 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from producers.cluster import Cluster
+from producers.delivery import lost_brokers
 from producers.delivery.client_config import PROMISES
 from schemas.headers import CE_ID
 from streams.aio.blocking_calls import KAFKA
@@ -92,6 +93,7 @@ class ReliableSender:
         self._retry_after = retry_after
         self._config: dict[str, Any] = {
             **PROMISES,
+            **lost_brokers.OPTIONS,
             "message.timeout.ms": _IN_TIME_MS,
             **cluster.client_config(),
             "client.id": "streams-sender",
@@ -103,7 +105,6 @@ class ReliableSender:
             "message.max.bytes": 1_000_000_000,
             # The worker bounds what it holds. What finds the client's queue full would only be tried again and again.
             "queue.buffering.max.messages": 0,
-            "error_cb": _log_client_error,
         }
         self._batching = _Clients(self._config, retry_after)
         #: For records of which a batch was refused as too large: each goes in one of its own.
@@ -345,7 +346,3 @@ def _size(record: OutgoingRecord) -> int:
     """Bytes of a record, if packing it saves nothing."""
     headers = sum(len(name.encode()) + len(value or b"") + _HEADER_ROOM for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + RECORD_ROOM
-
-
-def _log_client_error(error: KafkaError) -> None:
-    logger.warning("Kafka client: %s", error)

@@ -13,11 +13,15 @@ from confluent_kafka import KafkaError
 
 from producers import AsyncJobProducer, DeliveriesFailed, DeliveryFailed, JobProducer, LogPosition
 from producers.delivery.handle import Handle
+from tests.forgetful import forgetful
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.producers.brokers import WITHIN, email, mocked, settings
 from tests.waiting import until
 
 FATAL = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+#: Of a client that is silent for longer than a connection may take it is known that it makes none. Milliseconds.
+SOON_SURE = {"socket.connection.setup.timeout.ms": 1_000}
 
 
 @pytest.fixture
@@ -156,3 +160,18 @@ def test_a_client_that_reaches_no_broker_is_kept(broker: MockCluster) -> None:
         broker.answer()
         assert producer.publish(email()).result(WITHIN).offset
         assert producer._client._producer is before
+
+
+def test_a_client_that_has_lost_sight_of_all_brokers_is_replaced(broker: MockCluster) -> None:
+    """As when the only broker of a cluster restarts: its jobs are told of in some seconds, not in two minutes."""
+    with forgetful(broker.bootstrap) as way:
+        found = settings(broker).model_copy(update={"bootstrap_servers": way.address})
+        with JobProducer(found, client_options=SOON_SURE) as producer:
+            topic = producer.publish(email()).result(WITHIN).topic
+            client = producer._client._producer
+            assert client is not None
+            way.be_forgotten(client, topic)
+            with pytest.raises(DeliveryFailed, match="has lost sight of all brokers") as failed:
+                producer.publish(email()).result(WITHIN)
+            assert failed.value.may_be_written
+            assert producer.publish(email()).result(WITHIN).topic == topic

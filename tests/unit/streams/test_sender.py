@@ -21,6 +21,7 @@ from streams.kafka.producer.sender import ReliableSender
 from streams.logs.resend_lines import ResentReports
 from streams.ports.records import OutgoingRecord
 from tests.appending import append
+from tests.forgetful import forgetful
 from tests.mock_cluster import INIT_PRODUCER_ID, PRODUCE, MockCluster
 from tests.unit.streams.rig import until
 
@@ -28,6 +29,9 @@ TOPIC = "t"
 FIRST = 3
 #: More than anything here takes, and less than it takes to lose patience.
 WITHIN = 20.0
+
+#: Of a client that is silent for longer than a connection may take it is known that it makes none. Milliseconds.
+SOON_SURE = {"socket.connection.setup.timeout.ms": 1_000}
 
 
 class Configured(Cluster):
@@ -110,6 +114,20 @@ async def test_a_client_that_gets_a_record_through_in_no_time_is_replaced(
         await until(lambda: lines(caplog, "another takes its place"))
         broker.delay(0)
         assert (await asyncio.wait_for(writing, WITHIN)) is not None
+
+
+async def test_a_client_that_has_lost_sight_of_all_brokers_is_replaced(
+    broker: MockCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the only broker of a cluster restarts."""
+    with forgetful(broker.bootstrap) as way:
+        async with sender(broker, **{"bootstrap.servers": way.address, **SOON_SURE}) as sending:
+            client = sending._batching.open()._producer
+            assert client is not None
+            await asyncio.to_thread(way.be_forgotten, client, TOPIC)
+            (writing,) = writes(sending, 1)
+            assert (await asyncio.wait_for(writing, WITHIN)) == FIRST
+    assert len(lines(caplog, "another takes its place: it has lost sight of all brokers")) == 1
 
 
 async def test_where_a_topic_was_made_anew_another_client_writes_what_is_on_its_way(
