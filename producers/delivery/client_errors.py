@@ -1,12 +1,27 @@
 """What the Kafka client says of its connections, in words that name the remedy."""
 
 import logging
+import re
 import time
 
 from confluent_kafka import KafkaError
 
 from producers.delivery.delivery_errors import REFUSALS
-from producers.delivery.log_filter import is_worth_reading
+
+_LINE = re.compile(r"(?P<kind>[A-Z_]+) \[[^\]]*#(?:producer|consumer)-\d+\] ")
+
+
+def is_worth_reading(record: logging.LogRecord) -> bool:
+    """Whether a line is shown; a filter for loggers and handlers. Lines of others always are.
+
+    Not worth it are the client's own steps, and that a cluster which has just started has no id for a producer yet
+    (GETPID): the client asks again.
+    """
+    line = _LINE.match(record.getMessage())
+    if line is None:
+        return True
+    return record.levelno >= (logging.ERROR if line["kind"] == "GETPID" else logging.WARNING)
+
 
 _LOGGER = logging.getLogger("producers")
 _LIBRDKAFKA = _LOGGER.getChild("librdkafka")

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from producers.delivery.log_filter import is_worth_reading
+from producers.delivery.client_errors import is_worth_reading
 from streams.logs.throttle import Throttle
 
 #: Libraries that tell of each of their steps.

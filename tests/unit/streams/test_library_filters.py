@@ -6,8 +6,7 @@ import logging
 
 import pytest
 
-from producers.delivery.client_errors import _LIBRDKAFKA
-from producers.delivery.log_filter import is_worth_reading
+from producers.delivery.client_errors import _LIBRDKAFKA, is_worth_reading
 from streams.logs.library_filters import NowAndThen, tells_something
 
 GROUP = "aiokafka.consumer.group_coordinator"
