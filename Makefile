@@ -6,6 +6,9 @@ PROCESSES ?= 4
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# What passed the linters is not looked at again until it changes.
+LINTED := build/.linted
+SOURCES := pyproject.toml $(shell find streams producers schemas tests docker -name '*.py' -o -name '*.avsc')
 FOREGROUND := $(PY) docker/foreground.py
 
 .DEFAULT_GOAL := help
@@ -31,12 +34,15 @@ $(INSTALLED): pyproject.toml requirements.lock
 run: setup ## the demonstration: broker, worker, jobs; until Ctrl-C, or SECONDS=n
 	@$(if $(SECONDS),env SECONDS=$(SECONDS)) $(FOREGROUND) $(PY) -m streams.demo
 
-lint: setup
+lint: $(LINTED)
+
+$(LINTED): $(INSTALLED) $(SOURCES)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m mypy docker/*.py
 	$(PY) -m schemas.generate --check
+	@mkdir -p $(@D) && touch $@
 
 test: lint ## lint, type-check and run all tests; PYTEST_ARGS="--broker embedded -k lanes" and the like
 	$(PY) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

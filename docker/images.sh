@@ -2,6 +2,7 @@
 # Build the project's images: kafka-jobs/kafka and kafka-jobs/worker.
 #
 #   docker/images.sh [kafka] [worker]    both when none is named
+#   docker/images.sh bases               only what they are made of, which needs no virtual environment
 #
 # The base images are pulled where an image registry answers, else made from Debian's packages (docker/engine.sh bases).
 # JRE_BASE and PYTHON_BASE name others. Run with the virtual environment made (make setup).
@@ -33,6 +34,14 @@ build() {
     note "$image: $(docker image inspect --format '{{.Size}}' "$image" | awk '{printf "%d MB", $1 / 1e6}')"
 }
 
+python_base() {
+    local host=$python
+    [[ -x $host ]] || host=python3
+    usable_base "${PYTHON_BASE:-python:$(minor "$host")-slim}" kafka-jobs/python:local
+}
+
+bases() { usable_base "$jre_base" kafka-jobs/jre:local >/dev/null; python_base >/dev/null; }
+
 build_kafka() {
     local context=build/images/kafka jars
     jars=$("$python" docker/toolchain.py docker/broker/pom.xml)
@@ -47,7 +56,7 @@ build_kafka() {
 
 build_worker() {
     local context=build/images/worker base
-    base=$(usable_base "${PYTHON_BASE:-python:$(minor "$python")-slim}" kafka-jobs/python:local)
+    base=$(python_base)
     collect_wheels "$base" "$context/wheelhouse"
     build kafka-jobs/worker:latest docker/worker/Dockerfile "$base" "$context"
 }
@@ -77,14 +86,15 @@ host_python() {
     fail "the base image has Python $1 and this machine has not; set PYTHON_BASE to an image with Python $(minor "$python")"
 }
 
-[[ -x $python ]] || fail "no virtual environment; run make setup"
+[[ -x $python || $* == bases ]] || fail "no virtual environment; run make setup"
 eval "$(docker/engine.sh env)"
 docker version >/dev/null 2>&1 || fail "no Docker engine answers; start one, or on Debian run: make engine"
 if (($# == 0)); then set -- kafka worker; fi
 for image in "$@"; do
     case $image in
+        bases) bases ;;
         kafka) build_kafka ;;
         worker) build_worker ;;
-        *) fail "no such image: $image (kafka, worker)" ;;
+        *) fail "no such image: $image (kafka, worker, bases)" ;;
     esac
 done
