@@ -7,8 +7,8 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import faust
@@ -67,7 +67,6 @@ class Worker(faust.Worker):
         try:
             super().execute_from_commandline()
         except SystemExit as ending:
-            self._tell_of_failure(ending.__context__)
             app: Any = self.app
             if not ending.code and not app.in_order:
                 raise SystemExit(1) from None
@@ -75,12 +74,24 @@ class Worker(faust.Worker):
         finally:
             _end_within(_LAST_SECONDS)
 
-    def _tell_of_failure(self, error: BaseException | None) -> None:
-        """Say why the worker did not stop in order, which mode keeps to itself."""
-        if error is not None and error is not self.crash_reason:
-            logger.critical(
-                "the worker could not stop in order: what has not been committed runs again", exc_info=error
-            )
+    def on_worker_shutdown(self) -> None:
+        with self._failures_told():
+            super().on_worker_shutdown()
+
+    def stop_and_shutdown(self) -> None:
+        with self._failures_told():
+            super().stop_and_shutdown()
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        """Say why the worker does not stop in order, which mode keeps to itself; what made it stop has been told."""
+        try:
+            yield
+        except Exception as error:
+            if error is not self.crash_reason:
+                logger.critical("the worker could not stop in order: what has not been committed runs again",
+                                exc_info=error)  # fmt: skip
+            raise
 
     def _say(self, *arguments: Any, **options: Any) -> None:
         """Say something to the terminal, if it is still there: whoever closes it does not mean to break the worker."""
