@@ -62,8 +62,8 @@ def count(bootstrap: str, topic: str) -> int:
 
 def partitions(bootstrap: str, topic: str) -> int:
     """How many partitions a topic has; 0 if there is none."""
-    found = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=10).topics.get(topic)
-    return 0 if found is None else len(found.partitions)
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    return len(admin.list_topics(topic, timeout=10).topics[topic].partitions)
 
 
 #: A broker refuses a record whose time is further back than this. Its limit of size would be no refusal that lasts: a
@@ -112,8 +112,7 @@ def set_config(bootstrap: str, topics: Iterable[str], name: str, value: str, *, 
 
 def _held(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     """From where to where the partitions of a topic have records."""
-    found = consumer.list_topics(timeout=10).topics.get(topic)
-    partitions = () if found is None else found.partitions
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     return {number: _bounds(consumer, TopicPartition(topic, number)) for number in partitions}
 
 
@@ -144,7 +143,7 @@ def delete(bootstrap: str, topic: str) -> None:
     """Delete a topic; returns when no broker lists it any more."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     admin.delete_topics([topic], request_timeout=10)[topic].result()
-    until(lambda: topic not in admin.list_topics(timeout=10).topics, within=30, what=f"{topic} is gone")
+    until(lambda: not partitions(bootstrap, topic), within=30, what=f"{topic} is gone")
 
 
 def make_anew(bootstrap: str, topic: str) -> None:
@@ -160,12 +159,8 @@ def create(bootstrap: str, topic: str, number: int) -> None:
     admin.create_topics([NewTopic(topic, number, 1)], request_timeout=10)[topic].result()
 
     def led() -> bool:
-        found = admin.list_topics(timeout=10).topics.get(topic)
-        return (
-            found is not None
-            and len(found.partitions) == number
-            and all(each.leader >= 0 for each in found.partitions.values())
-        )
+        found = admin.list_topics(topic, timeout=10).topics[topic].partitions
+        return len(found) == number and all(each.leader >= 0 for each in found.values())
 
     until(led, within=30, what=f"{topic} has leaders")
 

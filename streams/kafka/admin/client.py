@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,7 +15,7 @@ from streams.errors import SetupError
 from streams.kafka.errors import reason
 
 if TYPE_CHECKING:
-    from confluent_kafka.admin._metadata import ClusterMetadata
+    from confluent_kafka.admin._metadata import ClusterMetadata, TopicMetadata
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class Admin:
         config: dict[str, Any] = {
             **cluster.client_config(),
             "error_cb": self._errors.append,
+            # Whoever asks for a topic does not mean to make it, whatever a broker does with topics that it lacks.
+            "allow.auto.create.topics": False,
             # It logs every one of its many tries to connect; the last reason is told when they have failed.
             "log_level": 2,
         }
@@ -46,8 +50,22 @@ class Admin:
         Raises KafkaException when no broker answers within so many seconds, SetupError when brokers refuse the login:
         to wait for them does not help.
         """
-        try:
+        with self._refusals_told():
             return self.client.list_topics(timeout=timeout)
+
+    def describe_topics(self, names: Iterable[str], timeout: float) -> dict[str, TopicMetadata]:
+        """The metadata of those of these topics that are there and that this user may see.
+
+        One question for each: a cluster may have thousands of others. Raises as `describe_cluster` does.
+        """
+        with self._refusals_told():
+            asked = {name: self.client.list_topics(name, timeout=timeout).topics[name] for name in names}
+        return {name: found for name, found in asked.items() if found.error is None}
+
+    @contextmanager
+    def _refusals_told(self) -> Iterator[None]:
+        try:
+            yield
         except KafkaException:
             self.client.poll(0)
             for error in self._errors:

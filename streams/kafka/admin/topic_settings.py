@@ -185,8 +185,8 @@ def _roles(settings: Settings, queues: Iterable[Queue]) -> dict[str, Role]:
 def _found(cluster: Admin, roles: Mapping[str, Role]) -> Iterator[Found]:
     if not roles:
         return
-    known = cluster.describe_cluster(_REQUEST_TIMEOUT).topics
-    asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in roles if name in known]
+    known = cluster.describe_topics(roles, _REQUEST_TIMEOUT)
+    asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in known]
     for resource, described in cluster.client.describe_configs(asked, request_timeout=_REQUEST_TIMEOUT).items():
         entries = described.result()
         partitions = known[resource.name].partitions.values()

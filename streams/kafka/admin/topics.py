@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,7 +75,8 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
     never be read), or when the cluster cannot be reached.
     """
     cluster = Admin(settings.cluster)
-    counts, admin = _partition_counts(cluster), cluster.client
+    queues, admin = [*queues], cluster.client
+    counts = _partition_counts(cluster, _names(settings, queues))
     for queue in queues:
         topic = settings.topic(queue.name)
         partitions = counts.get(topic, queue.partitions)
@@ -92,6 +93,11 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
             _follow(admin, topic, beside, counts.get(beside.name, partitions))
 
 
+def _names(settings: Settings, queues: Iterable[Queue]) -> list[str]:
+    names = [settings.topics(queue.name) for queue in queues]
+    return [topic for each in names for topic in (each.queue, each.retry, each.dead)]
+
+
 def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> bool:
     """Create a retry or dead-letter topic anew that somebody has deleted.
 
@@ -103,7 +109,7 @@ def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> boo
         names = settings.topics(queue.name)
         if name in {names.retry, names.dead}:
             cluster = Admin(settings.cluster)
-            partitions = _partition_counts(cluster).get(names.queue, queue.partitions)
+            partitions = _partition_counts(cluster, [names.queue]).get(names.queue, queue.partitions)
             wanted = [topic for topic in _beside(queue, partitions, settings) if topic.name == name]
             _create(cluster.client, wanted, settings.replication_factor)
             _await_leaders(cluster.client, wanted)
@@ -222,13 +228,13 @@ def _await_limit(admin: AdminClient, name: str, size: int) -> None:
         time.sleep(0.05)
 
 
-def _partition_counts(cluster: Admin) -> dict[str, int]:
-    """Partition counts of all topics, by name; waits for a broker that is just starting. Raises SetupError."""
+def _partition_counts(cluster: Admin, names: Collection[str]) -> dict[str, int]:
+    """Partition counts of topics, those that are there; waits for a broker that is just starting. Raises SetupError."""
     give_up = time.monotonic() + _WAIT_FOR_BROKER
     timeout = min(_FIRST_TIMEOUT, _REQUEST_TIMEOUT)
     while True:
         try:
-            topics = cluster.describe_cluster(timeout).topics
+            topics = cluster.describe_topics(names, timeout)
         except KafkaException as error:
             if time.monotonic() > give_up:
                 raise SetupError(cluster.no_broker_message(error)) from error

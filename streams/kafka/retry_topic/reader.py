@@ -90,8 +90,9 @@ class RetryTopicReader:
 
     def _lacks(self, wanted: Iterable[TopicPartition]) -> bool:
         """Whether a topic or a partition is missing; the client's own error does not say it."""
-        topics = Admin(self._cluster).describe_cluster(_REQUEST_TIMEOUT).topics
-        return any(tp.topic not in topics or tp.partition not in topics[tp.topic].partitions for tp in wanted)
+        topics = Admin(self._cluster).describe_topics({tp.topic for tp in wanted}, _REQUEST_TIMEOUT)
+        there = {(name, partition) for name, topic in topics.items() for partition in topic.partitions}
+        return not there.issuperset(wanted)
 
     def _bounds(self, wanted: list[TopicPartition]) -> dict[TopicPartition, LogBounds]:
         admin = Admin(self._cluster).client
