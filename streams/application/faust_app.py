@@ -75,10 +75,12 @@ class Worker(faust.Worker):
             _end_within(_LAST_SECONDS)
 
     def on_worker_shutdown(self) -> None:
+        """Begin to stop; see `_failures_told`."""
         with self._failures_told():
             super().on_worker_shutdown()
 
     def stop_and_shutdown(self) -> None:
+        """Stop, and end the loop; see `_failures_told`."""
         with self._failures_told():
             super().stop_and_shutdown()
 
