@@ -109,6 +109,8 @@ class QueueExecutor:
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
+        #: Whether a runner waits for the admission to open, while others rest.
+        self._watched = False
         self._inherited = RunContext()
         self._stopping = False
         #: Jobs that run now.
@@ -257,7 +259,8 @@ class QueueExecutor:
             if lane is None:
                 # A partition that is lost meanwhile goes with all that it holds, however long this one rests.
                 partition = runner.ctx = None
-                await runner.pause(self._admission.opened(now) if lanes.startable else self._rest())
+                waits = lanes.startable and not self._watched
+                await runner.pause(self._watch(now) if waits else self._rest())
                 now = monotonic()
                 continue
             if lanes.startable and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
@@ -289,6 +292,14 @@ class QueueExecutor:
                 return True
             now = ended or monotonic()
         return False
+
+    async def _watch(self, now: float) -> None:
+        """Wait until lanes may be taken again; one runner does so for all, and brings the others to work."""
+        self._watched = True
+        try:
+            await self._admission.opened(now)
+        finally:
+            self._watched = False
 
     async def _rest(self) -> None:
         rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()
