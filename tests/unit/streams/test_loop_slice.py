@@ -58,3 +58,39 @@ async def test_whatever_is_no_job_is_a_dead_letter_all_the_same(
         it.take([*junk, record(40)])
         await it.idle()
         assert len(it.letters.to(f"{P0.topic}.dead")) == len(rests) == 40
+
+
+async def test_one_runner_waits_for_the_next_slice_and_brings_the_others_to_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred that were woken with each slice, to find it used up by the first, would leave jobs little of it."""
+    monkeypatch.setattr(loop_slice, "JUNK_SLICE", 0.0)
+    waiting, most, at_once = 0, 0, 0
+    next_slice = LoopSlice.next
+
+    async def count(self: LoopSlice) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        try:
+            await next_slice(self)
+        finally:
+            waiting -= 1
+
+    monkeypatch.setattr(LoopSlice, "next", count)
+    everyone = asyncio.Event()
+
+    async def handler(job: object, ctx: object) -> None:
+        nonlocal at_once
+        at_once += 1
+        if at_once == 50:
+            everyone.set()
+        await everyone.wait()
+
+    async with rig(handler, concurrency=50) as it:
+        it.open(P0)
+        it.take([replace(record(number), value=b"no job") for number in range(60)])
+        it.take([record(number) for number in range(60, 110)])
+        await it.idle()
+    assert most == 1
+    assert at_once == 50, "all are at work at once, all the same"
