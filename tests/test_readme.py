@@ -108,7 +108,8 @@ def _dry_run(target: str) -> list[str]:
     foreign = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     inherited = {name: value for name, value in foreign.items() if name not in {"SECONDS", "PYTEST_ARGS", "PROCESSES"}}
     shown = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", "--old-file=setup", target],
+        # As where a source has changed since it passed the linters, and none that is installed.
+        ["make", "-n", "--no-print-directory", "--old-file=.venv/.installed", "--what-if=pyproject.toml", target],
         cwd=ROOT, env=inherited, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     return [line.strip() for line in shown.splitlines()]

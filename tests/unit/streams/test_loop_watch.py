@@ -17,7 +17,7 @@ from tests.unit.streams.rig import P0, Rig, record, rig, until
 
 TELL_AFTER = 0.3
 #: Long enough to be told, and for all timeouts of these tests.
-LONG = 1.2
+LONG = 2.0
 
 
 @asynccontextmanager
