@@ -50,8 +50,6 @@ class ClientErrors:
         self._servers = servers
         #: The error that has ended the client; it never sends again.
         self.fatal: KafkaError | None = None
-        #: When it has last told that it does not reach a broker, or is not let in; monotonic.
-        self.complained = 0.0
         self._refused: _Said | None = None
         self._unreached: _Said | None = None
         self._next_line = 0.0
@@ -63,7 +61,6 @@ class ClientErrors:
 
     def note(self, error: KafkaError) -> None:
         """Take in an error. This is the client's error_cb, so those who poll call it; what is fatal is raised there."""
-        self.complained = time.monotonic()
         if (remedy := _remedy_of_refusal(error)) is not None:
             self._refuse(error.str(), remedy)
             return
@@ -81,7 +78,8 @@ class ClientErrors:
         line = message % arguments if arguments else message
         if not line.startswith("FAIL ") or self._may_tell_fail():
             _LIBRDKAFKA.log(level, message, *arguments)
-        if _FIRST_WORDS in line and "FAIL" in line and not _is_of_the_client(line):
+        # Connections that the client itself ends are no refusal: it gives up brokers that the cluster does not name.
+        if _FIRST_WORDS in line and "FAIL" in line and "_DESTROY_BROKER" not in line:
             said = line.rpartition(": ")[2] if "Disconnected" not in line else line[line.index("Disconnected") :]
             self._refuse(said, "KAFKA_SECURITY_PROTOCOL: the port may want TLS, or be none of Kafka's")
 
@@ -93,9 +91,13 @@ class ClientErrors:
         return True
 
     def _refuse(self, reason: str, remedy: str) -> None:
-        self.complained = time.monotonic()
         self._refused = _Said(f"the brokers at {self._servers} do not let this producer in ({reason}): check {remedy}")
         self._log(self._refused)
+
+    @property
+    def complained(self) -> float:
+        """When the client has last told that it does not reach a broker, or is not let in; monotonic, 0 if never."""
+        return max((said.at for said in (self._refused, self._unreached) if said is not None), default=0.0)
 
     def reason(self) -> str | None:
         """Return why nothing is delivered, as far as the client has told lately."""
@@ -122,11 +124,6 @@ class _Said:
 
     def recent(self) -> bool:
         return time.monotonic() - self.at < _RECENT
-
-
-def _is_of_the_client(line: str) -> bool:
-    """Whether it is the client itself that ends a connection: it gives up brokers that the cluster does not name."""
-    return "_DESTROY_BROKER" in line or "Decommissioning" in line
 
 
 def _advice(error: KafkaError) -> str:

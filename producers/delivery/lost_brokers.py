@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import monotonic
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.cluster import ClientConfig
 
 _SETUP = "socket.connection.setup.timeout.ms"
-_SETUP_MS = 10_000
 #: A connection that does not come about within ten seconds is tried again; librdkafka itself waits for thirty.
-OPTIONS: ClientConfig = {_SETUP: _SETUP_MS}
+OPTIONS: ClientConfig = {_SETUP: 10_000}
 
 #: Seconds in which a client that knows a broker answers, or fails otherwise.
 _PATIENCE = 1.0
@@ -36,9 +36,9 @@ class Silence:
     waiting for an answer, or does not try any more.
     """
 
-    def __init__(self, config: Mapping[str, object]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         """`config` is the client's."""
-        self._long = int(str(config.get(_SETUP, _SETUP_MS))) / 1000 + _LONGER
+        self._long = float({**OPTIONS, **config}[_SETUP]) / 1000 + _LONGER
         self._since = self._looked = monotonic()
 
     def over(self) -> None:

@@ -73,7 +73,7 @@ def test_a_cpu_heavy_queue_does_not_delay_another(
     show(f"publish to end of 20 ms jobs, median {medians[0] * 1000:.1f} ms alone, {medians[1] * 1000:.1f} ms beside"
          f" CPU-bound ones of 500 ms; worst {max(alone) * 1000:.0f} and {max(beside) * 1000:.0f} ms")  # fmt: skip
     # What waits behind CPU-bound jobs does so for each job; a busy machine may hold up some.
-    assert medians[1] < medians[0] + 0.25
+    assert medians[1] < medians[0] + 0.05
     assert statistics.quantiles(beside, n=10)[-1] < 0.5
 
 

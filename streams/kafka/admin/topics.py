@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -45,6 +46,8 @@ _REQUEST_TIMEOUT = 10.0
 #: Of the first question, so that who waits for a broker is told so soon.
 _FIRST_TIMEOUT = 2.0
 _WAIT_FOR_BROKER = 60.0
+#: Between two questions whether the cluster has done what it was asked to.
+_ASK_AGAIN = 0.05
 
 #: What a cluster answers that has no controller just now, or is too busy.
 _PASSING = frozenset(
@@ -223,9 +226,20 @@ def _limit(admin: AdminClient, name: str) -> int | None:
 
 def _await_limit(admin: AdminClient, name: str, size: int) -> None:
     """Wait until the cluster goes by a new limit, which it does some time after it has taken it; not for long."""
-    give_up = time.monotonic() + _REQUEST_TIMEOUT
-    while (limit := _limit(admin, name)) is not None and limit < size and time.monotonic() < give_up:
-        time.sleep(0.05)
+    _await_told(lambda: (limit := _limit(admin, name)) is None or limit >= size, _REQUEST_TIMEOUT)
+
+
+def _await_told(told: Callable[[], bool], within: float) -> bool:
+    """Ask again until the cluster tells what it has been asked to do, which it announces to nobody.
+
+    Returns False where it has not within so many seconds.
+    """
+    give_up = time.monotonic() + within
+    while not told():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(_ASK_AGAIN)
+    return True
 
 
 def _partition_counts(cluster: Admin, names: Collection[str]) -> dict[str, int]:
@@ -280,12 +294,9 @@ def _await_created(name: str, requested: Future[Any], *, patient: bool) -> bool:
 
 def _await_leaders(admin: AdminClient, topics: list[Topic]) -> None:
     """Wait until the cluster tells of new topics: a consumer that subscribes sooner overlooks them for a while."""
-    give_up = time.monotonic() + _WAIT_FOR_BROKER
     for topic in topics:
-        while not _has_leaders(admin, topic):
-            if time.monotonic() > give_up:
-                raise SetupError(f"topic {topic.name!r} was created, but has no leaders: look at the brokers' logs")
-            time.sleep(0.05)
+        if not _await_told(partial(_has_leaders, admin, topic), _WAIT_FOR_BROKER):
+            raise SetupError(f"topic {topic.name!r} was created, but has no leaders: look at the brokers' logs")
 
 
 def _has_leaders(admin: AdminClient, topic: Topic) -> bool:
