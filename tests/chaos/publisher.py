@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -137,8 +137,11 @@ class Publisher:
             found[removal.queue].append(removal.at)
         return found
 
-    def flush(self) -> list[str]:
-        """Wait for all deliveries, and forget the jobs that were not delivered; what has failed."""
+    def flush(self, outages: Sequence[Span]) -> list[str]:
+        """Wait for all deliveries, and forget the jobs that were not delivered; what has failed.
+
+        outages  when brokers were away
+        """
         with suppress(ProducersError):  # Each handle says what became of its job.
             self._producer.flush(DELIVERY)
         said: list[str] = []
@@ -148,7 +151,7 @@ class Publisher:
             except (ProducersError, TimeoutError) as failed:
                 at = self.jobs.pop(job).at
                 self.failures.append(Span(at - DELIVERY * SECOND, at + DELIVERY * SECOND))
-                if not self._lacked(at, failed):
+                if not (self._lacked(at, failed) or _blind(at, failed, outages)):
                     said.append(str(failed))
             else:
                 self.jobs[job] = replace(self.jobs[job], partition=place.partition, offset=place.offset)
@@ -156,14 +159,10 @@ class Publisher:
         return [f"{len(said)} jobs were not delivered; the first: {said[0]}"] if said else []
 
     def _lacked(self, at: int, failed: Exception) -> bool:
-        """Whether a job was not delivered, or nobody knows, for its topic or another was made anew meanwhile, or all
-        brokers were away.
+        """Whether a job was not delivered, or nobody knows, for its topic or another was made anew meanwhile.
 
-        A client may lose sight of such a topic until its deliveries time out, and then all on their way are told; so
-        are they where it has lost sight of all brokers.
+        A client may lose sight of such a topic until its deliveries time out, and then all on their way are told.
         """
-        if _BLIND in str(failed):
-            return True
         if self._removals and any(lack in str(failed) for lack in _LACKS):
             return True
         unsure = isinstance(failed, DeliveryFailed) and failed.may_be_written
@@ -174,6 +173,12 @@ class Publisher:
         """Stop. What was delivered has been said by then, or the run has ended in an error of its own."""
         with suppress(ProducersError):
             self._producer.close(10)
+
+
+def _blind(at: int, failed: Exception, outages: Iterable[Span]) -> bool:
+    """Whether a job was on its way when its client did not find back to brokers that had been away."""
+    near = DELIVERY * SECOND
+    return _BLIND in str(failed) and any(each.begin - near <= at <= each.end + near for each in outages)
 
 
 def _await(handle: JobHandle) -> None:

@@ -302,7 +302,7 @@ class Chaos:
                 self._disturb()
             self._say("nothing is disturbed any more")
             self._crew.calm()
-            self._crew.faults += self._publisher.flush()
+            self._crew.faults += self._publisher.flush(self._brokers.outages)
             self._await_the_end(settle * self._patience)
             self._say("the workers stop")
             self._crew.dismiss(60 * self._patience)

@@ -21,4 +21,5 @@ def _fail(_worker: faust.Worker) -> NoReturn:
     raise OSError("the terminal is gone")
 
 
+# Any error within the stop will do, and this module is what a test can put into a worker's process.
 faust.Worker.on_worker_shutdown = _fail  # type: ignore[assignment, method-assign]
