@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 
 from confluent_kafka import KafkaException, Producer
 
+from tests.proxy import listening
 from tests.waiting import until
 
 _METADATA = 3
@@ -94,18 +95,10 @@ class ForgetfulBroker:
 @contextmanager
 def forgetful(bootstrap: str) -> Iterator[ForgetfulBroker]:
     """Stand before a broker until the end of the block."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with listening() as (server, serve):
         broker = ForgetfulBroker(server, bootstrap)
-
-        def serve() -> None:
-            with suppress(OSError):  # The end of the block.
-                while True:
-                    client, _ = server.accept()
-                    threading.Thread(target=broker.lead, args=(client,), daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
+        serve(broker.lead)
         yield broker
-        server.shutdown(socket.SHUT_RDWR)
 
 
 def _sees(client: Producer, topic: str) -> bool:
@@ -117,18 +110,8 @@ def _sees(client: Producer, topic: str) -> bool:
 
 
 def _frame(source: socket.socket) -> bytes | None:
-    head = _exactly(source, 4)
-    return None if head is None else _exactly(source, struct.unpack(">i", head)[0])
-
-
-def _exactly(source: socket.socket, count: int) -> bytes | None:
-    found = b""
-    while len(found) < count:
-        more = source.recv(count - len(found))
-        if not more:
-            return None
-        found += more
-    return found
+    head = source.recv(4, socket.MSG_WAITALL)
+    return source.recv(struct.unpack(">i", head)[0], socket.MSG_WAITALL) if len(head) == 4 else None
 
 
 def _send(target: socket.socket, frame: bytes) -> None:

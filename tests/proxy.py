@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 _BYTES = 65_536
+
+#: Leads one connection of a client to where it is to go, and closes it.
+Lead = Callable[[socket.socket], None]
 
 
 @dataclass
@@ -22,14 +25,8 @@ class Proxy:
 @contextmanager
 def ending_the_first(count: int, bootstrap: str, *, client: bytes) -> Iterator[Proxy]:
     """Lead to a broker, but for the first connections of a client of this id: they end when it has asked something."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with listening() as (server, serve):
         proxy = Proxy(f"127.0.0.1:{server.getsockname()[1]}")
-
-        def serve() -> None:
-            with suppress(OSError):  # The end of the block.
-                while True:
-                    taken, _ = server.accept()
-                    threading.Thread(target=lead, args=(taken,), daemon=True).start()
 
         def lead(taken: socket.socket) -> None:
             with suppress(OSError), closing(taken):
@@ -44,8 +41,22 @@ def ending_the_first(count: int, bootstrap: str, *, client: bytes) -> Iterator[P
                     back.start()
                     _pipe(taken, broker)
 
-        threading.Thread(target=serve, daemon=True).start()
+        serve(lead)
         yield proxy
+
+
+@contextmanager
+def listening() -> Iterator[tuple[socket.socket, Callable[[Lead], None]]]:
+    """A socket that listens until the end of the block, and what has each connection led in a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept(lead: Lead) -> None:
+            with suppress(OSError):  # The end of the block.
+                while True:
+                    taken, _ = server.accept()
+                    threading.Thread(target=lead, args=(taken,), daemon=True).start()
+
+        yield server, lambda lead: threading.Thread(target=accept, args=(lead,), daemon=True).start()
         server.shutdown(socket.SHUT_RDWR)
 
 
