@@ -13,7 +13,18 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 
-from tests.benchmarks import concurrency, failures, hostile, hot_key, latency, memory, noop, outstanding, publishing
+from tests.benchmarks import (
+    concurrency,
+    failures,
+    hostile,
+    hot_key,
+    latency,
+    memory,
+    noop,
+    outstanding,
+    publish_and_wait,
+    publishing,
+)
 from tests.benchmarks.contenders import ROOT, note
 from tests.benchmarks.figures import Figure, Scale, number
 from tests.benchmarks.result import Result
@@ -37,6 +48,7 @@ BENCHMARKS: dict[str, Callable[[str, Scale], list[Row]]] = {
     "noop": _rows(noop.run),
     "concurrency": _rows(concurrency.run),
     "publishing": _publishing,
+    "publish-and-wait": _rows(publish_and_wait.run),
     "latency": _rows(latency.run),
     "memory": _rows(memory.run),
     "failures": _rows(failures.run),

@@ -51,12 +51,12 @@ def payload(number: int) -> SendEmail:
 
 
 def publish(bootstrap: str, namespace: str, name: str, jobs: int, *, keys: int = KEYS) -> None:
-    """Publish jobs to a queue, their keys taking turns, and return when the broker has them all."""
+    """Publish jobs to a queue, their keys taking turns (none where `keys` is 0), until the broker has them all."""
     note(f"publishing {jobs:,} jobs of {VALUE_BYTES} bytes")
-    names = [f"key-{number}" for number in range(keys)]
+    names: list[str | None] = [f"key-{number}" for number in range(keys)] or [None]
     with producer(bootstrap, namespace) as publisher:
         for number in range(jobs):
-            publisher.publish(payload(number), key=names[number % keys], queue=name)
+            publisher.publish(payload(number), key=names[number % len(names)], queue=name)
 
 
 def _cluster(bootstrap: str) -> Cluster:

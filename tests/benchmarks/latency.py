@@ -1,4 +1,7 @@
-"""From publish to the handler's start, at 100 jobs a second."""
+"""From publish to the handler's start: at few jobs a second, at a thousand, and at half of what a worker can do.
+
+BullMQ is beside it at the first two.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,86 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from statistics import quantiles
 
 from producers import JobProducer
 from tests.benchmarks import backlog
+from tests.benchmarks.bullmq import bullmq
 from tests.benchmarks.contenders import START_SECONDS, note, running, worker
-from tests.benchmarks.figures import Figure, Goal, Scale
+from tests.benchmarks.figures import Figure, Goal, Scale, shares
 from tests.benchmarks.names import FAILING_KEY
 
-JOBS = 2_000
 RATE = 100.0
 WARM_UP_SECONDS = 3.0  # in which the broker, too, gets up to speed
 PARTITIONS = 4
 
 
+@dataclass(frozen=True)
+class _Case:
+    """So many jobs at a rate; the 99th percentile may be so many ms, or the percentiles so many times BullMQ's."""
+
+    jobs: int
+    rate: float
+    p99: Goal | None = None
+    of_bullmq: tuple[Goal, Goal] | None = None
+    beside_bullmq: bool = True
+
+
+_CASES = (
+    _Case(1_000, 50.0, of_bullmq=(Goal("<=", 1.25), Goal("<=", 1.5))),
+    _Case(10_000, 1_000.0, p99=Goal("<", 25)),
+    _Case(100_000, 15_000.0, p99=Goal("<", 50), beside_bullmq=False),
+)
+
+
 def run(bootstrap: str, scale: Scale) -> list[Figure]:
-    """Measure the median and the 99th percentile."""
-    found = [_percentiles(bootstrap, scale.jobs(JOBS), number) for number in range(1, scale.runs + 1)]
-    return [
-        Figure("latency from publish to start, p50", "ms", [p50 for p50, _ in found]),
-        Figure("latency from publish to start, p99", "ms", [p99 for _, p99 in found], Goal("<", 10)),
-    ]
+    """Measure the median and the 99th percentile of each case."""
+    return [figure for case in _CASES for figure in _figures(bootstrap, scale, case)]
 
 
-def _percentiles(bootstrap: str, jobs: int, number: int) -> tuple[float, float]:
-    waited = waits(bootstrap, jobs)
+def _figures(bootstrap: str, scale: Scale, case: _Case) -> list[Figure]:
+    ours, other = [], []
+    jobs = scale.jobs(case.jobs)
+    for number in range(1, scale.runs + 1):
+        ours.append(_percentiles(f"run {number}", case.rate, waits(bootstrap, jobs, rate=case.rate)))
+        found = _waits_of_bullmq(jobs, case.rate) if case.beside_bullmq else []
+        if found:
+            other.append(_percentiles(f"BullMQ, run {number}", case.rate, found))
+    name = f"publish to start, {case.rate:,.0f} jobs/s"
+    p50s, p99s = zip(*ours, strict=True)
+    figures = [Figure(f"{name}, p50", "ms", p50s), Figure(f"{name}, p99", "ms", p99s, case.p99)]
+    if other:
+        of_p50, of_p99 = zip(*other, strict=True)
+        goals = case.of_bullmq or (None, None)
+        figures += [
+            Figure(f"{name}, BullMQ, p50", "ms", of_p50),
+            Figure(f"{name}, BullMQ, p99", "ms", of_p99),
+            Figure(f"{name}, p50, to BullMQ", "times", shares(p50s, of_p50, 1), goals[0]),
+            Figure(f"{name}, p99, to BullMQ", "times", shares(p99s, of_p99, 1), goals[1]),
+        ]
+    return figures
+
+
+def _percentiles(name: str, rate: float, waited: Sequence[float]) -> tuple[float, float]:
     p50, p99 = percentiles(waited)
-    note(f"latency, run {number}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {max(waited):.2f} ms")
+    note(f"latency at {rate:,.0f} jobs/s, {name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {max(waited):.2f} ms")
     return p50, p99
+
+
+def _waits_of_bullmq(jobs: int, rate: float) -> list[float]:
+    """As `waits`, of BullMQ; nothing where there is none."""
+    warm_up = int(WARM_UP_SECONDS * rate)
+    with bullmq() as other:
+        if other is None:
+            return []
+        with (
+            running(other.worker(timed=True), warm_up + jobs) as started,
+            running(other.publisher("paced", rate), warm_up + jobs) as publisher,
+        ):
+            publisher.drain(jobs)
+            waited = started.drain_with(warm_up + jobs)
+    return [wait / 1e6 for wait in waited[warm_up:]]
 
 
 def percentiles(waited: Sequence[float]) -> tuple[float, float]:

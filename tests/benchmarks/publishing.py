@@ -1,7 +1,8 @@
 """Publishing: our producers against a bare loop that encodes and produces.
 
 The bare loop writes the same payload with the same framing through the same client configuration, and nothing else: no
-headers, no ids, no delivery reports. The runs take turns in one process, so that all meet the same machine.
+headers, no ids, no delivery reports. The runs take turns in one process, so that all meet the same machine; so does
+BullMQ's addBulk, in a process of its own.
 """
 
 import asyncio
@@ -23,12 +24,17 @@ from producers.delivery.client_config import client_config
 from schemas.catalog import shipped
 from schemas.codec import SINGLE_OBJECT
 from schemas.models.email import SendEmail
+from tests.benchmarks.bullmq import BullMQ, bullmq
+from tests.benchmarks.contenders import measure
 from tests.benchmarks.result import Result
 
 JOBS = 100_000
 KEYS = [f"customer-{number}" for number in range(1_000)]
 PARTITIONS = 12
-GOAL = 60.0
+GOAL = 75.0
+OF_BULLMQ = 4.0
+#: Jobs of one addBulk.
+BULK = 1_000
 
 
 def run(bootstrap: str, runs: int) -> list[Result]:
@@ -42,9 +48,12 @@ def run(bootstrap: str, runs: int) -> list[Result]:
         "sync": _sync,
         "async": lambda settings: asyncio.run(_async(settings)),
     }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for name in list(contenders) * (runs + 1):  # The first round warms up.
-        rates[name].append(JOBS / contenders[name](settings))
+    with bullmq() as other:
+        if other is not None:
+            contenders["BullMQ"] = lambda _: _add_bulk(other)
+        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        for name in list(contenders) * (runs + 1):  # The first round warms up.
+            rates[name].append(JOBS / contenders[name](settings))
     admin.delete_topics([topic])[topic].result()
     return _results({name: measured[1:] for name, measured in rates.items()})
 
@@ -53,13 +62,30 @@ def _results(rates: dict[str, list[float]]) -> list[Result]:
     def percent(name: str) -> float:
         return median(100 * ours / bare for ours, bare in zip(rates[name], rates["bare"], strict=True))
 
-    return [
+    results = [
         Result("publish: bare encode-and-produce loop", median(rates["bare"]), "jobs/s", "", None),
         Result("publish: JobProducer", median(rates["sync"]), "jobs/s", "", None),
         Result("publish: AsyncJobProducer", median(rates["async"]), "jobs/s", "", None),
         Result("publish: JobProducer of bare loop", percent("sync"), "%", f">= {GOAL:.0f} %", percent("sync") >= GOAL),
         Result("publish: AsyncJobProducer of bare loop", percent("async"), "%", "", None),
     ]
+    if "BullMQ" in rates:
+        times = median(ours / other for ours, other in zip(rates["sync"], rates["BullMQ"], strict=True))
+        results += [
+            Result("publish: BullMQ, addBulk", median(rates["BullMQ"]), "jobs/s", "", None),
+            Result(
+                "publish: JobProducer to BullMQ's addBulk",
+                times,
+                "times",
+                f">= {OF_BULLMQ:g} times",
+                times >= OF_BULLMQ,
+            ),
+        ]
+    return results
+
+
+def _add_bulk(other: BullMQ) -> float:
+    return measure(other.publisher("bulk", BULK), JOBS).seconds
 
 
 def _payload() -> dict[str, Any]:
