@@ -172,16 +172,14 @@ class AsyncJobProducer(BaseProducer):
     async def _send(self, record: JobRecord) -> AsyncJobHandle:
         handle = AsyncJobHandle(record.id, record.topic, self._client, self._loops)
         here = self._loops.here()
-        must_wait = here.count_job() or here.buffer.busy()
-        if must_wait or not self._client.offer(record, handle):
+        if not here.buffer.may_pass() or not self._client.offer(record, handle):
             await self._send_in_turn(record, handle, here)
         here.poller.start()
         return handle
 
     async def _send_in_turn(self, record: JobRecord, handle: AsyncJobHandle, here: OnLoop) -> None:
         """Wait for those before us, let the loop do its other work, and wait for room."""
-        async with here.buffer:
-            await here.yield_if_due()
+        async with here.buffer.place():
             while not self._client.offer(record, handle):
                 await here.poller.look()
 
@@ -190,7 +188,7 @@ class AsyncJobProducer(BaseProducer):
 
     async def _prepare(self, model: type, queue: str | None) -> None:
         """Ask the registry off the loop, once for each type; jobs published meanwhile keep their order."""
-        async with self._loops.here().schemas:
+        async with self._loops.here().schemas.place():
             await self._codec.prepare(model, route(model, self._namespace, queue)[1])
 
     async def _idle(self) -> None:

@@ -2,35 +2,21 @@
 
 import asyncio
 
-from producers.delivery.fifo_lock import FifoLock
 from producers.delivery.kafka_client import KafkaClient
+from producers.delivery.line import Line
 from producers.delivery.report_poller import ReportPoller
-
-_JOBS_BETWEEN_YIELDS = 256  # about a millisecond's work
 
 
 class OnLoop:
     """The part of a producer that belongs to one event loop."""
 
-    __slots__ = ("buffer", "loop", "poller", "schemas", "since_yield")
+    __slots__ = ("buffer", "loop", "poller", "schemas")
 
     def __init__(self, client: KafkaClient, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.poller = ReportPoller(client, loop)
-        self.schemas = FifoLock()  # of those who wait for the schema registry
-        self.buffer = FifoLock()  # of those who wait for room in the buffer
-        self.since_yield = 0  # jobs
-
-    def count_job(self) -> bool:
-        """Count one more job since the loop could do its other work. Returns whether that has become due."""
-        self.since_yield += 1
-        return self.since_yield > _JOBS_BETWEEN_YIELDS
-
-    async def yield_if_due(self) -> None:
-        """Let the loop do its other work, if enough jobs have been counted."""
-        if self.since_yield > _JOBS_BETWEEN_YIELDS:
-            self.since_yield = 0
-            await asyncio.sleep(0)
+        self.buffer = Line(loop)  # of those who wait for room in the buffer
+        self.schemas = Line(loop)  # of those who wait for the schema registry
+        self.poller = ReportPoller(client, loop, on_look=self.buffer.turned)
 
 
 class Loops:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -28,9 +29,12 @@ class ReportPoller:
     A look costs microseconds, where a thread that polls would fight over the interpreter's lock for every report.
     """
 
-    def __init__(self, client: KafkaClient, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, client: KafkaClient, loop: asyncio.AbstractEventLoop, on_look: Callable[[], None] = lambda: None
+    ) -> None:
         self._client = client
         self._loop = loop
+        self._on_look = on_look
         self._running = False
         self._pause = _SHORTEST
         self._looking: list[asyncio.Future[None]] = []
@@ -59,6 +63,7 @@ class ReportPoller:
         return future
 
     def _look(self) -> None:
+        self._on_look()
         try:
             # The pause grows while nothing happens, so that an absent broker costs nothing.
             self._pause = _SHORTEST if self._client.poll(0) else min(self._pause * 1.5, _LONGEST)
