@@ -13,6 +13,8 @@ from producers.delivery.kafka_client import KafkaClient
 _LOGGER = logging.getLogger("producers")
 _SHORTEST = 0.001  # seconds between two looks
 _LONGEST = 0.02
+# Seconds in which a broker nearby has answered. Who awaits that is told at once: the loop has no timer so short.
+_NEARBY = 0.0015
 _SECONDS_BETWEEN_VISITS = 0.5  # of the thread
 
 
@@ -26,7 +28,8 @@ class Awaited(Protocol):
 class ReportPoller:
     """Hands out reports while jobs are under way, and rests when none is. Belongs to one event loop.
 
-    A look costs microseconds, where a thread that polls would fight over the interpreter's lock for every report.
+    A look costs microseconds, where a thread that polls would fight over the interpreter's lock for every report. Where
+    reports come within a millisecond of being awaited, each turn of the loop looks for the next ones.
     """
 
     def __init__(
@@ -37,6 +40,9 @@ class ReportPoller:
         self._on_look = on_look
         self._running = False
         self._pause = _SHORTEST
+        self._next_look: asyncio.Handle | None = None
+        self._is_nearby = True
+        self._awaited_since: float | None = None
         self._looking: list[asyncio.Future[None]] = []
         self._expected: dict[asyncio.Future[None], Awaited] = {}
 
@@ -45,7 +51,7 @@ class ReportPoller:
         if not self._running:
             self._running = True
             self._pause = _SHORTEST
-            self._loop.call_later(self._pause, self._look)
+            self._look_again()
 
     async def look(self) -> None:
         """Wait until the next look for reports is over."""
@@ -59,6 +65,10 @@ class ReportPoller:
         future = self._loop.create_future()
         self._expected[future] = job
         future.add_done_callback(self._expected.pop)
+        if self._awaited_since is None:
+            self._awaited_since = self._loop.time()
+            if self._running and self._is_nearby:
+                self._look_again()
         self.start()
         return future
 
@@ -66,7 +76,11 @@ class ReportPoller:
         self._on_look()
         try:
             # The pause grows while nothing happens, so that an absent broker costs nothing.
-            self._pause = _SHORTEST if self._client.poll(0) else min(self._pause * 1.5, _LONGEST)
+            if self._client.poll(0):
+                self._pause = _SHORTEST
+                self._judge()
+            else:
+                self._pause = min(self._pause * 1.5, _LONGEST)
         except Exception:
             _LOGGER.exception("handing out the reports of published jobs has failed, and goes on")
         finally:
@@ -83,7 +97,25 @@ class ReportPoller:
                 job.settle_lost()  # Nothing is under way, so nothing comes: does nothing to those that are settled.
         self._running = bool(looking or under_way)
         if self._running:
-            self._loop.call_later(self._pause, self._look)
+            self._look_again()
+
+    def _judge(self) -> None:
+        """Note how long the first of those who await a report has waited for one."""
+        if self._awaited_since is not None:
+            now = self._loop.time()
+            self._is_nearby = now - self._awaited_since < _NEARBY
+            self._awaited_since = now
+
+    def _look_again(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        if not self._expected:
+            self._awaited_since = None
+        since = self._awaited_since
+        if since is not None and self._is_nearby and self._loop.time() - since < _NEARBY:
+            self._next_look = self._loop.call_soon(self._look)
+        else:
+            self._next_look = self._loop.call_later(self._pause, self._look)
 
 
 def poll_while_idle(client: KafkaClient) -> None:

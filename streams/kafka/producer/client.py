@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any
 
@@ -27,8 +25,8 @@ _METADATA_TIMEOUT = 10.0
 #: Seconds that a failed client is given for the answers on their way, and again for giving up what is left.
 _PATIENCE = 1.0
 
-#: Seconds for which the poller sleeps where nothing happens.
-_POLL = 0.1
+#: Seconds between two looks for answers: at first, at the most, and where nothing is on its way.
+_SHORTEST, _LONGEST, _IDLE = 0.001, 0.01, 0.1
 
 #: How long answers are brought on within one turn of the loop. Seconds.
 _SLICE = 0.002
@@ -41,14 +39,14 @@ Answered = Callable[[KafkaError | None, int | None], None]
 
 
 class ProducerClient:
-    """A confluent-kafka producer, the thread that polls it, and the records on their way: used, and replaced, by a
-    ReliableSender.
+    """A confluent-kafka producer and the records on their way: used, and replaced, by a ReliableSender.
 
-    Owned by the event loop on which it is made: no method may be called from another thread, and none blocks. Once
-    an idempotent producer has met a fatal error it never sends again; then `failed` is set, every record on its way is
-    answered within some seconds, and the caller makes another client. So it is where a record has not got through in
-    time: a producer may have lost sight of a partition's leader for good (librdkafka's issues 4898, where a topic was
-    made anew, and 5430), or of all brokers (see producers.delivery.lost_brokers).
+    Owned by the event loop on which it is made, which looks for answers now and then: a look costs microseconds, where
+    a thread that waits for them would fight over the interpreter's lock for each. No method may be called from another
+    thread, and none blocks. Once an idempotent producer has met a fatal error it never sends again; then `failed` is
+    set, every record on its way is answered within some seconds, and the caller makes another client. So it is where a
+    record has not got through in time: a producer may have lost sight of a partition's leader for good (librdkafka's
+    issues 4898, where a topic was made anew, and 5430), or of all brokers (see producers.delivery.lost_brokers).
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -56,19 +54,23 @@ class ProducerClient:
         #: The error that has ended it.
         self.failed: KafkaError | None = None
         self._on_way: dict[Answered, None] = {}
-        #: Answers that the poller has brought, and whether the loop was told that there are any.
+        #: What the producer has answered, and nobody was told yet.
         self._answers: deque[tuple[Answered, KafkaError | None, int | None]] = deque()
-        self._told = False
+        #: Whether the next turn of the loop goes on telling.
+        self._settling = False
         self._offsets = ReportedOffsets()
-        self._over = threading.Event()
-        # The poller holds the last reference: letting go of a producer may block, as on a name that is being resolved.
         self._producer: Producer | None = Producer({**config, "error_cb": self._note}, logger=logger)
+        self._silence = Silence(config)
         #: When the client has last told of an error, as one does each second or so that reaches no broker.
         self._complained = 0.0
-        self._poller = threading.Thread(
-            target=self._poll, args=(self._producer, Silence(config)), name="sender-poll", daemon=True
-        )
-        self._poller.start()
+        #: A record that has not got through in time.
+        self._late: KafkaError | None = None
+        #: When a failed client gives up the answers on their way, and whether it was told to.
+        self._gives_up_at, self._purged = 0.0, False
+        self._pause = _IDLE
+        self._next_look = self._loop.call_later(_IDLE, self._look)
+        #: What goes on in a thread.
+        self._blocking: set[asyncio.Task[None]] = set()
 
     async def write(self, record: OutgoingRecord) -> int | None:
         """Write a record; returns its offset when the broker has it, or None if the broker does not say where.
@@ -96,9 +98,9 @@ class ProducerClient:
         """
 
         def report(error: KafkaError | None, message: Message) -> None:
-            self._bring(answered, error, None if error else self._offsets.of(message))
+            self._answers.append((answered, error, None if error else self._offsets.of(message)))
             if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:
-                self._tell(lambda: self._fail(error))
+                self._late = error
 
         try:
             self._working().produce(
@@ -116,6 +118,9 @@ class ProducerClient:
             if (fatal := _fatal(refused)) is not None:
                 self._fail(fatal)
             raise
+        if not self._on_way:
+            self._pause = _SHORTEST
+            self._look_later()
         self._on_way[answered] = None
 
     async def partitions(self, topic: str) -> int:
@@ -127,36 +132,87 @@ class ProducerClient:
     async def close(self) -> None:
         """Stop; records on their way may or may not reach the broker, and are never answered."""
         self._on_way.clear()
-        self._producer = None
-        self._over.set()
-        await KAFKA.run(self._poller.join, _PATIENCE)
+        self._next_look.cancel()
+        self._let_go()
+        if self._blocking:
+            await asyncio.wait(self._blocking, timeout=_PATIENCE)
 
     def _working(self) -> Producer:
-        if self._producer is None:
+        if self._producer is None or self.failed:
             raise KafkaException(self.failed or KafkaError(KafkaError._DESTROY))
         return self._producer
 
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def _look_later(self) -> None:
+        self._next_look.cancel()
+        self._next_look = self._loop.call_later(self._pause, self._look)
+
+    def _look(self) -> None:
+        """Bring the answers that there are, and see whether the client still works. It is looked again, whatever is
+        raised: nobody else brings answers."""
+        producer = self._producer
+        if producer is None:
+            return
+        served = self._poll(producer)
+        self._pause = _SHORTEST if served else min(self._pause * 1.5, _LONGEST if self._on_way else _IDLE)
+        self._look_later()
+        if self._late is not None:
+            self._fail(self._late)
+        if self.failed:
+            self._drain(producer, monotonic())
+        elif served or not len(producer):
+            self._silence.over()
+        elif self._silence.is_long(self._complained):
+            self._in_thread(self._look_for_brokers(producer))
+        if not self._settling:
+            self._settle_all()
+
+    def _poll(self, producer: Producer) -> int:
+        """Take in what has happened. Returns how much that was."""
+        try:
+            return producer.poll(0)
+        except Exception as raised:
+            fatal = _fatal(raised)
+            if fatal is not None:
+                self._fail(fatal)
+            else:
+                logger.exception("the Kafka client has raised something unexpected, and goes on")
+            return 0
+
+    def _note(self, error: KafkaError) -> None:
+        """Take in an error that no record has met. The client calls it within a poll."""
+        self._complained = monotonic()
+        logger.warning("Kafka client: %s", error)
+
+    async def _look_for_brokers(self, producer: Producer) -> None:
+        end = await KAFKA.run(end_without_brokers, producer)
+        if end is not None:
+            self._fail(end)
+
     def _settle_all(self) -> None:
-        # In this order: what the poller brings after the first line has the loop told again.
-        self._told = False
         answers, end = self._answers, monotonic() + _SLICE
-        for _ in range(len(answers)):
-            if monotonic() >= end:
+        self._settling = False
+        while answers:
+            self._settle(*answers.popleft())
+            if answers and monotonic() >= end:
+                self._settling = True
                 self._loop.call_soon(self._settle_all)
                 return
-            self._settle(*answers.popleft())
 
     def _settle(self, answered: Answered, error: KafkaError | None, offset: int | None) -> None:
         if self._on_way.pop(answered, self) is None:  # Else the client was closed, or has given the record up.
             answered(error, offset)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
 
     def end(self, why: str) -> None:
         """Take no more records; what is on its way is answered within some seconds, as after a fatal error."""
         self._fail(KafkaError(KafkaError._STATE, why), "is of no use any more")
 
     def _fail(self, error: KafkaError, what: str = "has failed for good") -> None:
-        """Send nothing more, and have the poller answer what is on its way."""
-        if self._over.is_set():
+        """Send nothing more; what is on its way is answered soon."""
+        if self.failed or self._producer is None:
             return
         logger.error(
             "the Kafka client %s, another takes its place: %s; records on their way, sent again where they were not"
@@ -164,69 +220,32 @@ class ProducerClient:
             what, error.str(), len(self._on_way),
         )  # fmt: skip
         self.failed = error
-        self._producer = None
-        self._over.set()
+        self._gives_up_at = monotonic() + _PATIENCE
+        self._pause = _SHORTEST
+        self._look_later()
 
-    def _give_up(self) -> None:
-        """Answer for the records that the failed producer leaves unanswered."""
-        for answered in list(self._on_way):
-            self._settle(answered, self.failed, None)
+    def _drain(self, producer: Producer, now: float) -> None:
+        """Wait for the answers that still come, each of which spares a duplicate; then give the rest up."""
+        if len(producer) and now < self._gives_up_at:
+            return
+        if len(producer) and not self._purged:
+            self._purged, self._gives_up_at = True, now + _PATIENCE
+            producer.purge(blocking=False)
+        elif not self._answers:
+            self._let_go()
+            for answered in list(self._on_way):
+                self._settle(answered, self.failed, None)
 
-    # -- the poller's thread ------------------------------------------------------------------------------------------
+    def _let_go(self) -> None:
+        """Drop the producer, in a thread: its end waits for threads of its own, such as one that resolves a name."""
+        if self._producer is not None:
+            last, self._producer = [self._producer], None
+            self._in_thread(KAFKA.run(last.clear))
 
-    def _poll(self, producer: Producer, silence: Silence) -> None:
-        while not self._over.is_set():
-            if self._poll_once(producer) or not len(producer):
-                silence.over()
-            elif silence.is_long(self._complained) and (end := end_without_brokers(producer)) is not None:
-                self._tell(partial(self._fail, end))
-        if self.failed:
-            self._drain(producer)
-            self._tell(self._give_up)
-
-    def _note(self, error: KafkaError) -> None:
-        """Take in an error that no record has met. The client calls it within a poll."""
-        self._complained = monotonic()
-        logger.warning("Kafka client: %s", error)
-
-    def _poll_once(self, producer: Producer) -> int:
-        """Serve what has happened. Returns how much that was.
-
-        Whatever is raised, the thread must live: nobody else brings the reports.
-        """
-        try:
-            return producer.poll(_POLL)
-        except Exception as raised:
-            fatal = _fatal(raised)
-            if fatal is not None:
-                self._tell(lambda: self._fail(fatal))
-            else:
-                logger.exception("the Kafka client has raised something unexpected, and goes on")
-            self._over.wait(_POLL)
-            return 0
-
-    def _drain(self, producer: Producer) -> None:
-        """Bring the answers that still come, each of which spares a duplicate; then give the rest up."""
-        for last in (False, True):
-            if last:
-                producer.purge()
-            enough = monotonic() + _PATIENCE
-            while len(producer) and monotonic() < enough:
-                self._poll_once(producer)
-
-    def _bring(self, answered: Answered, error: KafkaError | None, offset: int | None) -> None:
-        """Hand an answer to the loop, which is told once of all that it has not seen."""
-        self._answers.append((answered, error, offset))
-        if not self._told:
-            self._told = True
-            self._tell(self._settle_all)
-
-    def _tell(self, what: Callable[[], object]) -> None:
-        """Have the loop do something; nobody waits for it where the loop is closed."""
-        try:
-            self._loop.call_soon_threadsafe(what)
-        except RuntimeError:
-            self._over.set()
+    def _in_thread(self, call: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(call)
+        self._blocking.add(task)
+        task.add_done_callback(self._blocking.discard)
 
 
 def _fatal(raised: Exception) -> KafkaError | None:

@@ -193,7 +193,7 @@ async def test_records_that_a_failed_client_never_answers_for_are_sent_again(
         await client.write(record())
 
 
-async def test_the_poller_outlives_whatever_is_raised_in_it(
+async def test_answers_come_whatever_is_raised_before(
     broker: MockCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     faults: list[Exception] = [ValueError("a fault"), RuntimeError("another")]
