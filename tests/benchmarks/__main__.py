@@ -24,6 +24,7 @@ from tests.benchmarks import (
     outstanding,
     publish_and_wait,
     publishing,
+    start,
 )
 from tests.benchmarks.contenders import ROOT, note
 from tests.benchmarks.figures import Figure, Scale, number
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[str, Scale], list[Row]]] = {
     "publishing": _publishing,
     "publish-and-wait": _rows(publish_and_wait.run),
     "latency": _rows(latency.run),
+    "start": _rows(start.run),
     "memory": _rows(memory.run),
     "failures": _rows(failures.run),
     "hostile": _rows(hostile.run),
