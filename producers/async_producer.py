@@ -11,7 +11,7 @@ from producers.base_producer import BaseProducer, with_key
 from producers.delivery.handle import Handle, LogPosition
 from producers.delivery.kafka_client import KafkaClient
 from producers.delivery.loops import Loops, OnLoop
-from producers.delivery.report_poller import poll_while_idle
+from producers.delivery.report_poller import ReportPoller, poll_while_idle
 from producers.errors import ProducersError
 from producers.publish_options import OF_EACH, OF_ONE, PublishOptions, SharedOptions, check_names
 from producers.record import JobRecord, route
@@ -39,7 +39,12 @@ class AsyncJobHandle(Handle):
     def __await__(self) -> Generator[Any, None, LogPosition]:
         """Wait for delivery; raises DeliveryFailed."""
         if not self._settled():
-            yield from self._report_future()
+            poller = self._loops.here().poller
+            future = self._expect_report(poller)
+            try:
+                yield from future
+            finally:
+                poller.forget(future)
         return self._outcome()
 
     async def result(self, timeout: float | None = None) -> LogPosition:
@@ -48,13 +53,18 @@ class AsyncJobHandle(Handle):
         Raises DeliveryFailed, and DeliveryPending when the time has passed.
         """
         if not self._settled():
-            await asyncio.wait([self._report_future()], timeout=timeout)
+            poller = self._loops.here().poller
+            future = self._expect_report(poller)
+            try:
+                await asyncio.wait([future], timeout=timeout)
+            finally:
+                poller.forget(future)
         if not self._settled():
             raise self._client.still_pending(f"job {self.id}", timeout)
         return self._outcome()
 
-    def _report_future(self) -> "asyncio.Future[None]":
-        future = self._loops.here().poller.expect(self)
+    def _expect_report(self, poller: ReportPoller) -> "asyncio.Future[None]":
+        future = poller.expect(self)
         with self._client.awaited:
             if self._waiting is None:
                 self._waiting = []

@@ -14,7 +14,7 @@ PROMISES: ClientConfig = {"enable.idempotence": True, "acks": "all", "partitione
 
 _DEFAULTS: ClientConfig = {
     "compression.type": "lz4",
-    "linger.ms": 2,
+    "linger.ms": 0,
     "queue.buffering.max.messages": 100_000,
     # librdkafka's own limit of 1 GiB is more than most services have when a broker is away.
     "queue.buffering.max.kbytes": 131_072,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -15,6 +16,12 @@ _SHORTEST = 0.001  # seconds between two looks
 _LONGEST = 0.02
 # Seconds in which a broker nearby has answered. Who awaits that is told at once: the loop has no timer so short.
 _NEARBY = 0.0015
+
+# So many wait at the most where each report is looked for at once; more are told together, and publish together.
+_FEW = 8
+
+# Where processors are few, whoever looks without a pause keeps the client's own threads, or the broker, from running.
+_let_others_run: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 _SECONDS_BETWEEN_VISITS = 0.5  # of the thread
 
 
@@ -29,7 +36,7 @@ class ReportPoller:
     """Hands out reports while jobs are under way, and rests when none is. Belongs to one event loop.
 
     A look costs microseconds, where a thread that polls would fight over the interpreter's lock for every report. Where
-    reports come within a millisecond of being awaited, each turn of the loop looks for the next ones.
+    reports come within a millisecond of being awaited by a few, each turn of the loop looks for the next ones.
     """
 
     def __init__(
@@ -61,10 +68,12 @@ class ReportPoller:
         await future
 
     def expect(self, job: Awaited) -> "asyncio.Future[None]":
-        """Return a future for whoever brings the job's report, which is settled as lost where nobody ever will."""
+        """Return a future for whoever brings the job's report, which is settled as lost where nobody ever will.
+
+        Who has awaited it calls `forget` with it.
+        """
         future = self._loop.create_future()
         self._expected[future] = job
-        future.add_done_callback(self._expected.pop)
         if self._awaited_since is None:
             self._awaited_since = self._loop.time()
             if self._running and self._is_nearby:
@@ -72,15 +81,16 @@ class ReportPoller:
         self.start()
         return future
 
+    def forget(self, future: "asyncio.Future[None]") -> None:
+        """Expect nothing for a future any more."""
+        self._expected.pop(future, None)
+
     def _look(self) -> None:
         self._on_look()
         try:
-            # The pause grows while nothing happens, so that an absent broker costs nothing.
             if self._client.poll(0):
                 self._pause = _SHORTEST
                 self._judge()
-            else:
-                self._pause = min(self._pause * 1.5, _LONGEST)
         except Exception:
             _LOGGER.exception("handing out the reports of published jobs has failed, and goes on")
         finally:
@@ -98,6 +108,8 @@ class ReportPoller:
         self._running = bool(looking or under_way)
         if self._running:
             self._look_again()
+        else:
+            self._awaited_since = None
 
     def _judge(self) -> None:
         """Note how long the first of those who await a report has waited for one."""
@@ -106,16 +118,27 @@ class ReportPoller:
             self._is_nearby = now - self._awaited_since < _NEARBY
             self._awaited_since = now
 
+    def _may_come_at_once(self) -> bool:
+        since = self._awaited_since
+        return (
+            since is not None
+            and self._is_nearby
+            and len(self._expected) <= _FEW
+            and self._loop.time() - since < _NEARBY
+        )
+
     def _look_again(self) -> None:
         if self._next_look is not None:
             self._next_look.cancel()
         if not self._expected:
             self._awaited_since = None
-        since = self._awaited_since
-        if since is not None and self._is_nearby and self._loop.time() - since < _NEARBY:
+        if self._may_come_at_once():
+            _let_others_run()
             self._next_look = self._loop.call_soon(self._look)
         else:
             self._next_look = self._loop.call_later(self._pause, self._look)
+            # It grows while nothing happens, so that an absent broker costs nothing.
+            self._pause = min(self._pause * 1.5, _LONGEST)
 
 
 def poll_while_idle(client: KafkaClient) -> None:
