@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
 from random import random
+from sys import getrefcount
 from time import monotonic, time
 from typing import Any
 
@@ -27,7 +28,7 @@ from streams.worker.outcomes.follow_ups import FollowUpPublisher
 from streams.worker.outcomes.pending_writes import PendingWrites
 from streams.worker.outcomes.retry_writer import RetryWriter
 from streams.worker.runner import Runner, failure_of, overran
-from streams.worker.upkeep.garbage_sweep import Sweep
+from streams.worker.upkeep.garbage_sweep import UNSHARED, Sweep
 
 
 class JobRuns:
@@ -97,6 +98,8 @@ class JobRuns:
             if ctx.follow_ups and not partition.lost:
                 await self._follow_ups.publish(ctx)
         except BaseException as error:
+            if getrefcount(error) > UNSHARED:
+                self._sweep.soon()
             await self._settle(runner, lane, call, error, started)
             return 0.0
         if self._done is not None:
@@ -174,7 +177,6 @@ class JobRuns:
         """End a run that has raised, its cancellation included. Returns why it failed, once that may be written."""
         if runner.ctx is not None:
             runner.ctx.end()
-        self._sweep.soon()
         limit = 0.0 if runner.deadline is None else runner.deadline - started
         runner.deadline = None
         _check_ours(runner, lane, error)

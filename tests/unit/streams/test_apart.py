@@ -17,6 +17,7 @@ import pytest
 from streams.api.context import JobContext
 from streams.core.retry.backoff import Fixed
 from streams.core.retry.policy import NO_RETRY, RetryPolicy
+from streams.worker.upkeep.garbage_sweep import Sweep
 from tests.unit.streams.rig import P0, Rig, record, records, rig, until
 
 TENANT = contextvars.ContextVar("TENANT", default="nobody")
@@ -244,6 +245,19 @@ async def test_what_a_failing_handler_held_goes_without_the_collector(
 
     await run_all(work if plain else on_loop, concurrency=2, jobs=20, retry=retry)
     await until(lambda: not any(ref() for ref in held))
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_nothing_is_collected_after_failures_that_leave_no_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs a tenth of the worker's time where thousands fail."""
+    sweeps: list[bool] = []
+    monkeypatch.setattr(Sweep, "soon", lambda sweep: sweeps.append(True))
+
+    async def handler(job: Any, ctx: JobContext) -> None:
+        raise ValueError("cannot be resized")
+
+    await run_all(handler, concurrency=2, jobs=20)
+    assert not sweeps
 
 
 @pytest.mark.usefixtures("no_collector")
