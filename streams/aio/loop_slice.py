@@ -19,7 +19,7 @@ from streams.aio.wait_list import WaitList
 SLICE = 0.005
 
 #: How long they go on with records that are no jobs, and how long they wait then. Seconds.
-JUNK_SLICE, REST = 0.002, 0.003
+JUNK_SLICE, REST = 0.001, 0.003
 
 
 class LoopSlice:
