@@ -109,8 +109,9 @@ class QueueExecutor:
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
-        #: Whether a runner waits for the admission to open, while others rest.
-        self._watched = False
+        #: Runners that wait for the admission to open, and how many may, while the others rest: as many as find
+        #: something to take then.
+        self._watching, self._watchers = 0, 1
         self._inherited = RunContext()
         self._stopping = False
         #: Jobs that run now.
@@ -259,9 +260,7 @@ class QueueExecutor:
             if lane is None:
                 # A partition that is lost meanwhile goes with all that it holds, however long this one rests.
                 partition = runner.ctx = None
-                waits = lanes.startable and not self._watched
-                await runner.pause(self._watch(now) if waits else self._rest())
-                now = monotonic()
+                now = await self._wait(runner, now)
                 continue
             if lanes.startable and self._waking < _WAKING and (self._idle or len(self._runners) < self._concurrency):
                 self._wake()
@@ -293,13 +292,30 @@ class QueueExecutor:
             now = ended or monotonic()
         return False
 
+    async def _wait(self, runner: Runner, now: float) -> float:
+        """Wait until there may be a lane to take. Returns the time then.
+
+        Few runners wait for the admission to open, and bring the others to work. One whose jobs never wait works for
+        all of a slice of the loop, and another that was woken with it would find nothing; where jobs wait, each takes
+        one lane, and has others beside it.
+        """
+        if runner.watched_until:
+            took_some = now > runner.watched_until
+            self._watchers = min(self._watchers + 1, self._concurrency) if took_some else max(self._watchers - 1, 1)
+        if self._lanes.startable and self._watching < self._watchers:
+            await runner.pause(self._watch(now))
+            runner.watched_until = now = monotonic()
+            return now
+        runner.watched_until = 0.0
+        await runner.pause(self._rest())
+        return monotonic()
+
     async def _watch(self, now: float) -> None:
-        """Wait until lanes may be taken again; one runner does so for all, and brings the others to work."""
-        self._watched = True
+        self._watching += 1
         try:
             await self._admission.opened(now)
         finally:
-            self._watched = False
+            self._watching -= 1
 
     async def _rest(self) -> None:
         rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()

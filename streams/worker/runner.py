@@ -25,7 +25,7 @@ class CancelReason(Enum):
 class Runner:
     """One runner of a QueueExecutor: the task, the lane whose head it runs, and when that run must be over."""
 
-    __slots__ = ("ctx", "cut", "deadline", "held_loop", "lane", "stopping", "task")
+    __slots__ = ("ctx", "cut", "deadline", "held_loop", "lane", "stopping", "task", "watched_until")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[bool] | None = None
@@ -34,6 +34,8 @@ class Runner:
         self.cut: CancelReason | None = None
         #: What the handler of the run was given, or that of an earlier one.
         self.ctx: JobContext | None = None
+        #: When it has last waited for jobs to be admitted again; 0.0 if it has rested since. By time.monotonic.
+        self.watched_until = 0.0
         #: When its task was last seen to hold the event loop for long; by time.monotonic. Another thread sets it.
         self.held_loop = 0.0
         #: Whether it is to end: a stop has cancelled its task.
