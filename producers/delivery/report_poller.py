@@ -49,9 +49,9 @@ class ReportPoller:
         self._pause = _SHORTEST
         self._next_look: asyncio.Handle | None = None
         self._is_nearby = True
-        self._awaited_since: float | None = None
         self._looking: list[asyncio.Future[None]] = []
-        self._expected: dict[asyncio.Future[None], Awaited] = {}
+        # By what is awaited: the job, and since when; the longest first.
+        self._expected: dict[asyncio.Future[None], tuple[Awaited, float]] = {}
 
     def start(self) -> None:
         """Look for reports until no job is under way; called after each job, so it is cheap when already running."""
@@ -73,24 +73,23 @@ class ReportPoller:
         Who has awaited it calls `forget` with it.
         """
         future = self._loop.create_future()
-        self._expected[future] = job
-        if self._awaited_since is None:
-            self._awaited_since = self._loop.time()
-            if self._running and self._is_nearby:
-                self._look_again()
+        self._expected[future] = job, self._loop.time()
+        if self._running and self._is_nearby and len(self._expected) == 1:
+            self._look_again()
         self.start()
         return future
 
     def forget(self, future: "asyncio.Future[None]") -> None:
         """Expect nothing for a future any more."""
-        self._expected.pop(future, None)
+        _, since = self._expected.pop(future)
+        if future.done() and not future.cancelled():
+            self._is_nearby = self._loop.time() - since < _NEARBY
 
     def _look(self) -> None:
         self._on_look()
         try:
             if self._client.poll(0):
                 self._pause = _SHORTEST
-                self._judge()
         except Exception:
             _LOGGER.exception("handing out the reports of published jobs has failed, and goes on")
         finally:
@@ -103,35 +102,21 @@ class ReportPoller:
                 future.set_result(None)
         under_way = self._client.pending()
         if not under_way:
-            for job in list(self._expected.values()):
+            for job, _ in list(self._expected.values()):
                 job.settle_lost()  # Nothing is under way, so nothing comes: does nothing to those that are settled.
         self._running = bool(looking or under_way)
         if self._running:
             self._look_again()
-        else:
-            self._awaited_since = None
-
-    def _judge(self) -> None:
-        """Note how long the first of those who await a report has waited for one."""
-        if self._awaited_since is not None:
-            now = self._loop.time()
-            self._is_nearby = now - self._awaited_since < _NEARBY
-            self._awaited_since = now
 
     def _may_come_at_once(self) -> bool:
-        since = self._awaited_since
-        return (
-            since is not None
-            and self._is_nearby
-            and len(self._expected) <= _FEW
-            and self._loop.time() - since < _NEARBY
-        )
+        if not (self._is_nearby and 0 < len(self._expected) <= _FEW):
+            return False
+        _, since = next(iter(self._expected.values()))
+        return self._loop.time() - since < _NEARBY
 
     def _look_again(self) -> None:
         if self._next_look is not None:
             self._next_look.cancel()
-        if not self._expected:
-            self._awaited_since = None
         if self._may_come_at_once():
             _let_others_run()
             self._next_look = self._loop.call_soon(self._look)

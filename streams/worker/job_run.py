@@ -28,7 +28,7 @@ from streams.worker.outcomes.follow_ups import FollowUpPublisher
 from streams.worker.outcomes.pending_writes import PendingWrites
 from streams.worker.outcomes.retry_writer import RetryWriter
 from streams.worker.runner import Runner, failure_of, overran
-from streams.worker.upkeep.garbage_sweep import UNSHARED, Sweep
+from streams.worker.upkeep.garbage_sweep import Sweep
 
 
 class JobRuns:
@@ -98,8 +98,7 @@ class JobRuns:
             if ctx.follow_ups and not partition.lost:
                 await self._follow_ups.publish(ctx)
         except BaseException as error:
-            if getrefcount(error) > UNSHARED:
-                self._sweep.soon()
+            self._sweep.after(getrefcount(error), error)
             await self._settle(runner, lane, call, error, started)
             return 0.0
         if self._done is not None:
@@ -147,6 +146,7 @@ class JobRuns:
         except asyncio.CancelledError:
             if runner.stopping:
                 raise
+            self._sweep.soon()  # What was raised again may be in a cycle by that.
             runner.clear_cancellation()  # The partition is lost.
 
     async def _fail(

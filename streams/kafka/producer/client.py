@@ -154,8 +154,10 @@ class ProducerClient:
         producer = self._producer
         if producer is None:
             return
+        self._pause = min(self._pause * 1.5, _LONGEST if self._on_way else _IDLE)
         served = self._poll(producer)
-        self._pause = _SHORTEST if served else min(self._pause * 1.5, _LONGEST if self._on_way else _IDLE)
+        if served:
+            self._pause = _SHORTEST
         self._look_later()
         if self._late is not None:
             self._fail(self._late)
@@ -164,7 +166,7 @@ class ProducerClient:
         elif served or not len(producer):
             self._silence.over()
         elif self._silence.is_long(self._complained):
-            self._in_thread(self._look_for_brokers(producer))
+            self._in_thread(self._look_for_brokers([producer]))
         if not self._settling:
             self._settle_all()
 
@@ -178,6 +180,7 @@ class ProducerClient:
                 self._fail(fatal)
             else:
                 logger.exception("the Kafka client has raised something unexpected, and goes on")
+                self._pause = _IDLE
             return 0
 
     def _note(self, error: KafkaError) -> None:
@@ -185,8 +188,9 @@ class ProducerClient:
         self._complained = monotonic()
         logger.warning("Kafka client: %s", error)
 
-    async def _look_for_brokers(self, producer: Producer) -> None:
-        end = await KAFKA.run(end_without_brokers, producer)
+    async def _look_for_brokers(self, producer: list[Producer]) -> None:
+        """`producer` is given up to the thread: should it be the last to hold it, the loop is spared its end."""
+        end = await KAFKA.run(lambda: end_without_brokers(producer.pop()))
         if end is not None:
             self._fail(end)
 

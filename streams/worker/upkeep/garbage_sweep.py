@@ -2,8 +2,8 @@
 
 The interpreter looks for cycles by the number of new objects, and knows nothing of their size: fifty thousand may be a
 few failed runs away, or an hour. What failed runs hold in cycles is therefore looked for soon after the failures. Only
-the youngest objects are looked at, and only where there can be a cycle: an error that nobody else refers to is in none,
-and it costs a tenth of the worker's time to look after each of thousands of failures.
+the youngest objects are looked at, and not after an error that nobody else refers to and that refers to no other: to
+look after each of thousands of failures would take a tenth of the worker's time.
 """
 
 from __future__ import annotations
@@ -33,6 +33,19 @@ class Sweep:
 
     def __init__(self) -> None:
         self._due = False
+
+    def after(self, references: int, error: BaseException) -> None:
+        """Collect in a moment if a failed run may have left a cycle: one with its error, or with another behind that.
+
+        references  what `getrefcount` has said of the error where it was caught
+        """
+        if (
+            references > UNSHARED
+            or error.__context__ is not None
+            or error.__cause__ is not None
+            or isinstance(error, BaseExceptionGroup)
+        ):
+            self.soon()
 
     def soon(self) -> None:
         """Collect in a moment."""

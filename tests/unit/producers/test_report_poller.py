@@ -63,3 +63,20 @@ async def test_a_broker_far_away_is_not_looked_for_in_each_turn(
             await deliver(producer)
         assert looks.count < 3 * 200, "a look each millisecond at the most"
         broker.delay(0)
+
+
+async def test_many_reports_from_far_away_do_not_make_it_nearby(
+    broker: MockCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come close behind each other; each was awaited for long all the same."""
+    async with AsyncJobProducer(settings(broker), client_options={"linger.ms": 0}) as producer:
+        broker.delay(0.005)
+        await deliver(producer)
+        looks = CountedLooks(producer, monkeypatch)
+        tasks = []
+        for _ in range(500):
+            tasks.append(asyncio.create_task(deliver(producer)))
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*tasks)
+        assert looks.count < 3_000
+        broker.delay(0)

@@ -261,6 +261,26 @@ async def test_nothing_is_collected_after_failures_that_leave_no_cycle(monkeypat
 
 
 @pytest.mark.usefixtures("no_collector")
+async def test_what_the_error_behind_an_error_holds_in_a_cycle_is_collected_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweeps: list[bool] = []
+    monkeypatch.setattr(Sweep, "soon", lambda sweep: sweeps.append(True))
+
+    async def handler(job: Any, ctx: JobContext) -> None:
+        last: Exception | None = None
+        for _ in range(3):
+            try:
+                int("no number")
+            except ValueError as error:
+                last = error
+        raise RuntimeError("gave up") from last
+
+    await run_all(handler, jobs=2)
+    assert len(sweeps) == 2
+
+
+@pytest.mark.usefixtures("no_collector")
 async def test_what_a_handlers_own_cycle_holds_does_not_wait_for_fifty_thousand_objects() -> None:
     held: list[weakref.ref[Large]] = []
 
