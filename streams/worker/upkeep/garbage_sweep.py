@@ -12,6 +12,8 @@ import asyncio
 import gc
 from sys import getrefcount
 
+from streams.core.retry.failure import is_a
+
 
 def _references_of_a_caught_error() -> int:
     try:
@@ -23,6 +25,10 @@ def _references_of_a_caught_error() -> int:
 
 #: What `getrefcount` says of an error in the function that has caught it, where nobody else refers to it.
 UNSHARED = _references_of_a_caught_error()
+
+#: Whatever the class of an error makes of such a question.
+_context_of = BaseException.__dict__["__context__"].__get__
+_cause_of = BaseException.__dict__["__cause__"].__get__
 
 #: How soon after a failure. Seconds.
 _SOON = 0.05
@@ -41,9 +47,9 @@ class Sweep:
         """
         if (
             references > UNSHARED
-            or error.__context__ is not None
-            or error.__cause__ is not None
-            or isinstance(error, BaseExceptionGroup)
+            or _context_of(error) is not None
+            or _cause_of(error) is not None
+            or is_a(error, BaseExceptionGroup)
         ):
             self.soon()
 
