@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from schemas import Codec, shipped
-from tests.brokers import EmbeddedBroker
+from tests.brokers import Cluster, EmbeddedBroker
 from tests.integration.conftest import Fleet
 from tests.models.ordered import Step
 from tests.models.trouble import Trouble
@@ -142,6 +143,21 @@ def test_a_worker_that_may_not_grow_a_topic(strict_broker: EmbeddedBroker, fleet
     assert refused.wait(within=30) != 0, refused.output
     assert f"topic '{dead}' has 2 partitions and '{queue}' has 4, and the cluster adds none" in refused.output
     assert "--alter --partitions 4" in refused.output
+
+
+def test_a_start_waits_for_a_cluster_that_is_not_complete_yet(fleet: Fleet, namespace: str) -> None:
+    """Each partition is to have a copy on three brokers, of which the last one starts after the worker."""
+    with closing(Cluster()) as cluster:
+        *two, last = cluster.nodes
+        with ThreadPoolExecutor(len(two)) as threads:
+            list(threads.map(EmbeddedBroker.start, two))
+        workers = fleet("tests.jobs.trouble", bootstrap=cluster.bootstrap, replication_factor=3)
+        worker = workers.launch()
+        waits = "waiting for the cluster to change topic .*: .*only 2 broker"
+        until(lambda: worker.count(waits) >= 1, within=30, what=worker.tail)
+        last.start()
+        until(lambda: worker.count("Ready") == 1, within=60, what=worker.tail)
+        workers.stop()
 
 
 def allow(bootstrap: str, topic: str, *operations: AclOperation) -> None:

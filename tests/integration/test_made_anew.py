@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.integration.conftest import Fleet
 from tests.publishing import Steps
-from tests.topics import count, delete, make_anew, partitions
+from tests.topics import count, delete, lag, make_anew, partitions
 from tests.waiting import until
 from tests.workers import Workers
 
@@ -94,11 +94,13 @@ def test_a_deleted_queue_holds_no_other_back(fleet: Fleet, kafka: str, namespace
     until(lambda: worker.count("failing is not there any more") == 1, within=30, what=worker.tail)
     others = published(kafka, namespace, 120)
     workers.await_done(others, within=30)
+    queue = f"{namespace}.ordered"
+    until(lambda: lag(kafka, workers.group, queue) == 0, within=30, what="what was done is committed")
     worker.kill()
     (worker,) = workers.start()
     workers.stop()
     runs = [run.job for run in workers.ledger.runs()]
-    assert len(runs) == len(set(runs)), "what was done was committed before the kill"
+    assert len(runs) == len(set(runs)), "what was committed does not run again"
 
 
 def publish_to_failing(workers: Workers, kafka: str, namespace: str) -> None:

@@ -199,7 +199,7 @@ def test_no_broker() -> None:
     # The real worker waits a minute for a broker that is just starting.
     program = (
         "import streams.kafka.admin.topics; from faust.cli.faust import cli\n"
-        "streams.kafka.admin.topics._WAIT_FOR_BROKER = 1.0; streams.kafka.admin.topics._REQUEST_TIMEOUT = 1.0; cli()"
+        "streams.kafka.admin.topics.PATIENCE = 1.0; streams.kafka.admin.topics._NEXT_TIMEOUT = 1.0; cli()"
     )
     environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": nobody, "PYTHONPATH": str(ROOT), "STREAMS_NAMESPACE": "none"}
     command = [sys.executable, "-c", program, "-A", "streams", "worker", "-l", "info"]

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from collections.abc import Collection, Iterable
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-)
-from confluent_kafka.cimpl import NewPartitions, NewTopic
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
-from producers.cluster import Cluster
 from streams.api.queue import Queue
 from streams.errors import SetupError
 from streams.kafka.admin.client import Admin
-from streams.kafka.errors import kafka_error, reason
+from streams.kafka.admin.topic_changes import LIMIT, PATIENCE, Topic, create_topics, grow_topic
+from streams.kafka.errors import reason
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,37 +27,12 @@ RECORD_ROOM = 4 * 1024
 #: What Kafka takes as one record by default (`message.max.bytes`). Bytes.
 BROKER_MESSAGE_MAX = 1_048_588
 
-_LIMIT = "max.message.bytes"
-
 #: Dead letters are kept for 90 days. Milliseconds.
 _DEAD_RETENTION_MS = 90 * 24 * 3600 * 1000
 
-_REQUEST_TIMEOUT = 10.0
 #: Of the first question, so that who waits for a broker is told so soon.
 _FIRST_TIMEOUT = 2.0
-_WAIT_FOR_BROKER = 60.0
-#: Between two questions whether the cluster has done what it was asked to.
-_ASK_AGAIN = 0.05
-
-#: What a cluster answers that has no controller just now, or is too busy.
-_PASSING = frozenset(
-    {
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.NOT_CONTROLLER,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic as it should be."""
-
-    name: str
-    partitions: int
-    config: Mapping[str, str] = field(default_factory=dict)
+_NEXT_TIMEOUT = 10.0
 
 
 def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
@@ -88,8 +53,7 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
                            queue.partitions)  # fmt: skip
         wanted = [_queue(topic, partitions, settings), *_beside(queue, partitions, settings)]
         missing = [each for each in wanted if each.name not in counts]
-        _create(admin, missing, settings.replication_factor)
-        _await_leaders(admin, missing)
+        create_topics(admin, missing, settings.replication_factor)
         _, retry, dead = wanted
         _refuse_surplus(topic, retry, counts.get(retry.name, partitions))
         for beside in (retry, dead):
@@ -114,8 +78,7 @@ def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> boo
             cluster = Admin(settings.cluster)
             partitions = _partition_counts(cluster, [names.queue]).get(names.queue, queue.partitions)
             wanted = [topic for topic in _beside(queue, partitions, settings) if topic.name == name]
-            _create(cluster.client, wanted, settings.replication_factor)
-            _await_leaders(cluster.client, wanted)
+            create_topics(cluster.client, wanted, settings.replication_factor)
             return True
     return False
 
@@ -135,14 +98,14 @@ def _queue(name: str, partitions: int, settings: Settings) -> Topic:
     a job with an old one would be deleted by its age before it has run."""
     largest = _largest(settings)
     config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
-    return Topic(name, partitions, config if largest == BROKER_MESSAGE_MAX else {**config, _LIMIT: str(largest)})
+    return Topic(name, partitions, config if largest == BROKER_MESSAGE_MAX else {**config, LIMIT: str(largest)})
 
 
 def _retry(name: str, partitions: int, settings: Settings) -> Topic:
     """Nothing leaves it by age, as a job may wait for longer than any; its records keep the job's time."""
     room = _largest(settings) + DEAD_LETTER_ROOM
     config = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
-    return Topic(name, partitions, {**config, "message.timestamp.type": "CreateTime", _LIMIT: str(room)})
+    return Topic(name, partitions, {**config, "message.timestamp.type": "CreateTime", LIMIT: str(room)})
 
 
 def _dead(name: str, partitions: int, settings: Settings) -> Topic:
@@ -150,7 +113,7 @@ def _dead(name: str, partitions: int, settings: Settings) -> Topic:
     room = _largest(settings) + DEAD_LETTER_ROOM
     config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
     config["retention.ms"] = str(_DEAD_RETENTION_MS)
-    return Topic(name, partitions, {**config, _LIMIT: str(room)})
+    return Topic(name, partitions, {**config, LIMIT: str(room)})
 
 
 def _refuse_surplus(topic: str, retry: Topic, count: int) -> None:
@@ -170,7 +133,7 @@ def _follow(admin: AdminClient, topic: str, beside: Topic, count: int) -> None:
                        beside.partitions)  # fmt: skip
     elif count < beside.partitions:
         try:
-            _grow(admin, beside)
+            grow_topic(admin, beside, within=PATIENCE)
         except KafkaException as error:
             raise SetupError(
                 f"topic {beside.name!r} has {count} partitions and {topic!r} has {beside.partitions}, and the cluster"
@@ -179,73 +142,10 @@ def _follow(admin: AdminClient, topic: str, beside: Topic, count: int) -> None:
             ) from error
 
 
-def add_partitions(cluster: Cluster, name: str, partitions: int) -> None:
-    """Give a topic so many partitions, unless it has as many already. Blocks.
-
-    Raises KafkaException when the cluster refuses or does not answer.
-    """
-    _grow(Admin(cluster).client, Topic(name, partitions))
-
-
-def _grow(admin: AdminClient, topic: Topic) -> None:
-    requested = admin.create_partitions([NewPartitions(topic.name, topic.partitions)], request_timeout=_REQUEST_TIMEOUT)
-    try:
-        requested[topic.name].result()
-    except KafkaException as error:
-        # Another worker may have been faster.
-        if kafka_error(error).code() != KafkaError.INVALID_PARTITIONS:
-            raise
-    else:
-        logger.info("topic %s has %d partitions now", topic.name, topic.partitions)
-    _await_leaders(admin, [topic])
-
-
-def raise_limit(cluster: Cluster, name: str, size: int) -> int:
-    """Have a topic take records of so many bytes, unless it does. Returns how many it takes now. Blocks.
-
-    Raises KafkaException when the cluster refuses or does not answer.
-    """
-    admin = Admin(cluster).client
-    limit = _limit(admin, name)
-    if limit is not None and limit >= size:
-        return limit
-    entry = ConfigEntry(_LIMIT, str(size), incremental_operation=AlterConfigOpType.SET)
-    topic = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
-    admin.incremental_alter_configs([topic], request_timeout=_REQUEST_TIMEOUT)[topic].result()
-    logger.warning("topic %s takes records of up to %d bytes now, as one that was packed better needs it", name, size)
-    _await_limit(admin, name, size)
-    return size
-
-
-def _limit(admin: AdminClient, name: str) -> int | None:
-    """Of how many bytes a topic takes records; None where the cluster does not say."""
-    topic = ConfigResource(ConfigResource.Type.TOPIC, name)
-    found = admin.describe_configs([topic], request_timeout=_REQUEST_TIMEOUT)[topic].result().get(_LIMIT)
-    return int(found.value) if found is not None and found.value else None
-
-
-def _await_limit(admin: AdminClient, name: str, size: int) -> None:
-    """Wait until the cluster goes by a new limit, which it does some time after it has taken it; not for long."""
-    _await_told(lambda: (limit := _limit(admin, name)) is None or limit >= size, _REQUEST_TIMEOUT)
-
-
-def _await_told(told: Callable[[], bool], within: float) -> bool:
-    """Ask again until the cluster tells what it has been asked to do, which it announces to nobody.
-
-    Returns False where it has not within so many seconds.
-    """
-    give_up = time.monotonic() + within
-    while not told():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(_ASK_AGAIN)
-    return True
-
-
 def _partition_counts(cluster: Admin, names: Collection[str]) -> dict[str, int]:
     """Partition counts of topics, those that are there; waits for a broker that is just starting. Raises SetupError."""
-    give_up = time.monotonic() + _WAIT_FOR_BROKER
-    timeout = min(_FIRST_TIMEOUT, _REQUEST_TIMEOUT)
+    give_up = time.monotonic() + PATIENCE
+    timeout = _FIRST_TIMEOUT
     while True:
         try:
             topics = cluster.describe_topics(names, timeout)
@@ -256,49 +156,4 @@ def _partition_counts(cluster: Admin, names: Collection[str]) -> dict[str, int]:
             logger.warning("waiting for a Kafka broker at %s: %s", servers, cluster.why(error))
         else:
             return {name: len(topic.partitions) for name, topic in topics.items()}
-        timeout = _REQUEST_TIMEOUT
-
-
-def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> None:
-    """Create topics; waits for a cluster that has no controller yet, as one that is just starting."""
-    give_up = time.monotonic() + _WAIT_FOR_BROKER
-    while topics:
-        requested = admin.create_topics(
-            [NewTopic(topic.name, topic.partitions, replication_factor, config=dict(topic.config)) for topic in topics],
-            request_timeout=_REQUEST_TIMEOUT,
-        )
-        patient = time.monotonic() < give_up
-        topics = [topic for topic in topics if not _await_created(topic.name, requested[topic.name], patient=patient)]
-
-
-def _await_created(name: str, requested: Future[Any], *, patient: bool) -> bool:
-    """Wait for the answer to a request to create a topic.
-
-    Returns False where the cluster may make it yet. Raises SetupError where it does not.
-    """
-    try:
-        requested.result()
-    except KafkaException as error:
-        if patient and kafka_error(error).code() in _PASSING:
-            logger.warning("waiting for the cluster to create %s: %s", name, reason(error))
-            return False
-        # Another worker may have been faster.
-        if kafka_error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise SetupError(
-                f"cannot create topic {name!r} ({reason(error)}): create it by hand, or allow this user to"
-            ) from error
-    else:
-        logger.info("created topic %s", name)
-    return True
-
-
-def _await_leaders(admin: AdminClient, topics: list[Topic]) -> None:
-    """Wait until the cluster tells of new topics: a consumer that subscribes sooner overlooks them for a while."""
-    for topic in topics:
-        if not _await_told(partial(_has_leaders, admin, topic), _WAIT_FOR_BROKER):
-            raise SetupError(f"topic {topic.name!r} was created, but has no leaders: look at the brokers' logs")
-
-
-def _has_leaders(admin: AdminClient, topic: Topic) -> bool:
-    known = admin.list_topics(topic.name, timeout=_REQUEST_TIMEOUT).topics[topic.name].partitions
-    return len(known) >= topic.partitions and all(partition.leader >= 0 for partition in known.values())
+        timeout = _NEXT_TIMEOUT

@@ -17,7 +17,8 @@ from producers.delivery.client_config import PROMISES
 from schemas.headers import CE_ID
 from streams.aio.blocking_calls import KAFKA
 from streams.errors import FollowUpRefused, SetupError
-from streams.kafka.admin.topics import RECORD_ROOM, add_partitions, raise_limit
+from streams.kafka.admin.topic_changes import add_partitions, raise_limit
+from streams.kafka.admin.topics import RECORD_ROOM
 from streams.kafka.errors import RETRY_AFTER, kafka_error
 from streams.kafka.producer.client import ProducerClient
 from streams.logs.resend_lines import ResentReports
