@@ -74,6 +74,7 @@ class Account:
     refusals  when it refused records of ours
     launches  when a worker was started
     changes   when topics were made anew, grown or emptied
+    unseen    from when a topic was made anew until a worker saw it
     limits    when a worker got no more threads, descriptors or memory
     commands  what operators did
     tries     redrives that did not come to their end, and may have sent some back
@@ -97,6 +98,7 @@ class Account:
     refusals: Sequence[Span] = ()
     launches: Sequence[int] = ()
     changes: Sequence[Span] = ()
+    unseen: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     limits: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     commands: Sequence[Operation] = ()
     tries: Sequence[Operation] = ()

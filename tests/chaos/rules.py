@@ -202,9 +202,13 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     away = [*account.outages, *account.cuts.get(run.process, ())]
     mine = [*account.freezes.get(run.process, ()), *account.limits.get(run.process, ())]
     mine += [*(Span(each.begin, each.end + _SESSION) for each in away)]
-    if not run.done:
+    unseen = account.unseen.get(run.process, ())
+    if run.done:
+        # What belongs to the old topic is not committed any more.
+        mine += [Span(each.end, each.end) for each in unseen]
+    else:
         # A retry or a dead letter that was not taken is not there; whoever has the partition next runs the job again.
-        mine += account.refusals
+        mine += [*account.refusals, *unseen]
     if account.jobs[run.job].plan.in_pool or _outlasts_a_handover(run):
         # One that waits for a process of the pool counts as running. If its partition moves to another worker
         # meanwhile, it is taken back, and may just have begun. And the retry record of a run that takes longer than a

@@ -23,7 +23,7 @@ from tests.chaos.publisher import Publisher
 from tests.chaos.records import DeadLetters, identity, redrives
 from tests.chaos.rules import RECOVERY
 from tests.chaos.schedule import ALL, OF_CLUSTERS, OF_DISKS, OF_NETWORKS, Disturbance, Kind
-from tests.chaos.topic_troubles import TopicTroubles
+from tests.chaos.topic_troubles import TopicTroubles, unseen
 from tests.ledger import SECOND
 from tests.limits import Limit, can_limit, limit
 from tests.publishing import load
@@ -395,7 +395,8 @@ class Chaos:
             jobs=jobs, runs=self._workers.ledger.runs(), dead=self._letters.all(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
             launches=crew.launches, cuts=network.cuts if network else {}, busy=() if self._fault else self._busy,
-            changes=self._topics.changes, gone=self._publisher.gone(jobs), removals=self._publisher.removals,
-            commands=self._operators.done, tries=self._operators.tried, sent=times.keys(), limits=crew.limits,
-            twice=twice, failures=self._publisher.failures,
+            changes=self._topics.changes, unseen=unseen(self._workers.all, self._topics.changes),
+            gone=self._publisher.gone(jobs), removals=self._publisher.removals, commands=self._operators.done,
+            tries=self._operators.tried, sent=times.keys(), limits=crew.limits, twice=twice,
+            failures=self._publisher.failures,
         )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -16,13 +18,41 @@ from tests.chaos.account import Span
 from tests.chaos.course import Wait
 from tests.chaos.publisher import Publisher
 from tests.chaos.schedule import Disturbance, Kind
+from tests.ledger import SECOND
 from tests.topics import partitions
 from tests.waiting import until
+from tests.workers import Worker
 
 #: A topic is not grown beyond so many partitions.
 MOST = 9
 #: Seconds for a change, which may have to wait until brokers are back.
 _WITHIN = 300.0
+
+
+#: What a worker says that sees it, and when.
+_SEEN = re.compile(r"^\[([\d-]+ [\d:,]+)\] .* was deleted and made anew: its ", re.MULTILINE)
+
+
+def unseen(workers: Iterable[Worker], changes: Sequence[Span]) -> dict[int, list[Span]]:
+    """From when a topic was changed until a worker says that it was made anew, by the worker's process."""
+    return {worker.pid: spans_until(seen_at(worker.output), changes) for worker in workers}
+
+
+def seen_at(output: str) -> list[int]:
+    """When a worker saw that a topic was made anew, by CLOCK_MONOTONIC, in nanoseconds."""
+    ahead = time.monotonic_ns() - time.time_ns()
+    said = [datetime.strptime(each, "%Y-%m-%d %H:%M:%S,%f") for each in _SEEN.findall(output)]
+    # Its clock is told to the millisecond that had begun.
+    return [int(each.timestamp() * 1000 + 1) * (SECOND // 1000) + ahead for each in said]
+
+
+def spans_until(seen: Iterable[int], changes: Sequence[Span]) -> list[Span]:
+    """Since when the last change before each of these moments was."""
+    found = []
+    for at in seen:
+        before = [each.begin for each in changes if each.begin <= at]
+        found += [Span(max(before), at)] if before else []
+    return found
 
 
 class TopicTroubles:

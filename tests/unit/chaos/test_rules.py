@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.chaos.rules import (
     KILLED,
     RECOVERY,
     STALL,
+    WINDOW,
     attempts,
     broken,
     commands,
@@ -23,6 +26,7 @@ from tests.chaos.rules import (
     stalls,
     stops,
 )
+from tests.chaos.topic_troubles import seen_at, spans_until
 from tests.ledger import SECOND, Run
 
 A, B = 100, 200  # processes
@@ -242,6 +246,31 @@ def test_a_change_of_topics_explains_a_wait_and_no_repetition() -> None:
     assert stalls(account([job(0)], [run(0, late, late + 1)], changes=[Span(0, late * MS)])) == []
     runs = [run(0, 5000, 5010), run(0, 9000, 9010, process=B)]
     assert repetitions(account([job(0)], runs, changes=[Span(5005 * MS, 6000 * MS)]))
+
+
+def test_what_a_worker_ran_before_it_saw_that_a_topic_was_made_anew_may_run_again() -> None:
+    unseen = {A: [Span(0, 40 * MS)]}
+    failed, done = [FAILED, run(0, 50, 60, how="failed"), run(0, 270, 280, attempt=1)], [run(0, 25, 30), run(0, 50, 60)]
+    for plan, runs in ("f", failed), ("", done):
+        assert repetitions(account([job(0, plan)], runs)), "nothing was made anew"
+        assert repetitions(account([job(0, plan)], runs, unseen={B: unseen[A]})), "another worker has not seen it"
+        assert repetitions(account([job(0, plan)], runs, unseen=unseen)) == []
+    late = 10 + int(WINDOW * 1000) + 1
+    runs = [run(0, 5, 10), run(0, late + 10, late + 20)]
+    assert repetitions(account([job(0)], runs, unseen={A: [Span(0, late * MS)]})), "that was committed before"
+
+
+def test_a_worker_says_when_it_saw_a_topic_made_anew() -> None:
+    at = datetime.now().replace(microsecond=250_000)
+    line = f"[{at:%Y-%m-%d %H:%M:%S},250] [7] [ERROR] jobs.x.retry was deleted and made anew: its 2 partitions here"
+    (seen,) = seen_at(f"[7] Ready\n{line} are read from the start\njobs.x was made anew\n")
+    ago = (datetime.now() - at).total_seconds() * SECOND
+    assert abs(time.monotonic_ns() - ago - seen) < SECOND // 10
+
+
+def test_nobody_has_yet_seen_the_last_change_before() -> None:
+    changes = [Span(10, 20), Span(30, 40)]
+    assert spans_until([5, 25, 35, 99], changes) == [Span(10, 25), Span(30, 35), Span(30, 99)]
 
 
 def test_a_worker_that_gets_nothing_any_more_explains_a_failure_and_no_attempt_that_was_not_made() -> None:
