@@ -14,8 +14,9 @@ one go must be little. So batches unpack within a bound (see `unpacking`), heade
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from functools import partial
 from struct import unpack_from
 from typing import Any
 
@@ -77,6 +78,15 @@ class Reading:
     on_unreadable: OnUnreadable
     #: Header names that are escaped, and that this was logged of.
     logged_names: set[bytes]
+
+    def log_name(self, tp: Any, name: bytes) -> None:
+        """Log once of a header name that it is escaped."""
+        if name not in self.logged_names and len(self.logged_names) < _MOST_LOGGED_NAMES:
+            self.logged_names.add(name)
+            logger.warning(
+                "%s-%d holds a record whose header has a name that is no UTF-8, %r: it is escaped, now and later",
+                *tp, name,
+            )  # fmt: skip
 
 
 def install(on_unreadable: OnUnreadable, limits: Limits) -> Demand:
@@ -149,6 +159,11 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         self.exhausted = False
         super().__init__(*args, **kwargs)
 
+    def _unpack_records(self) -> Iterator[Any]:
+        # aiokafka keeps what this returns. A generator would refer to this object, and both, with all that was fetched,
+        # would wait for the garbage collector.
+        return iter(())
+
     @property
     def wanted(self) -> bool:
         """Whether its partition is asked for just now."""
@@ -216,9 +231,10 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
             self.next_fetch_offset = max(start, batch.next_offset)
             return None
         how = self._reading.limits, self._reading.unpacker
-        opened = (
-            Batch2(batch, raw, start, *how, on_name=self._log_name) if magic >= 2 else OldBatch(batch, raw, start, *how)
-        )
+        if magic >= 2:
+            opened: OpenBatch = Batch2(batch, raw, start, *how, on_name=partial(self._reading.log_name, self._tp))
+        else:
+            opened = OldBatch(batch, raw, start, *how)
         self._reading.demand.take(opened.unpacked)
         return opened
 
@@ -231,12 +247,3 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
             if batch.is_transactional and batch.producer_id in self._aborted_producers:
                 return True
         return bool(batch.is_control_batch)
-
-    def _log_name(self, name: bytes) -> None:
-        logged_names = self._reading.logged_names
-        if name not in logged_names and len(logged_names) < _MOST_LOGGED_NAMES:
-            logged_names.add(name)
-            logger.warning(
-                "%s-%d holds a record whose header has a name that is no UTF-8, %r: it is escaped, now and later",
-                *self._tp, name,
-            )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -240,6 +242,23 @@ def test_a_partition_with_a_backlog_leaves_room_for_others() -> None:
     assert len(one.getall()) == 500
     assert one.has_more()
     assert one.calculate_backoff() == 0.0
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_a_fetch_is_freed_as_soon_as_nobody_refers_to_it(taken: int) -> None:
+    """It holds up to a megabyte, and the garbage collector, which would find it in a cycle, comes by rarely."""
+    fetch = raw([(b"k", b"v", [])], [(b"k", b"v", [])])
+    reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
+    records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
+    reading.demand.renew((TP,))
+    records.take(taken)
+    left = weakref.ref(records)
+    gc.disable()
+    try:
+        del records
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_the_quick_decoder_is_in_use() -> None:
