@@ -142,7 +142,8 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     unfit = "" if served else _nothing_served(queues, settings.pool)
     app = JobsApp(settings, served, codec, worker.service, failure, unfit=unfit)
     logs = RetryTopicReader(settings.cluster, partial(ensure_topics, settings, served))
-    wiring = Wiring(settings, worker.assignment, requests, logs, worker.lease, worker.service.cancel_running)
+    most = max((_concurrency(queue, settings) for queue in served), default=1)
+    wiring = Wiring(settings, worker.assignment, requests, logs, worker.lease, worker.service.cancel_running, most)
     app.transport = Transport(app.conf.broker_consumer, app, wiring)
     for queue in served:
         _add_agent(app, queue, worker.service)

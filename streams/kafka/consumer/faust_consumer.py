@@ -56,6 +56,8 @@ class Wiring:
     lease: Lease
     #: Cancels what still runs when a stop has waited long enough.
     cancel_running: Callable[[], Coroutine[Any, Any, None]]
+    #: Jobs of one queue that run at once, at the most.
+    concurrency: int
 
 
 class Consumer(driver.Consumer):
@@ -89,8 +91,9 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         wiring = self._wiring
         return ConsumerThread(
-            self, wiring.settings, wiring.lease, self._look_at_logs, loop=self.loop, beacon=self.beacon
-        )
+            self, wiring.settings, wiring.lease,
+            concurrency=wiring.concurrency, on_refused=self._look_at_logs, loop=self.loop, beacon=self.beacon,
+        )  # fmt: skip
 
     @property
     def committed_last(self) -> bool:

@@ -84,13 +84,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     Its coroutines are called from the worker's loop through `run`.
 
-    on_refused  called, in this thread, when a broker does not have a log that is read
+    concurrency  jobs of one queue that run at once, at the most
+    on_refused   called, in this thread, when a broker does not have a log that is read
     """
 
     def __init__(
-        self, consumer: Any, settings: Settings, lease: Lease, on_refused: Callable[[], None], **kwargs: Any
+        self,
+        consumer: Any,
+        settings: Settings,
+        lease: Lease,
+        *,
+        concurrency: int,
+        on_refused: Callable[[], None],
+        **kwargs: Any,
     ) -> None:
         self._settings = settings
+        self._concurrency = concurrency
         self._lease = lease
         #: Partitions that could not be read, and when they are tried again.
         self._set_aside_until: dict[KafkaPartition, asyncio.TimerHandle] = {}
@@ -117,7 +126,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
-        self._demand = install(self._set_aside, settings.limits)
+        self._demand = install(self._set_aside, settings.limits, self._concurrency)
         requests.install(self._fetches)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor

@@ -42,8 +42,9 @@ _MOST_LOGGED_NAMES = 100
 #: Unpacked bytes after which a fetch hands out what it has: to unpack more takes long enough for others to wait.
 _UNPACKED_PER_FETCH = 8 * 1024 * 1024
 
-#: Records of one partition that are handed out at once. It bounds how far a partition overshoots its limits.
-_RECORDS_PER_TAKE = 500
+#: Records of one partition that are handed out at once, at the least and at the most. It bounds how far a partition
+#: overshoots its limits, and how long others wait behind one with a backlog.
+_FEWEST_PER_TAKE, _MOST_PER_TAKE = 500, 4_000
 
 #: Where a batch says how long the rest of it is, what came before that, and where it says of what format it is.
 _LENGTH_AT, _PREFIX, _FORMAT_AT = 8, 12, 16
@@ -57,6 +58,8 @@ class Demand:
 
     partitions: Container[Any] = ()
     left: int = _UNPACKED_PER_FETCH
+    #: Records of one partition that are handed out at once.
+    at_once: int = _FEWEST_PER_TAKE
 
     def renew(self, partitions: Container[Any]) -> None:
         """Ask for records of these partitions, which may change meanwhile; as much again may be unpacked."""
@@ -89,12 +92,16 @@ class Reading:
             )  # fmt: skip
 
 
-def install(on_unreadable: OnUnreadable, limits: Limits) -> Demand:
+def install(on_unreadable: OnUnreadable, limits: Limits, concurrency: int) -> Demand:
     """Have aiokafka's fetchers decode by this module from now on.
+
+    concurrency  jobs of one queue that run at once: a busy worker is slow to come for more, and as many should not all
+                 have to wait for it
 
     Returns the demand, which the consumer's thread renews before each fetch.
     """
-    reading = Reading(limits, Unpacker(limits.batch_bytes), Demand(), on_unreadable, set())
+    demand = Demand(at_once=min(max(2 * concurrency, _FEWEST_PER_TAKE), _MOST_PER_TAKE))
+    reading = Reading(limits, Unpacker(limits.batch_bytes), demand, on_unreadable, set())
 
     def records(*args: Any, **kwargs: Any) -> FetchedRecords:
         return FetchedRecords(reading, *args, **kwargs)
@@ -138,7 +145,7 @@ class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
         fetched = self._partition_records
         if fetched is None or not self.check_assignment(self._topic_partition):
             return []
-        records = fetched.take(_RECORDS_PER_TAKE if max_records is None else min(max_records, _RECORDS_PER_TAKE))
+        records = fetched.take_some(max_records)
         self._update_position()
         if fetched.exhausted:
             self._partition_records = None
@@ -168,6 +175,11 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
     def wanted(self) -> bool:
         """Whether its partition is asked for just now."""
         return self._tp in self._reading.demand.partitions
+
+    def take_some(self, most: int | None) -> list[Any]:
+        """Take as many of the next records as are handed out at once, or fewer, and return them."""
+        at_once = self._reading.demand.at_once
+        return self.take(at_once if most is None else min(most, at_once))
 
     def take(self, most: int) -> list[Any]:
         """Take up to so many of the next records, and return them.

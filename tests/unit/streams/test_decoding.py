@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.headers import REFUSED
 from schemas.limits import Limits
-from streams.kafka.fetch.decoding import Batches, Demand, Fetched, FetchedRecords, Reading
+from streams.kafka.fetch.decoding import Batches, Demand, Fetched, FetchedRecords, Reading, install
 from streams.kafka.fetch.unpacking import GZIP, LZ4, SNAPPY, ZSTD, Unpacker
 from tests.hostile_batches import batch as batch_of
 from tests.hostile_batches import headers, record, sealed, varint
@@ -242,6 +243,20 @@ def test_a_partition_with_a_backlog_leaves_room_for_others() -> None:
     assert len(one.getall()) == 500
     assert one.has_more()
     assert one.calculate_backoff() == 0.0
+
+
+@pytest.mark.parametrize(("concurrency", "at_once"), [(1, 500), (200, 500), (1_000, 2_000), (100_000, 4_000)])
+def test_more_is_handed_out_at_once_where_more_runs_at_once(
+    concurrency: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MemoryRecords", "PartitionRecords", "FetchResult"):
+        monkeypatch.setattr(fetcher, name, None)
+    demand = install(lambda *what: pytest.fail(str(what)), LIMITS, concurrency)
+    assert demand.at_once == at_once
+    fetch = batch_of(b"".join(record(number, b"v") for number in range(6_000)), 6_000)
+    records = fetcher.PartitionRecords(TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
+    demand.renew({TP})
+    assert [len(records.take_some(most)) for most in (None, 7)] == [at_once, 7]
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3])

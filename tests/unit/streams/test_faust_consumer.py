@@ -65,7 +65,10 @@ class Glue(Consumer):
 
     def _new_consumer_thread(self) -> Thread:
         wiring = self._wiring
-        thread = Thread(self, wiring.settings, wiring.lease, self._look_at_logs, loop=self.loop, beacon=self.beacon)
+        thread = Thread(
+            self, wiring.settings, wiring.lease,
+            concurrency=wiring.concurrency, on_refused=self._look_at_logs, loop=self.loop, beacon=self.beacon,
+        )  # fmt: skip
         thread.thread_loop.close()  # it never runs
         thread.group = Group()
         thread.group.answers.set()
@@ -78,7 +81,7 @@ async def glue() -> AsyncIterator[tuple[Glue, Rig, JobsApp]]:
     requests = ConsumerRequests()
     async with rig(Handler(), requests=requests) as it:
         app = JobsApp(settings, [], CODEC, it.worker.service, FirstError())
-        wiring = Wiring(settings, it.assignment, requests, NoRetries(), it.lease, it.executor.stop)
+        wiring = Wiring(settings, it.assignment, requests, NoRetries(), it.lease, it.executor.stop, 1)
         link = Transport(app.conf.broker_consumer, app, wiring)
         yield Glue(link, callback=unused, on_partitions_revoked=unused, on_partitions_assigned=unused), it, app
 
