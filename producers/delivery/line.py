@@ -1,7 +1,7 @@
 """The order in which tasks of one event loop send their jobs, where they cannot all go on at once."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from itertools import islice
 from types import TracebackType
 
@@ -18,7 +18,8 @@ class Line:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._places: deque[Place] = deque()
+        # Whoever gives up leaves from anywhere, and many may do so at once.
+        self._places: OrderedDict[Place, None] = OrderedDict()
         self._calling = False
         self._sent = 0  # jobs since the loop did its other work
 
@@ -39,17 +40,20 @@ class Line:
         """Return a place for an `async with` block, which begins when its turn has come."""
         return Place(self, self._loop)
 
+    def _first(self) -> "Place":
+        return next(iter(self._places))
+
     def _join(self, place: "Place") -> None:
-        self._places.append(place)
+        self._places[place] = None
         self._call_soon()
 
     def _leave(self, place: "Place") -> None:
-        self._places.remove(place)
+        del self._places[place]
         self._call_soon()
 
     def _call_soon(self) -> None:
         """Call the next with the next turn of the loop, unless the first has been called and goes on."""
-        if self._places and not self._calling and not self._places[0].called.done():
+        if self._places and not self._calling and not self._first().called.done():
             self._calling = True
             self._loop.call_soon(self._call)
 
@@ -74,7 +78,7 @@ class Place:
         self._line._join(self)
         try:
             await self.called
-            while self._line._places[0] is not self:
+            while self._line._first() is not self:
                 self.called = self._loop.create_future()
                 await self.called
         except BaseException:
