@@ -153,7 +153,7 @@ def test_a_start_waits_for_a_cluster_that_is_not_complete_yet(fleet: Fleet, name
             list(threads.map(EmbeddedBroker.start, two))
         workers = fleet("tests.jobs.trouble", bootstrap=cluster.bootstrap, replication_factor=3)
         worker = workers.launch()
-        waits = "waiting for the cluster to change topic .*: .*only 2 broker"
+        waits = "the cluster cannot change topic .* just now, waiting for up to 60 s: .*only 2 broker"
         until(lambda: worker.count(waits) >= 1, within=30, what=worker.tail)
         last.start()
         until(lambda: worker.count("Ready") == 1, within=60, what=worker.tail)

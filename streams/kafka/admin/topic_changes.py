@@ -114,16 +114,18 @@ def _answers(
     worker was faster, of which there is nothing to say.
     """
     give_up = time.monotonic() + within
-    left = [*topics]
+    left, told = {topic.name: topic for topic in topics}, set()
     while left:
-        asked, left = left, []
-        for name, answer in request(asked).items():
-            topic = next(each for each in asked if each.name == name)
-            error = _refusal(answer)
-            code = kafka_error(error).code() if error is not None else None
+        asked, left = left, {}
+        for name, answer in request(asked.values()).items():
+            topic, error = asked[name], _refusal(answer)
+            code = None if error is None else kafka_error(error).code()
             if error is not None and code in _PASSING and time.monotonic() < give_up:
-                logger.warning("waiting for the cluster to change topic %s: %s", name, reason(error))
-                left.append(topic)
+                left[name] = topic
+                if (name, code) not in told:
+                    told.add((name, code))
+                    logger.warning("the cluster cannot change topic %s just now, waiting for up to %.0f s: %s", name,
+                                   give_up - time.monotonic(), reason(error))  # fmt: skip
             elif code != settled:
                 yield topic, error
         if left:

@@ -60,10 +60,11 @@ def create(admin: Answering, *names: str) -> None:
 
 
 def test_a_start_waits_for_a_broker_that_is_being_stopped(caplog: pytest.LogCaptureFixture) -> None:
-    admin = Answering(KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.NOT_CONTROLLER, 0)
+    missing = KafkaError.INVALID_REPLICATION_FACTOR
+    admin = Answering(missing, missing, missing, KafkaError.NOT_CONTROLLER, 0)
     grow(admin, within=60)
-    assert len(admin.requests) == 3
-    assert caplog.text.count("waiting for the cluster to change topic jobs.retry") == 2
+    assert len(admin.requests) == 5
+    assert caplog.text.count("the cluster cannot change topic jobs.retry just now, waiting for up to 60 s") == 2
 
 
 def test_a_running_worker_does_not_wait() -> None:
