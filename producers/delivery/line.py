@@ -18,7 +18,8 @@ class Line:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # Whoever gives up leaves from anywhere, and many may do so at once.
+        # Whoever gives up leaves from anywhere, and many may do so at once; a plain dict would look for its first one
+        # past all that have left.
         self._places: OrderedDict[Place, None] = OrderedDict()
         self._calling = False
         self._sent = 0  # jobs since the loop did its other work

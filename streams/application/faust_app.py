@@ -21,6 +21,7 @@ from streams.aio.first_error import FirstError
 from streams.api.queue import Queue
 from streams.application.health import HealthServer
 from streams.application.signals import StopSignals
+from streams.kafka.admin.topic_changes import PATIENCE
 from streams.kafka.admin.topic_settings import warn_of_settings
 from streams.kafka.admin.topics import ensure_topics
 from streams.logs.library_filters import NowAndThen, tells_something
@@ -191,7 +192,7 @@ class JobsApp(faust.App):
 
     async def on_start(self) -> None:
         """Make sure of the topics before anything subscribes to them."""
-        await abandonable(ensure_topics, self.settings, self._queues)
+        await abandonable(ensure_topics, self.settings, self._queues, PATIENCE)
         await abandonable(warn_of_settings, self.settings, self._queues)
         _spare_the_collector()
         contain_exits(asyncio.get_running_loop())

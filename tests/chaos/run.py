@@ -395,7 +395,7 @@ class Chaos:
             jobs=jobs, runs=self._workers.ledger.runs(), dead=self._letters.all(), deaths=crew.deaths,
             freezes=crew.freezes, stops=crew.stops, outages=outages, refusals=brokers.refusals,
             launches=crew.launches, cuts=network.cuts if network else {}, busy=() if self._fault else self._busy,
-            changes=self._topics.changes, unseen=unseen(self._workers.all, self._topics.changes),
+            changes=self._topics.changes, unseen=unseen(self._workers.all, self._topics.remakes),
             gone=self._publisher.gone(jobs), removals=self._publisher.removals, commands=self._operators.done,
             tries=self._operators.tried, sent=times.keys(), limits=crew.limits, twice=twice,
             failures=self._publisher.failures,

@@ -30,27 +30,30 @@ _WITHIN = 300.0
 
 
 #: What a worker says that sees it, and when.
-_SEEN = re.compile(r"^\[([\d-]+ [\d:,]+)\] .* was deleted and made anew: its ", re.MULTILINE)
+_SEEN = re.compile(r"^\[([\d-]+ [\d:,]+)\] .* (\S+) was deleted and made anew: its ", re.MULTILINE)
+
+#: A topic, and when something was with it, by CLOCK_MONOTONIC, in nanoseconds.
+Moment = tuple[str, int]
 
 
-def unseen(workers: Iterable[Worker], changes: Sequence[Span]) -> dict[int, list[Span]]:
-    """From when a topic was changed until a worker says that it was made anew, by the worker's process."""
-    return {worker.pid: spans_until(seen_at(worker.output), changes) for worker in workers}
+def unseen(workers: Iterable[Worker], remakes: Sequence[Moment]) -> dict[int, list[Span]]:
+    """From when a topic was made anew until a worker says so, by the worker's process."""
+    return {worker.pid: spans_until(seen_at(worker.output), remakes) for worker in workers}
 
 
-def seen_at(output: str) -> list[int]:
-    """When a worker saw that a topic was made anew, by CLOCK_MONOTONIC, in nanoseconds."""
+def seen_at(output: str) -> list[Moment]:
+    """When a worker saw that a topic was made anew."""
     ahead = time.monotonic_ns() - time.time_ns()
-    said = [datetime.strptime(each, "%Y-%m-%d %H:%M:%S,%f") for each in _SEEN.findall(output)]
+    said = [(topic, datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f")) for at, topic in _SEEN.findall(output)]
     # Its clock is told to the millisecond that had begun.
-    return [int(each.timestamp() * 1000 + 1) * (SECOND // 1000) + ahead for each in said]
+    return [(topic, int(at.timestamp() * 1000 + 1) * (SECOND // 1000) + ahead) for topic, at in said]
 
 
-def spans_until(seen: Iterable[int], changes: Sequence[Span]) -> list[Span]:
-    """Since when the last change before each of these moments was."""
+def spans_until(seen: Iterable[Moment], remakes: Sequence[Moment]) -> list[Span]:
+    """Until each of these moments, from when their topic was last made anew."""
     found = []
-    for at in seen:
-        before = [each.begin for each in changes if each.begin <= at]
+    for topic, at in seen:
+        before = [begun for remade, begun in remakes if remade == topic and begun <= at]
         found += [Span(max(before), at)] if before else []
     return found
 
@@ -69,6 +72,8 @@ class TopicTroubles:
         self._publisher = publisher
         #: When topics changed.
         self.changes: list[Span] = []
+        #: From when on topics were made anew.
+        self.remakes: list[Moment] = []
 
     def happen(self, what: Disturbance, wait: Wait) -> None:
         del wait
@@ -91,6 +96,7 @@ class TopicTroubles:
     def _make_anew(self, topic: str) -> None:
         """Delete a topic and create another of its name."""
         count = self._count(topic)
+        self.remakes.append((topic, time.monotonic_ns()))
         new = NewTopic(topic, count, self._copies)
         self._do(lambda: self._admin.delete_topics([topic], request_timeout=10), unless=_UNKNOWN)
         self._do(lambda: self._admin.create_topics([new], request_timeout=10), unless=_EXISTS)

@@ -21,7 +21,7 @@ from tests.models.ordered import Step
 from tests.models.trouble import Trouble
 from tests.topics import Record, count, partitions, read_all
 from tests.waiting import until
-from tests.workers import Workers, describe
+from tests.workers import START_SECONDS, Workers, describe
 
 QUEUE = "trouble-loop"
 #: Whose jobs are tried again.
@@ -154,7 +154,7 @@ def test_a_start_waits_for_a_cluster_that_is_not_complete_yet(fleet: Fleet, name
         workers = fleet("tests.jobs.trouble", bootstrap=cluster.bootstrap, replication_factor=3)
         worker = workers.launch()
         waits = "the cluster cannot change topic .* just now, waiting for up to 60 s: .*only 2 broker"
-        until(lambda: worker.count(waits) >= 1, within=30, what=worker.tail)
+        until(lambda: worker.count(waits) >= 1, within=START_SECONDS, what=worker.tail)
         last.start()
         until(lambda: worker.count("Ready") == 1, within=60, what=worker.tail)
         workers.stop()

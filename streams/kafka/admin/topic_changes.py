@@ -26,8 +26,8 @@ from streams.kafka.errors import kafka_error, reason
 
 logger = logging.getLogger(__name__)
 
-#: How large a record a topic takes: the name of the setting.
-LIMIT = "max.message.bytes"
+#: The setting of a topic that says how large a record it takes.
+RECORD_LIMIT = "max.message.bytes"
 
 #: How long a worker's start waits for what the cluster cannot do or tell just now. Seconds.
 PATIENCE = 60.0
@@ -60,18 +60,20 @@ class Topic:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-def create_topics(admin: AdminClient, topics: Sequence[Topic], replication_factor: int) -> None:
-    """Create topics; waits for a cluster that cannot just now, as one that is just starting. Raises SetupError."""
+def create_topics(admin: AdminClient, topics: Sequence[Topic], replication_factor: int, *, within: float = 0.0) -> None:
+    """Create topics; waits so many seconds for a cluster that cannot just now, as one that is just starting. Blocks.
+
+    Raises SetupError, and KafkaException when the cluster does not answer any more.
+    """
 
     def request(wanted: Iterable[Topic]) -> dict[str, Future[Any]]:
         new = [NewTopic(each.name, each.partitions, replication_factor, config=dict(each.config)) for each in wanted]
         return admin.create_topics(new, request_timeout=_REQUEST_TIMEOUT)
 
-    for topic, error in _answers(request, topics, within=PATIENCE, settled=KafkaError.TOPIC_ALREADY_EXISTS):
+    for topic, error in _answers(request, topics, within=within, settled=KafkaError.TOPIC_ALREADY_EXISTS):
         if error is not None:
-            raise SetupError(
-                f"cannot create topic {topic.name!r} ({reason(error)}): create it by hand, or allow this user to"
-            ) from error
+            remedy = remedy_of(error, "create it by hand, or allow this user to")
+            raise SetupError(f"cannot create topic {topic.name!r} ({reason(error)}): {remedy}") from error
         logger.info("created topic %s", topic.name)
     _await_leaders(admin, topics)
 
@@ -87,7 +89,7 @@ def add_partitions(cluster: Cluster, name: str, partitions: int) -> None:
 def grow_topic(admin: AdminClient, topic: Topic, *, within: float = 0.0) -> None:
     """Give a topic the partitions that it should have; waits so many seconds for a cluster that cannot just now.
 
-    Raises KafkaException.
+    Raises KafkaException, and SetupError where the new partitions get no leaders.
     """
 
     def request(wanted: Iterable[Topic]) -> dict[str, Future[Any]]:
@@ -99,6 +101,13 @@ def grow_topic(admin: AdminClient, topic: Topic, *, within: float = 0.0) -> None
             raise error
         logger.info("topic %s has %d partitions now", topic.name, topic.partitions)
     _await_leaders(admin, [topic])
+
+
+def remedy_of(error: KafkaException, usual: str) -> str:
+    """Returns what to do about a refusal: the usual, unless brokers are missing."""
+    if kafka_error(error).code() == KafkaError.INVALID_REPLICATION_FACTOR:
+        return "start the brokers that are missing, or set STREAMS_REPLICATION_FACTOR to as many as there are"
+    return usual
 
 
 def _answers(
@@ -124,8 +133,8 @@ def _answers(
                 left[name] = topic
                 if (name, code) not in told:
                     told.add((name, code))
-                    logger.warning("the cluster cannot change topic %s just now, waiting for up to %.0f s: %s", name,
-                                   give_up - time.monotonic(), reason(error))  # fmt: skip
+                    logger.warning("the cluster cannot change topic %s just now, waiting for up to %g s: %s", name,
+                                   within, reason(error))  # fmt: skip
             elif code != settled:
                 yield topic, error
         if left:
@@ -149,7 +158,7 @@ def raise_limit(cluster: Cluster, name: str, size: int) -> int:
     limit = _limit(admin, name)
     if limit is not None and limit >= size:
         return limit
-    entry = ConfigEntry(LIMIT, str(size), incremental_operation=AlterConfigOpType.SET)
+    entry = ConfigEntry(RECORD_LIMIT, str(size), incremental_operation=AlterConfigOpType.SET)
     topic = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
     admin.incremental_alter_configs([topic], request_timeout=_REQUEST_TIMEOUT)[topic].result()
     logger.warning("topic %s takes records of up to %d bytes now, as one that was packed better needs it", name, size)
@@ -160,7 +169,7 @@ def raise_limit(cluster: Cluster, name: str, size: int) -> int:
 def _limit(admin: AdminClient, name: str) -> int | None:
     """Of how many bytes a topic takes records; None where the cluster does not say."""
     topic = ConfigResource(ConfigResource.Type.TOPIC, name)
-    found = admin.describe_configs([topic], request_timeout=_REQUEST_TIMEOUT)[topic].result().get(LIMIT)
+    found = admin.describe_configs([topic], request_timeout=_REQUEST_TIMEOUT)[topic].result().get(RECORD_LIMIT)
     return int(found.value) if found is not None and found.value else None
 
 
@@ -186,7 +195,7 @@ def _await_leaders(admin: AdminClient, topics: Iterable[Topic]) -> None:
     """Wait until the cluster tells of new topics: a consumer that subscribes sooner overlooks them for a while."""
     for topic in topics:
         if not _await_told(partial(_has_leaders, admin, topic), PATIENCE):
-            raise SetupError(f"topic {topic.name!r} was created, but has no leaders: look at the brokers' logs")
+            raise SetupError(f"topic {topic.name!r} has partitions without leaders: look at the brokers' logs")
 
 
 def _has_leaders(admin: AdminClient, topic: Topic) -> bool:

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from streams.api.queue import Queue
 from streams.errors import SetupError
 from streams.kafka.admin.client import Admin
-from streams.kafka.admin.topic_changes import LIMIT, PATIENCE, Topic, create_topics, grow_topic
+from streams.kafka.admin.topic_changes import PATIENCE, RECORD_LIMIT, Topic, create_topics, grow_topic, remedy_of
 from streams.kafka.errors import reason
 from streams.settings import Settings
 
@@ -35,8 +35,10 @@ _FIRST_TIMEOUT = 2.0
 _NEXT_TIMEOUT = 10.0
 
 
-def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
+def ensure_topics(settings: Settings, queues: Iterable[Queue], within: float = 0.0) -> None:
     """Create the missing topics of these queues and check the others. Blocks.
+
+    It waits so many seconds for a cluster that cannot change topics just now, beside the time for a broker to answer.
 
     A queue's own topic may have another number of partitions than was declared (somebody has added some): the topics
     beside it follow its number. Raises SetupError when they cannot, when a retry topic has more (what is in those would
@@ -53,11 +55,11 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue]) -> None:
                            queue.partitions)  # fmt: skip
         wanted = [_queue(topic, partitions, settings), *_beside(queue, partitions, settings)]
         missing = [each for each in wanted if each.name not in counts]
-        create_topics(admin, missing, settings.replication_factor)
+        create_topics(admin, missing, settings.replication_factor, within=within)
         _, retry, dead = wanted
         _refuse_surplus(topic, retry, counts.get(retry.name, partitions))
         for beside in (retry, dead):
-            _follow(admin, topic, beside, counts.get(beside.name, partitions))
+            _follow(admin, topic, beside, counts.get(beside.name, partitions), within)
 
 
 def _names(settings: Settings, queues: Iterable[Queue]) -> list[str]:
@@ -98,14 +100,14 @@ def _queue(name: str, partitions: int, settings: Settings) -> Topic:
     a job with an old one would be deleted by its age before it has run."""
     largest = _largest(settings)
     config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
-    return Topic(name, partitions, config if largest == BROKER_MESSAGE_MAX else {**config, LIMIT: str(largest)})
+    return Topic(name, partitions, config if largest == BROKER_MESSAGE_MAX else {**config, RECORD_LIMIT: str(largest)})
 
 
 def _retry(name: str, partitions: int, settings: Settings) -> Topic:
     """Nothing leaves it by age, as a job may wait for longer than any; its records keep the job's time."""
     room = _largest(settings) + DEAD_LETTER_ROOM
     config = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
-    return Topic(name, partitions, {**config, "message.timestamp.type": "CreateTime", LIMIT: str(room)})
+    return Topic(name, partitions, {**config, "message.timestamp.type": "CreateTime", RECORD_LIMIT: str(room)})
 
 
 def _dead(name: str, partitions: int, settings: Settings) -> Topic:
@@ -113,7 +115,7 @@ def _dead(name: str, partitions: int, settings: Settings) -> Topic:
     room = _largest(settings) + DEAD_LETTER_ROOM
     config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
     config["retention.ms"] = str(_DEAD_RETENTION_MS)
-    return Topic(name, partitions, {**config, LIMIT: str(room)})
+    return Topic(name, partitions, {**config, RECORD_LIMIT: str(room)})
 
 
 def _refuse_surplus(topic: str, retry: Topic, count: int) -> None:
@@ -126,19 +128,20 @@ def _refuse_surplus(topic: str, retry: Topic, count: int) -> None:
         )
 
 
-def _follow(admin: AdminClient, topic: str, beside: Topic, count: int) -> None:
+def _follow(admin: AdminClient, topic: str, beside: Topic, count: int, within: float) -> None:
     """Give a topic beside a queue's the partitions that it lacks: a job keeps its partition."""
     if count > beside.partitions:
         logger.warning("%s has %d partitions and %s has %d: those beyond stay empty", beside.name, count, topic,
                        beside.partitions)  # fmt: skip
     elif count < beside.partitions:
         try:
-            grow_topic(admin, beside, within=PATIENCE)
+            grow_topic(admin, beside, within=within)
         except KafkaException as error:
+            alter = f"kafka-topics.sh --alter --partitions {beside.partitions}"
+            remedy = remedy_of(error, f"add them by hand ({alter}), or allow this user to")
             raise SetupError(
                 f"topic {beside.name!r} has {count} partitions and {topic!r} has {beside.partitions}, and the cluster"
-                f" adds none ({reason(error)}): add them by hand (kafka-topics.sh --alter --partitions"
-                f" {beside.partitions}), or allow this user to"
+                f" adds none ({reason(error)}): {remedy}"
             ) from error
 
 

@@ -38,7 +38,7 @@ from streams.kafka.admin.topic_ids import as_bytes, fetch_topic_ids
 from streams.kafka.consumer.commit_loop import NO_GENERATION
 from streams.kafka.errors import RETRY_AFTER
 from streams.kafka.fetch import requests
-from streams.kafka.fetch.decoding import install
+from streams.kafka.fetch.decoding import install, records_at_once
 from streams.ports.group import CommittedOffset, NotSettledYet
 from streams.ports.records import DueCommit, Span, TopicPartition
 from streams.settings import Settings
@@ -126,7 +126,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
-        self._demand = install(self._set_aside, settings.limits, self._concurrency)
+        at_once = records_at_once(self._concurrency, settings.buffer_jobs)
+        self._demand = install(self._set_aside, settings.limits, at_once)
         requests.install(self._fetches)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor

@@ -54,11 +54,13 @@ _SHORTEST = 26
 
 @dataclass(slots=True)
 class Demand:
-    """What the fetch under way asks for: which partitions, and how many bytes may still be unpacked of all of them."""
+    """What the fetch under way asks for, and how much it hands out."""
 
+    #: Of which partitions.
     partitions: Container[Any] = ()
+    #: Bytes that may still be unpacked of all of them.
     left: int = _UNPACKED_PER_FETCH
-    #: Records of one partition that are handed out at once.
+    #: Records of one partition that are handed out at once, in every fetch.
     at_once: int = _FEWEST_PER_TAKE
 
     def renew(self, partitions: Container[Any]) -> None:
@@ -92,15 +94,23 @@ class Reading:
             )  # fmt: skip
 
 
-def install(on_unreadable: OnUnreadable, limits: Limits, concurrency: int) -> Demand:
+def records_at_once(concurrency: int, buffer_jobs: int) -> int:
+    """Returns how many records of one partition are handed out at once, where so many jobs of a queue run at once.
+
+    A busy worker comes late for more, so it gets two rounds of what runs; and not much of all that it may hold.
+    """
+    most = max(_FEWEST_PER_TAKE, min(_MOST_PER_TAKE, buffer_jobs // 4))
+    return min(max(2 * concurrency, _FEWEST_PER_TAKE), most)
+
+
+def install(on_unreadable: OnUnreadable, limits: Limits, at_once: int) -> Demand:
     """Have aiokafka's fetchers decode by this module from now on.
 
-    concurrency  jobs of one queue that run at once: a busy worker is slow to come for more, and as many should not all
-                 have to wait for it
+    at_once  records of one partition that are handed out at once
 
     Returns the demand, which the consumer's thread renews before each fetch.
     """
-    demand = Demand(at_once=min(max(2 * concurrency, _FEWEST_PER_TAKE), _MOST_PER_TAKE))
+    demand = Demand(at_once=at_once)
     reading = Reading(limits, Unpacker(limits.batch_bytes), demand, on_unreadable, set())
 
     def records(*args: Any, **kwargs: Any) -> FetchedRecords:
@@ -167,8 +177,8 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         super().__init__(*args, **kwargs)
 
     def _unpack_records(self) -> Iterator[Any]:
-        # aiokafka keeps what this returns. A generator would refer to this object, and both, with all that was fetched,
-        # would wait for the garbage collector.
+        # aiokafka keeps what this returns, for ways of reading that nobody uses here. A generator would refer to this
+        # object, and both, with all that was fetched, would wait for the garbage collector.
         return iter(())
 
     @property

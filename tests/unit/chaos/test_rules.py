@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from streams.ports.records import TopicPartition
+from streams.worker.topic_logs import tell_replaced
 from tests.chaos.account import Account, Letters, Operation, Published, Span
 from tests.chaos.plan import HANDOVER, TIMEOUT, Plan
 from tests.chaos.rules import (
@@ -260,17 +262,20 @@ def test_what_a_worker_ran_before_it_saw_that_a_topic_was_made_anew_may_run_agai
     assert repetitions(account([job(0)], runs, unseen={A: [Span(0, late * MS)]})), "that was committed before"
 
 
-def test_a_worker_says_when_it_saw_a_topic_made_anew() -> None:
+def test_a_worker_says_when_it_saw_a_topic_made_anew(caplog: pytest.LogCaptureFixture) -> None:
+    tell_replaced([TopicPartition("jobs.x.retry", 0), TopicPartition("jobs.x.retry", 1)])
     at = datetime.now().replace(microsecond=250_000)
-    line = f"[{at:%Y-%m-%d %H:%M:%S},250] [7] [ERROR] jobs.x.retry was deleted and made anew: its 2 partitions here"
-    (seen,) = seen_at(f"[7] Ready\n{line} are read from the start\njobs.x was made anew\n")
+    line = f"[{at:%Y-%m-%d %H:%M:%S},250] [7] [ERROR] {caplog.messages[0]}"
+    ((topic, seen),) = seen_at(f"[7] Ready\n{line}\njobs.x was made anew\n")
+    assert topic == "jobs.x.retry"
     ago = (datetime.now() - at).total_seconds() * SECOND
     assert abs(time.monotonic_ns() - ago - seen) < SECOND // 10
 
 
-def test_nobody_has_yet_seen_the_last_change_before() -> None:
-    changes = [Span(10, 20), Span(30, 40)]
-    assert spans_until([5, 25, 35, 99], changes) == [Span(10, 25), Span(30, 35), Span(30, 99)]
+def test_nobody_has_yet_seen_the_last_time_that_a_topic_was_made_anew() -> None:
+    remakes = [("x", 10), ("x", 30), ("y", 34)]
+    seen = [("x", 5), ("x", 25), ("x", 35), ("y", 99), ("z", 99)]
+    assert spans_until(seen, remakes) == [Span(10, 25), Span(30, 35), Span(34, 99)]
 
 
 def test_a_worker_that_gets_nothing_any_more_explains_a_failure_and_no_attempt_that_was_not_made() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.headers import REFUSED
 from schemas.limits import Limits
-from streams.kafka.fetch.decoding import Batches, Demand, Fetched, FetchedRecords, Reading, install
+from streams.kafka.fetch.decoding import Batches, Demand, Fetched, FetchedRecords, Reading, install, records_at_once
 from streams.kafka.fetch.unpacking import GZIP, LZ4, SNAPPY, ZSTD, Unpacker
 from tests.hostile_batches import batch as batch_of
 from tests.hostile_batches import headers, record, sealed, varint
@@ -245,18 +245,22 @@ def test_a_partition_with_a_backlog_leaves_room_for_others() -> None:
     assert one.calculate_backoff() == 0.0
 
 
-@pytest.mark.parametrize(("concurrency", "at_once"), [(1, 500), (200, 500), (1_000, 2_000), (100_000, 4_000)])
-def test_more_is_handed_out_at_once_where_more_runs_at_once(
-    concurrency: int, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("concurrency", "buffer_jobs", "at_once"),
+    [(1, 10_000, 500), (200, 10_000, 500), (1_000, 10_000, 2_000), (100_000, 100_000, 4_000), (1_000, 100, 500)],
+)
+def test_more_is_handed_out_at_once_where_more_runs_at_once(concurrency: int, buffer_jobs: int, at_once: int) -> None:
+    assert records_at_once(concurrency, buffer_jobs) == at_once
+
+
+def test_as_many_records_are_handed_out_at_once_as_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MemoryRecords", "PartitionRecords", "FetchResult"):
         monkeypatch.setattr(fetcher, name, None)
-    demand = install(lambda *what: pytest.fail(str(what)), LIMITS, concurrency)
-    assert demand.at_once == at_once
-    fetch = batch_of(b"".join(record(number, b"v") for number in range(6_000)), 6_000)
+    demand = install(lambda *what: pytest.fail(str(what)), LIMITS, 700)
+    fetch = batch_of(b"".join(record(number, b"v") for number in range(2_000)), 2_000)
     records = fetcher.PartitionRecords(TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
     demand.renew({TP})
-    assert [len(records.take_some(most)) for most in (None, 7)] == [at_once, 7]
+    assert [len(records.take_some(most)) for most in (None, 7, None, None)] == [700, 7, 700, 593]
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3])

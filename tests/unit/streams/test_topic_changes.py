@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from streams.errors import SetupError
 from streams.kafka.admin import topic_changes
 from streams.kafka.admin.topic_changes import Topic, create_topics, grow_topic
 
@@ -55,8 +56,8 @@ def grow(admin: Answering, within: float) -> None:
     grow_topic(cast(AdminClient, admin), Topic("jobs.retry", 4), within=within)
 
 
-def create(admin: Answering, *names: str) -> None:
-    create_topics(cast(AdminClient, admin), [Topic(name, 4) for name in names], 3)
+def create(admin: Answering, *names: str, within: float = 60.0) -> None:
+    create_topics(cast(AdminClient, admin), [Topic(name, 4) for name in names], 3, within=within)
 
 
 def test_a_start_waits_for_a_broker_that_is_being_stopped(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,6 +73,14 @@ def test_a_running_worker_does_not_wait() -> None:
     with pytest.raises(KafkaException) as refused:
         grow(admin, within=0)
     assert refused.value.args[0].code() == KafkaError.INVALID_REPLICATION_FACTOR
+
+
+def test_a_topic_that_lacks_brokers_is_told_of_with_the_remedy() -> None:
+    admin = Answering(KafkaError.INVALID_REPLICATION_FACTOR)
+    with pytest.raises(SetupError, match="start the brokers that are missing, or set STREAMS_REPLICATION_FACTOR"):
+        create(admin, "jobs", within=0)
+    with pytest.raises(SetupError, match="create it by hand, or allow this user to"):
+        create(Answering(KafkaError.TOPIC_AUTHORIZATION_FAILED), "jobs")
 
 
 def test_what_lasts_is_not_waited_for() -> None:
