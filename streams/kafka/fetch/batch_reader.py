@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from struct import unpack_from
 from typing import Any
@@ -100,12 +101,6 @@ class OpenBatch:
     def _read_carefully(self) -> Iterator[RawRecord]:
         raise NotImplementedError
 
-    def _refused(self, start: int, reason: str) -> Iterator[RawRecord]:
-        """Records without contents, marked as refused, for those from an offset on that cannot be read."""
-        mark = [(REFUSED, f"{reason}; it lies in its topic as it was published, as long as that keeps it".encode())]
-        for offset in range(max(start, self._start), self.end):
-            yield RawRecord(offset, None, None, mark, -1)
-
 
 class Batch2(OpenBatch):
     """A batch of Kafka's format 2."""
@@ -135,7 +130,7 @@ class Batch2(OpenBatch):
         except CannotUnpack as error:
             self._check_count()
             self.unpacked = limits.batch_bytes
-            self._careful = self._refused(start, f"the batch of the record was refused: {error}")
+            self._careful = _refused(self._start, self.end, f"the batch of the record was refused: {error}")
 
     def _unpack(self, batch: Any, raw: bytes, unpacker: Unpacker) -> None:
         codec = batch.attributes & _CODEC
@@ -169,26 +164,56 @@ class Batch2(OpenBatch):
 
     def _read_carefully(self) -> Iterator[RawRecord]:
         reader = RecordReader(self._head, self._limits.headers, self._most_headers, self._on_name)
-        last, read, reason = self._head.base_offset - 1, 0, "its batch ends before it"
+        return _Careful(reader, self._head.base_offset, self._count, self._start, self.end).read(self._body)
+
+    def _check_count(self) -> None:
+        _check_count(self._count, self._head.base_offset, self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Careful:
+    """Reads a batch record by record. It knows nothing of its OpenBatch, which would be in a cycle with it."""
+
+    reader: RecordReader
+    base_offset: int
+    #: How many records the batch says that it has.
+    count: int
+    #: From which offset on its records are wanted, and the offset behind its last.
+    start: int
+    end: int
+
+    def read(self, body: bytes) -> Iterator[RawRecord]:
+        """The wanted records, those that cannot be read marked as refused. Raises CorruptRecordException."""
+        last, read, reason = self.base_offset - 1, 0, "its batch ends before it"
         try:
-            for record in reader.read(self._body, BATCH_HEAD, len(self._body)):
+            for record in self.reader.read(body, BATCH_HEAD, len(body)):
                 self._check_offset(record.offset, last)
                 last, read = record.offset, read + 1
-                if record.offset >= self._start:
+                if record.offset >= self.start:
                     yield record
         except BrokenRecord as error:
             reason = f"its bytes are no record of Kafka's: {error}"
-        if read < self._count:
-            self._check_count()
-            yield from self._refused(last + 1, reason)
+        if read < self.count:
+            _check_count(self.count, self.base_offset, self.end)
+            yield from _refused(max(last + 1, self.start), self.end, reason)
 
     def _check_offset(self, offset: int, last: int) -> None:
-        if not last < offset < self.end or (self._dense and offset != last + 1):
+        dense = self.count == self.end - self.base_offset
+        if not last < offset < self.end or (dense and offset != last + 1):
             raise BrokenRecord(f"an offset of {offset} between {last} and {self.end}")
 
-    def _check_count(self) -> None:
-        if not self._dense:
-            raise CorruptRecordException(f"a batch of {self._count} records that ends before offset {self.end}")
+
+def _check_count(count: int, base_offset: int, end: int) -> None:
+    """Raise where a batch that cannot be read has fewer records than offsets: nobody knows which."""
+    if count != end - base_offset:
+        raise CorruptRecordException(f"a batch of {count} records that ends before offset {end}")
+
+
+def _refused(start: int, end: int, reason: str) -> Iterator[RawRecord]:
+    """Records without contents, marked as refused, for those from an offset on that cannot be read."""
+    mark = [(REFUSED, f"{reason}; it lies in its topic as it was published, as long as that keeps it".encode())]
+    for offset in range(start, end):
+        yield RawRecord(offset, None, None, mark, -1)
 
 
 class OldBatch(OpenBatch):
@@ -201,7 +226,7 @@ class OldBatch(OpenBatch):
             self._quick = iter(batch)
         except CannotUnpack as error:
             self.unpacked = limits.batch_bytes
-            self._careful = self._refused(start, f"the batch of the record was refused: {error}")
+            self._careful = _refused(self._start, self.end, f"the batch of the record was refused: {error}")
 
     def _measure(self, raw: bytes, unpacker: Unpacker) -> None:
         codec = raw[_OLD_ATTRIBUTES_AT] & _CODEC

@@ -263,19 +263,26 @@ def test_as_many_records_are_handed_out_at_once_as_were_asked_for(monkeypatch: p
     assert [len(records.take_some(most)) for most in (None, 7, None, None)] == [700, 7, 700, 593]
 
 
-@pytest.mark.parametrize("taken", [0, 1, 3])
-def test_a_fetch_is_freed_as_soon_as_nobody_refers_to_it(taken: int) -> None:
+PLAIN = raw([(b"k", b"v", [])] * 3, [(b"k", b"v", [])])
+#: Its first record is whole; then it ends.
+ENDS_EARLY = batch_of(record(0, b"v"), 3)
+TOO_LARGE = batch_of(record(0, bytes(2_000_000)), 3, ZSTD)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 9])
+@pytest.mark.parametrize("fetch", [PLAIN, ENDS_EARLY, TOO_LARGE], ids=["plain", "ends-early", "too-large"])
+def test_a_fetch_is_freed_as_soon_as_nobody_refers_to_it(fetch: bytes, taken: int) -> None:
     """It holds up to a megabyte, and the garbage collector, which would find it in a cycle, comes by rarely."""
-    fetch = raw([(b"k", b"v", [])], [(b"k", b"v", [])])
-    reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
+    limits = Limits(batch_bytes=1_000_000)
+    reading = Reading(limits, Unpacker(limits.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
     records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
     reading.demand.renew((TP,))
-    records.take(taken)
-    left = weakref.ref(records)
+    assert len(records.take(taken)) == min(taken, 3 + (fetch is PLAIN))
+    left = [weakref.ref(each) for each in (records, records._batch) if each is not None]
     gc.disable()
     try:
         del records
-        assert left() is None
+        assert [each() for each in left] == [None] * len(left)
     finally:
         gc.enable()
 
