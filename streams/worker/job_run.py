@@ -21,6 +21,7 @@ from streams.ports.records import WorkLane, WorkPartition, origin_of
 from streams.worker.admission.admission import Admission
 from streams.worker.admission.lease import GroupLease
 from streams.worker.handlers.calls import HandlerCall, HandlerTable
+from streams.worker.handlers.own_frames import without_own
 from streams.worker.handlers.unfinished_work import refuse_unfinished
 from streams.worker.outcomes.after_failure import decide_after_failure, waiting
 from streams.worker.outcomes.dead_letters import dead_letter_of
@@ -239,7 +240,7 @@ def _in_full(failed: Failure, error: BaseException, suffix: str, *, ran: bool) -
     if not ran:
         failed = replace(failed, stack=f"{failed.error_type}: {failed.message}\n")
     elif not failed.stack:
-        failed = failed.with_stack(error, stack_from=error.__traceback__.tb_next if error.__traceback__ else None)
+        failed = failed.with_stack(error, stack_from=without_own(error.__traceback__))
     return replace(failed, message=f"{failed.message} {suffix}") if suffix else failed
 
 

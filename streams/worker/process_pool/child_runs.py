@@ -20,6 +20,7 @@ from typing import Any
 from streams.api.context import FollowUp, JobContext
 from streams.api.hooks import around_plain
 from streams.core.retry.failure import Failure, is_a
+from streams.worker.handlers.own_frames import without_own
 from streams.worker.handlers.unfinished_work import refuse_unfinished
 from streams.worker.process_pool.answers import read_answer
 from streams.worker.process_pool.child_logging import ToWorker, set_levels
@@ -117,10 +118,7 @@ def _call(address: HandlerAddress, payload: Any, ctx: JobContext) -> list[Follow
 
 def _describe(error: BaseException) -> Failure:
     """A failure as text, without the frames that are the worker's own."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    return Failure.of(error).with_stack(error, stack_from=frames)
+    return Failure.of(error).with_stack(error, stack_from=without_own(error.__traceback__))
 
 
 def _flush() -> None:

@@ -12,12 +12,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from time import monotonic, process_time
 from types import FrameType
 from typing import Any
 
 from streams.logs.safe_text import shown_id
+from streams.worker.handlers.own_frames import is_own
 from streams.worker.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,6 @@ _SAME_AGAIN = 60.0
 
 #: Lines of a stack that are shown: the innermost.
 _FRAMES = 12
-
-_OURS = Path(__file__).parents[2]
-#: What is in these stands where a handler would: it is called, and shows what holds the loop.
-_THEIRS = frozenset({"core", "dead", "demo", "jobs"})
 
 
 class LoopWatch:
@@ -132,15 +128,8 @@ def _frames(frame: FrameType | None) -> list[FrameType]:
         stack.append(frame)
         frame = frame.f_back
     stack.reverse()
-    inside = [number for number, each in enumerate(stack) if _is_ours(each)]
+    inside = [number for number, each in enumerate(stack) if is_own(each.f_code.co_filename)]
     return stack[inside[-1] + 1 if inside else 0 :] or stack
-
-
-def _is_ours(frame: FrameType) -> bool:
-    path = Path(frame.f_code.co_filename)
-    if path.is_relative_to(_OURS):
-        return path.relative_to(_OURS).parts[0] not in _THEIRS
-    return path.parent == Path(asyncio.__file__).parent
 
 
 def _shown(frames: list[FrameType]) -> str:
