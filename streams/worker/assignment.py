@@ -153,7 +153,7 @@ class Assignment:
         """Make a newly assigned partition, where the group left it; its retry log is to be loaded before `start`."""
         pressure = self._backpressure
         for place, was in ((tp, queue), (tp.retry, retries)):
-            if was.anew:
+            if self._logs.note_opened(place.topic, was):
                 self._tell_replaced(place.topic)
         partition: WorkPartition = QueuePartition(
             restored_offsets(tp, queue),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from streams.core.offsets.log_id import UNKNOWN, differ
 from streams.core.offsets.tracker import OffsetTracker
 from streams.ports.group import GroupRequests
-from streams.ports.records import Anew, TopicPartition, WorkPartition
+from streams.ports.records import Anew, PartitionStart, TopicPartition, WorkPartition
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ class TopicLogs:
         self.missing: set[str] = set()
         #: Ids of logs that others have replaced; a broker that has not heard of it yet may still tell them.
         self._gone: set[str] = set()
+        #: By topic: the id that it had when a partition of it was opened last.
+        self._opened: dict[str, str] = {}
 
     def note(self, topic: str, *, there: bool) -> None:
         """Note whether a topic is there, and say so where that is news."""
@@ -45,6 +47,16 @@ class TopicLogs:
                 " there is one again; what was read of it runs on, and so do all other queues. Create it, or remove the"
                 " queue from this worker", topic,
             )  # fmt: skip
+
+    def note_opened(self, topic: str, start: PartitionStart) -> bool:
+        """Note what a partition of a topic is opened with.
+
+        Returns whether the topic is another one than this worker, or whoever has committed, knew under its name.
+        """
+        known, now = self._opened.get(topic, UNKNOWN), start.log
+        if now != UNKNOWN:
+            self._opened[topic] = now
+        return differ(known, now) or (start.anew and not (known == now != UNKNOWN))
 
     def compare(self, tp: TopicPartition, partition: WorkPartition, ids: Mapping[str, str | None]) -> Anew:
         """Compare the logs of a partition with the ids that topics have by now, and take over those not known before.
@@ -64,6 +76,8 @@ class TopicLogs:
     def forget(self, tp: TopicPartition, partition: WorkPartition, anew: Anew) -> None:
         """Believe no broker any more that tells the ids of logs that others have replaced."""
         self._gone.update(offsets.log for place, offsets in logs_of(tp, partition) if place in anew and offsets.log)
+        for place in anew:
+            self._opened.pop(place.topic, None)
 
 
 def tell_replaced(replaced: Iterable[TopicPartition]) -> None:

@@ -7,7 +7,7 @@ import base64
 import dataclasses
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import AlterPartitionReassignmentsRequest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import PartitionMetadata, TopicMetadata
 
@@ -128,13 +128,16 @@ class Cluster:
         wanted = {
             (topic, each.id): _with_another_first(each) for topic, each in listed if topic.startswith(prefix)
         }  # fmt: skip
+        ids = _topic_ids(admin, {topic for topic, _ in wanted})
         asyncio.run(_reassign(self.bootstrap, wanted))
 
         def moved() -> bool:
             with suppress(KafkaException):
                 listed = _partitions(admin.list_topics(timeout=10).topics)
                 now = {(topic, each.id): each.leader for topic, each in listed}
-                return all(now.get(each, copies[0]) == copies[0] for each, copies in wanted.items())
+                late = {each[0] for each, copies in wanted.items() if now.get(each, copies[0]) != copies[0]}
+                # Whoever leads a topic that was made anew meanwhile, it was not asked for.
+                return not late or not _topic_ids(admin, late).items() & ids.items()
             return False
 
         until(moved, within=START_SECONDS, what=lambda: f"leaders moved\n{self.last_words()}")
@@ -152,6 +155,16 @@ def _free_addresses(count: int) -> list[str]:
 
 def _partitions(topics: Mapping[str, TopicMetadata]) -> list[tuple[str, PartitionMetadata]]:
     return [(name, each) for name, topic in topics.items() for each in topic.partitions.values()]
+
+
+def _topic_ids(admin: AdminClient, topics: Iterable[str]) -> dict[str, str]:
+    """The ids of topics, of those that are there."""
+    asked = admin.describe_topics(TopicCollection([*topics]), request_timeout=10)
+    found = {}
+    for topic, described in asked.items():
+        with suppress(KafkaException):
+            found[topic] = str(described.result().topic_id)
+    return found
 
 
 def _with_another_first(partition: PartitionMetadata) -> list[int]:

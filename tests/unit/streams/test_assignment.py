@@ -126,6 +126,36 @@ async def test_a_commit_of_another_log_says_nothing_of_this_one(caplog: pytest.L
     assert "made anew" in caplog.text
 
 
+def opened(it: Rig, tp: TopicPartition, log: str, *, committed_of: str | None) -> list[str]:
+    """The topics whose clients are replaced when a partition is opened whose topics have this id."""
+    before = len(it.letters.renewed)
+    metadata = None if committed_of is None else CommitMetadata(log=committed_of).text(0)
+    start = PartitionStart(None, "", 0, 5, log) if metadata is None else PartitionStart(0, metadata, 0, 5, log)
+    it.assignment.restore(tp, start, start)
+    return it.letters.renewed[before:]
+
+
+async def test_who_has_written_to_a_topic_before_it_was_made_anew_has_another_client() -> None:
+    """Also where another worker has seen it first, and committed, or the broker has forgotten the commits."""
+    both = [P0.topic, P0.retry.topic]
+    async with rig(Handler()) as it:
+        assert opened(it, P0, OLD, committed_of=OLD) == []
+        assert opened(it, P0, NEW, committed_of=NEW) == both, "another worker has committed of the new one"
+        assert opened(it, P0, NEW, committed_of=NEW) == []
+        assert opened(it, P0, OLD, committed_of=None) == both, "the broker has forgotten what was committed"
+        assert opened(it, P0, NEW, committed_of=OLD) == both, "nobody has seen it yet"
+        assert opened(it, TopicPartition(P0.topic, 1), NEW, committed_of=OLD) == [], "once for all partitions"
+        assert opened(it, P0, UNKNOWN, committed_of=NEW) == [], "nobody knows"
+
+
+async def test_a_client_is_replaced_once_where_a_worker_sees_itself_that_a_topic_is_another() -> None:
+    async with rig(Handler()) as it:
+        it.open(P0, committed=PartitionStart(0, CommitMetadata(log=OLD).text(0), 0, 5, OLD))
+        it.assignment.check({P0.topic: NEW})
+        assert it.letters.renewed == [P0.topic]
+        assert opened(it, P0, NEW, committed_of=NEW) == []
+
+
 @pytest.mark.parametrize(
     "committed",
     [
