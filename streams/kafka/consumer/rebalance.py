@@ -144,13 +144,11 @@ class Rebalance:
         self, assigned: Iterable[TopicPartition], generation: int, take_over: Callable[[], Awaitable[None]]
     ) -> None:
         """Fence off at once what was lost. `take_over` is Faust's way to `open`, which opens what is new."""
-        if generation != self._generation + 1:
-            # Another worker may have had them since, and has committed where their new logs stand.
-            self._restarts = {}
+        self._forget_restarts(mine := frozenset(assigned), generation)
         self._generation = generation
         self._commits.join(generation)
         self._gives_up = False
-        self._unopened = self._partitions.reassign(assigned, generation)
+        self._unopened = self._partitions.reassign(mine, generation)
         if self._host.stopping:
             # What has finished since the revocation is of partitions that stayed.
             self._commits.permit()
@@ -158,6 +156,12 @@ class Rebalance:
         else:
             await take_over()
         self._has_joined.set()
+
+    def _forget_restarts(self, assigned: Collection[TopicPartition], generation: int) -> None:
+        """Forget restarts of what another worker may get: it commits where the new logs stand, and that counts then."""
+        stays = assigned if generation == self._generation + 1 else ()
+        logs = {log for tp in stays for log in (tp, tp.retry)}
+        self._restarts = {log: at for log, at in self._restarts.items() if log in logs}
 
     async def open(self) -> None:
         """Open new partitions where the group left them, fetch every one from where it stands, and start jobs."""

@@ -238,6 +238,29 @@ async def test_a_log_that_is_replaced_while_partitions_are_opened_is_opened_agai
         assert handler.ran == ["0", "1", "2"]
 
 
+async def test_a_restart_that_another_worker_has_made_meanwhile_is_not_made_again() -> None:
+    """Else all that the other one has run since would run again, once the partition comes back."""
+    async with stage(Handler()) as on:
+        await on.assign(P0, P1)
+        await on.revoke()
+        on.rig.assignment._restart(P0, {P0: None})
+        await on.assign(P1)
+        on.group.held[P0] = 7, CommitMetadata().text(7)
+        await on.revoke()
+        await on.assign(P0, P1)
+        assert on.rig.assignment.positions()[P0] == 7
+
+
+async def test_a_restart_is_made_in_the_next_generation_where_its_partition_stays() -> None:
+    async with stage(Handler()) as on:
+        await on.assign(P0)
+        on.group.held[P0] = 7, CommitMetadata().text(7)
+        await on.revoke()
+        on.rig.assignment._restart(P0, {P0: None})
+        await on.assign(P0)
+        assert on.rig.assignment.positions() == {P0: 0}
+
+
 # -- commits ----------------------------------------------------------------------------------------------------------
 
 
