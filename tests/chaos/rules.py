@@ -84,13 +84,19 @@ def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -
     cut = sum(_disturbed(account, run) for run in runs)
     if cut >= 2 or (cut == 1 and unseen and Letter.CRASH_ONCE.value in job.plan.letters):
         return True
-    return cut == 1 and _ends_after(account, runs[-1]) >= 2
+    return cut == 1 and _ends_around(account, runs[-1]) >= 2
 
 
-def _ends_after(account: Account, last: Run) -> int:
-    """How many other workers have ended, or stood still, between the last run of a job and the next of its key."""
-    following = account.first_after(last)
-    span = Span(last.start, last.start + _UNBEGUN if following is None else following.start)
+def _ends_around(account: Account, last: Run) -> int:
+    """How many other workers have ended, or stood still, from the run before the last of a job to the next of its key.
+
+    Between those two, each may have named the job, and not have begun it: before its last run as well as after it.
+    """
+    before, following = account.last_before(last), account.first_after(last)
+    earliest, latest = last.start - _UNBEGUN, last.start + _UNBEGUN
+    span = Span(
+        earliest if before is None else max(earliest, before.start), latest if following is None else following.start
+    )
     ends = [*account.deaths.items(), *account.absences]
     return len({process for process, each in ends if process != last.process and _meet(each, span)})
 

@@ -99,6 +99,10 @@ def test_a_job_that_has_not_begun_is_taken_for_a_killer_where_workers_end_one_af
     assert outcomes(account([job(0, "f")], ran, (0, KILLED), deaths={1: deaths[1], 2: deaths[2]})), "two do not suffice"
     before = [*ran, run(1, 2500, 2510)]
     assert outcomes(account([job(0, "f"), job(1)], before, (0, KILLED), deaths=deaths)), "it had been given up by then"
+    late = [run(1, 1500, 1510, process=2), run(0, 2990, None, process=3)]
+    assert outcomes(account([job(0), job(1)], late, (0, KILLED), deaths=deaths)), "only one has ended meanwhile"
+    late[:1] = [run(1, 500, 510, process=2)]
+    assert outcomes(account([job(0), job(1)], late, (0, KILLED), deaths=deaths)) == [], "named twice before it ran"
     cuts = {B: [Span(1500 * MS, 1800 * MS)]}
     assert outcomes(account([job(0, "f")], ran, (0, KILLED), deaths={1: deaths[1], 2: deaths[2]}, cuts=cuts)) == []
 
