@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from math import inf
 from struct import unpack_from
+from time import monotonic
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
@@ -63,14 +65,25 @@ class OpenBatch:
         self._quick: Iterator[Any] | None = None
         self._careful: Iterator[RawRecord] = iter(())
 
-    def take(self, most: int) -> list[Any]:
-        """Take up to so many of the next records, and return them."""
+    def take(self, most: int, until: float = inf) -> list[Any]:
+        """Take up to so many of the next records, fewer where they take longer than that time, and return them.
+
+        until  monotonic seconds; one is taken all the same
+        """
         if self._quick is not None:
             try:
                 return self._take_quickly(self._quick, most)
             except Exception:  # Read one by one, the record that is broken is found, and the error says which.
                 self._quick, self._careful = None, self._read_carefully()
-        records = list(islice(self._careful, most))
+        return self._take_carefully(most, until)
+
+    def _take_carefully(self, most: int, until: float) -> list[Any]:
+        records: list[Any] = []
+        self.ended = False
+        for record in islice(self._careful, most):
+            records.append(record)
+            if monotonic() >= until:
+                return records
         self.ended = len(records) < most
         return records
 

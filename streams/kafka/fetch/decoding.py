@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from functools import partial
 from struct import unpack_from
+from time import monotonic
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -45,6 +46,14 @@ _UNPACKED_PER_FETCH = 8 * 1024 * 1024
 #: Records of one partition that are handed out at once, at the least and at the most. It bounds how far a partition
 #: overshoots its limits, and how long others wait behind one with a backlog.
 _FEWEST_PER_TAKE, _MOST_PER_TAKE = 500, 4_000
+
+#: How long a fetch goes on to read records of one partition that take longer than others: a few to a batch, or each for
+#: itself. Seconds.
+_WHILE = 0.002
+
+#: How long those of other partitions wait for a partition whose last records are being taken in, and which is asked for
+#: again right after: a fetch without it would keep it waiting for longer. Seconds.
+_SOON = 0.005
 
 #: Where a batch says how long the rest of it is, what came before that, and where it says of what format it is.
 _LENGTH_AT, _PREFIX, _FORMAT_AT = 8, 12, 16
@@ -138,14 +147,14 @@ class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
     def calculate_backoff(self) -> float:
         """For how many seconds no other partition of its broker is fetched, as these records are about to be taken.
 
-        That way one fetch asks for all. It is none for a partition with a backlog, whose records are not asked for just
-        now, or not all: aiokafka would wait a tenth of a second, time and again, and with it all other queues.
+        That way one fetch asks for all. It is next to none for a partition with a backlog, whose records are not asked
+        for soon, or not all: aiokafka would wait a tenth of a second, time and again, and with it all other queues.
         """
         fetched = self._partition_records
-        if fetched is None or fetched.begun or not fetched.wanted:
+        if fetched is None or fetched.begun:
             return 0.0
         backoff: float = super().calculate_backoff()
-        return backoff
+        return backoff if fetched.wanted else max(0.0, backoff - self._backoff + _SOON)
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         """Take the next records, in their order. Returns none where this fetch has unpacked enough for now.
@@ -192,23 +201,26 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         return self.take(at_once if most is None else min(most, at_once))
 
     def take(self, most: int) -> list[Any]:
-        """Take up to so many of the next records, and return them.
+        """Take up to so many of the next records, or as many as can be had in a while, and return them.
 
         It is exhausted once there are no more, or they cannot be read.
         """
         self.begun = True
         taken: list[Any] = []
+        until = monotonic() + _WHILE
         try:
             while len(taken) < most and (batch := self._open_next()) is not None:
-                taken += self._read(batch, most - len(taken))
+                taken += self._read(batch, most - len(taken), until)
+                if monotonic() >= until:
+                    break
         except Exception as error:
             self.exhausted = True
             self._reading.on_unreadable(self._tp, self.next_fetch_offset, error)
         return taken
 
-    def _read(self, batch: OpenBatch, most: int) -> list[Any]:
+    def _read(self, batch: OpenBatch, most: int, until: float) -> list[Any]:
         """Take the next records of the batch that is open, and return them."""
-        records = batch.take(most)
+        records = batch.take(most, until)
         if records:
             self.next_fetch_offset = records[-1].offset + 1
         if batch.ended:

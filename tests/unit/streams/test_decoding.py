@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 import weakref
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from schemas.headers import REFUSED
 from schemas.limits import Limits
+from streams.kafka.fetch import batch_reader, decoding
 from streams.kafka.fetch.decoding import Batches, Demand, Fetched, FetchedRecords, Reading, install, records_at_once
 from streams.kafka.fetch.unpacking import GZIP, LZ4, SNAPPY, ZSTD, Unpacker
 from tests.hostile_batches import batch as batch_of
@@ -213,15 +215,48 @@ def test_whatever_the_bytes_are_each_offset_comes_out_once_or_the_partition_wait
     assert reading.next_fetch_offset == 4 or unreadable
 
 
-def test_a_fetch_hands_out_what_it_has_once_it_has_unpacked_enough() -> None:
+def test_a_fetch_hands_out_what_it_has_once_it_has_unpacked_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = b"".join(batch_of(record(0, bytes(5_000_000)), 1, ZSTD, base=number) for number in range(6))
     reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
     records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
+    monkeypatch.setattr(decoding, "monotonic", lambda: 0.0)
     taken = []
     while not records.exhausted:
         reading.demand.renew((TP,))
         taken.append([one.offset for one in records.take(1000)])
     assert taken == [[0, 1], [2, 3], [4, 5], []]
+
+
+def limit_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each look at the clock take a quarter of the time that a fetch goes on."""
+    looks = count()
+    for module in (decoding, batch_reader):
+        monkeypatch.setattr(module, "monotonic", lambda: next(looks) * decoding._WHILE / 4)
+
+
+def test_a_fetch_hands_out_what_it_has_once_that_has_taken_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_time(monkeypatch)
+    crowd = record(0, b"v", headers(b"n", 300)) + b"".join(record(number, b"v") for number in range(1, 20))
+    for fetch in (b"".join(batch_of(record(0), 1, base=number) for number in range(20)), batch_of(crowd, 20)):
+        reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
+        records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
+        taken = []
+        while not records.exhausted:
+            reading.demand.renew((TP,))
+            taken.append([one.offset for one in records.take(1000)])
+        assert [offset for some in taken for offset in some] == [*range(20)]
+        assert max(map(len, taken)) <= 5
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+def test_what_there_was_no_time_for_comes_next(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the end of the batch was reached once, before it was found to be broken."""
+    fetch = batch_of(body, 3) + batch_of(record(0) + record(1), 2, base=3)
+    whole, unreadable, _ = read(fetch)
+    limit_time(monkeypatch)
+    pieces, unreadable_then, _ = read(fetch)
+    assert [one.offset for one in pieces] == [one.offset for one in whole]
+    assert [offset for _, offset, _ in unreadable_then] == [offset for _, offset, _ in unreadable]
 
 
 def fetched(records: FetchedRecords) -> Fetched:
@@ -237,7 +272,10 @@ def test_a_partition_with_a_backlog_leaves_room_for_others() -> None:
     fetch = batch_of(b"".join(record(number, b"v") for number in range(count)), count)
     reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
     one = fetched(FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED))
-    assert one.calculate_backoff() == 0.0, "its partition is full, or revoked"
+    assert one.calculate_backoff() <= decoding._SOON, "its partition is full, or takes its last records in"
+    one._created -= 60.0
+    assert one.calculate_backoff() == 0.0
+    one._created += 60.0
     reading.demand.renew({TP})
     assert 0.0 < one.calculate_backoff() <= 60.0, "it is taken in a moment, and then one fetch asks for all"
     assert len(one.getall()) == 500
