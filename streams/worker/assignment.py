@@ -39,7 +39,19 @@ class _BeforeLoss(NamedTuple):
     """What this worker knew of a partition when it lost it: the generation in which it had got it, and its jobs."""
 
     generation: int
+    #: Of the jobs of its queue, and of those of its retry log.
     crash_records: Sequence[CrashRecord]
+    #: The generation in which it was given up to be opened again, since a log of it was made anew.
+    restarted_in: int | None = None
+
+    def restarted(self, generation: int, anew: Sequence[bool]) -> _BeforeLoss:
+        """What is left of it where some of its logs were made anew: of their jobs nothing."""
+        known = [CrashRecord() if is_anew else known for known, is_anew in zip(self.crash_records, anew, strict=True)]
+        return self._replace(crash_records=known, restarted_in=generation)
+
+    def was_last(self, generation: int, last_owner: int | None) -> bool:
+        """Whether nobody else has had the partition since; `last_owner` is the generation that its retry log names."""
+        return self.generation == last_owner or self.restarted_in == generation
 
 
 class Assignment:
@@ -169,7 +181,7 @@ class Assignment:
         last_owner = None if tracker.fence is None else tracker.fence.generation
         partition.open_retries(tracker, retries.end, self._generation)
         left = self._left.get(tp)
-        if left is not None and left.generation == last_owner:
+        if left is not None and left.was_last(self._generation, last_owner):
             # What was known of jobs of another log says nothing of those at the same offsets in this one.
             known = CrashRecord() if queue.anew else left.crash_records[0]
             partition.crashes.inherit([known, *left.crash_records[1:]])
@@ -237,6 +249,7 @@ class Assignment:
             self._tell_replaced(place.topic)
         self._logs.forget(tp, self._partitions[tp], anew)
         self._lose([tp], [self.executors[tp.topic]])
+        self._left[tp] = self._left[tp].restarted(self._generation, [tp in anew, tp.retry in anew])
         self._divide_limits()
         self._requests.reopen(tp, anew)
 

@@ -21,21 +21,31 @@ class FetchSet:
         self._wake = wake
         #: What a fetch is to be given. Never empty: see NO_PARTITION.
         self.partitions: set[Any] = {NO_PARTITION}
+        #: Whether nothing may be fetched, whoever asks for it.
+        self._is_closed = False
+
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch again, after a `clear`: these partitions, at once, and what is added from now on."""
+        self._is_closed = False
+        self.add(partitions)
 
     def add(self, partitions: Iterable[TopicPartition]) -> None:
-        """Fetch these partitions as well, at once."""
-        self.partitions.update(partitions)
-        self._wake()
+        """Fetch these partitions as well, at once; not between a `clear` and the next `open`."""
+        if not self._is_closed:
+            self.partitions.update(partitions)
+            self._wake()
 
     def discard(self, tp: TopicPartition) -> None:
         """Fetch a partition no more, until it is added again."""
         self.partitions.discard(tp)
 
     def clear(self) -> None:
-        """Fetch nothing, and see to it that a fetch that is under way takes nothing more.
+        """Fetch nothing until `open`, and see to it that a fetch that is under way takes nothing more.
 
-        It may outlast the rebalance. What it took after the next seek would be dropped as overtaken, although the
-        consumer's position had moved past it: jobs would be lost. So it is left with a set of its own, and that empty.
+        Nothing is fetched before its position is sought. A fetch that is under way may outlast the rebalance. What it
+        took after the next seek would be dropped as overtaken, although the consumer's position had moved past it: jobs
+        would be lost. So it is left with a set of its own, and that empty.
         """
+        self._is_closed = True
         left_behind, self.partitions = self.partitions, {NO_PARTITION}
         left_behind.intersection_update((NO_PARTITION,))

@@ -166,7 +166,7 @@ class Rebalance:
     async def open(self) -> None:
         """Open new partitions where the group left them, fetch every one from where it stands, and start jobs."""
         epoch = self._partitions.epoch
-        if not await self._open_new(epoch):
+        if await self._open_new(epoch) is None:
             return
         positions = self._partitions.positions()
         await self._group.seek_all(positions, self._partitions.ids())
@@ -175,7 +175,7 @@ class Rebalance:
         self._commits.permit()
         if not await self._commit_claims(epoch):
             return
-        self._fetch(positions)
+        self._fetches.open(self._to_fetch(positions))
         self._commits.commit_soon()
         self._partitions.unblock_starts()
 
@@ -189,28 +189,28 @@ class Rebalance:
                 return False
         return epoch == self._partitions.epoch
 
-    async def _open_new(self, epoch: int) -> bool:
-        """Open what is unopened, however long the broker takes. Returns False if a rebalance has overtaken this."""
+    async def _open_new(self, epoch: int) -> frozenset[TopicPartition] | None:
+        """Open what is unopened by then, however long the broker takes. Returns it; None if a rebalance came first."""
         async with self._opening:
             while epoch == self._partitions.epoch:
                 wanted = frozenset(self._unopened)
                 try:
                     if await self._opener.open(wanted, self._restarts, lambda: epoch != self._partitions.epoch):
                         self._opened(wanted)
-                        return True
+                        return wanted
                 except (TimeoutError, KafkaError, NotSettledYet) as error:
                     logger.warning("cannot open the partitions: %r; trying again", error)
                     await self._host.sleep(self._retry_after)
-            return False
+            return None
 
     def _opened(self, partitions: frozenset[TopicPartition]) -> None:
         self._unopened -= partitions
         opened = {log for tp in partitions for log in (tp, tp.retry)}
         self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in opened}
 
-    def _fetch(self, partitions: Iterable[TopicPartition]) -> None:
-        """Fetch partitions that were opened, but for those that are closed by now."""
-        self._fetches.add([tp for tp in partitions if not self._partitions.is_closed(tp)])
+    def _to_fetch(self, opened: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Those of opened partitions that have not been closed since."""
+        return [tp for tp in opened if not self._partitions.is_closed(tp)]
 
     def _block_starts(self) -> None:
         """Start nothing more, and fetch nothing more."""
@@ -229,13 +229,14 @@ class Rebalance:
 
     async def _reopen(self, epoch: int) -> None:
         while self._unopened and epoch == self._partitions.epoch:
-            again = frozenset(self._unopened)
-            if not await self._open_new(epoch):
+            opened = await self._open_new(epoch)
+            if opened is None:
                 return
-            positions = {tp: offset for tp, offset in self._partitions.positions().items() if tp in again}
+            positions = {tp: offset for tp, offset in self._partitions.positions().items() if tp in opened}
             await self._group.seek_all(positions, self._partitions.ids())
             if epoch == self._partitions.epoch:
-                self._fetch(positions)
+                self._fetches.add(self._to_fetch(positions))
+                self._commits.commit_soon()
 
     # -- before partitions are given up -------------------------------------------------------------------------------
 

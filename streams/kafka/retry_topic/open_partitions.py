@@ -41,8 +41,8 @@ class PartitionOpener:
         self._assignment = assignment
         self._group = group
         self._logs = logs
-        #: Since when logs are told to be shorter than they were. Monotonic seconds.
-        self._shorter_since: dict[TopicPartition, float] = {}
+        #: Since when logs are told to be shorter than they were, and when that was told last. Monotonic seconds.
+        self._shorter: dict[TopicPartition, tuple[float, float]] = {}
 
     async def open(self, wanted: Collection[TopicPartition], restarts: Anew, overtaken: Callable[[], bool]) -> bool:
         """Open partitions and hand them to the assignment. Returns False if it was overtaken, and then nothing was.
@@ -69,7 +69,7 @@ class PartitionOpener:
             self._check_end(tp, ends[tp], partition.queue_seen)
         for tp, partition in partitions.items():
             partition.start(max(ends[tp], partition.offsets.next_offset), anew=tp in anew)
-        self._shorter_since.clear()
+        self._shorter.clear()
         _log_suspects(partitions)
         self._assignment.start(partitions)
         return True
@@ -112,7 +112,14 @@ class PartitionOpener:
 
     def _check_end(self, place: TopicPartition, end: int, reached: int) -> None:
         """Raise NotSettledYet where a log ends before what it is known to have had, until that is told for long."""
-        if end < reached and monotonic() - self._shorter_since.setdefault(place, monotonic()) < _DISBELIEF:
+        if end >= reached:
+            return
+        now = monotonic()
+        since, told = self._shorter.get(place, (now, now))
+        if now - told > _DISBELIEF:
+            since = now  # That was another time.
+        self._shorter[place] = since, now
+        if now - since < _DISBELIEF:
             raise NotSettledYet(f"{place.topic}-{place.partition} ends at {end}, and had come to {reached} before")
 
     async def _load(self, partitions: Mapping[TopicPartition, WorkPartition], overtaken: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ Kafka, and the process are stand-ins. There is no Faust.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,8 @@ from aiokafka.errors import CommitFailedError, KafkaError, OffsetMetadataTooLarg
 
 from schemas.models.webhook import DeliverWebhook
 from streams.api.context import JobContext
-from streams.core.offsets.commit_metadata import CommitMetadata
+from streams.core.offsets.commit_metadata import ALONE, BESIDE, CommitMetadata, NamedJob
+from streams.core.offsets.fence import Fence
 from streams.core.offsets.finished_map import decode
 from streams.core.offsets.tracker import OffsetTracker
 from streams.kafka.consumer.commit_loop import CommitLoop
@@ -259,6 +260,95 @@ async def test_a_restart_is_made_in_the_next_generation_where_its_partition_stay
         on.rig.assignment._restart(P0, {P0: None})
         await on.assign(P0)
         assert on.rig.assignment.positions() == {P0: 0}
+
+
+async def test_a_partition_that_is_restarted_while_another_is_opened_again_is_fetched_too() -> None:
+    async with stage(Handler()) as on:
+        await on.assign(P0, P1)
+        on.group.refusals.append(KafkaError("no leader"))
+        on.rig.assignment._restart(P0, {P0: None})
+        await until(lambda: not on.group.refusals)
+        on.rig.assignment._restart(P1, {P1: None})
+        await asyncio.gather(*on.process.started)
+        assert {P0, P1} <= on.fetches.partitions
+        assert on.group.seeks == {P0: 0, P1: 0}
+
+
+async def test_nothing_is_fetched_before_it_is_sought_whoever_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that stays had enough, and another of its queue is lost: what is ready falls short at once."""
+    handler = Handler()
+    async with stage(handler) as on:
+        await on.assign(P0, P1)
+        on.rig.take([record(number, event="slow") for number in range(10)])
+        on.rig.take(records(0, 300), tp=P1)
+        on.rig.take(records(10, 10))
+        assert on.rig.assignment.is_closed(P0)
+        await on.revoke()
+        seek, before = on.group.seek_all, []
+
+        async def see(positions: Any, logs: Any) -> None:
+            before.append(P0 in on.fetches.partitions)
+            await seek(positions, logs)
+
+        monkeypatch.setattr(on.group, "seek_all", see)
+        await on.assign(P0)
+        assert before == [False]
+        assert P0 in on.fetches.partitions
+        handler.go.set()
+
+
+# -- jobs that may have ended a worker, and logs that are made anew ----------------------------------------------------
+
+
+OLD, OTHER, NEW = "A" * 22, "B" * 22, "C" * 22
+
+
+MakesAnew = Callable[[str], Awaitable[None]]
+
+
+@asynccontextmanager
+async def suspecting(handler: Handler, *named: NamedJob) -> AsyncIterator[tuple[Stage, MakesAnew]]:
+    """A stage whose worker has been assigned P0 after a death, with commits that name these jobs; and what makes a
+    topic anew, and has the worker see it."""
+    async with stage(handler) as on:
+        ids: dict[str, str | None] = {P0.topic: OLD, P0.retry.topic: OTHER}
+
+        async def told(topics: Iterable[str]) -> dict[str, str | None]:
+            return {topic: ids[topic] for topic in topics}
+
+        async def make_anew(topic: str) -> None:
+            ids[topic] = NEW
+            on.rig.assignment.check(ids)
+            await asyncio.gather(*on.process.started)
+
+        on.group.ids = told  # type: ignore[method-assign]
+        on.group.held[P0] = 0, CommitMetadata("", None, True, named, OLD).text(0)
+        on.group.held[P0.retry] = 0, CommitMetadata("", Fence(0, 1), True, [], OTHER).text(0)
+        await on.assign(P0)
+        commits = asyncio.create_task(on.commits.run())
+        yield on, make_anew
+        commits.cancel()
+
+
+async def test_what_was_known_of_jobs_of_a_queue_is_not_of_those_of_the_queue_that_was_made_anew() -> None:
+    handler = Handler()
+    async with suspecting(handler, NamedJob(5, ALONE, 1)) as (on, make_anew):
+        await make_anew(P0.topic)
+        on.rig.take(records(0, 8))
+        await on.rig.idle()
+        assert handler.ran == [str(number) for number in range(8)]
+
+
+async def test_a_job_that_runs_alone_has_not_ended_its_worker_where_its_retry_topic_is_made_anew() -> None:
+    handler = Handler()
+    async with suspecting(handler, NamedJob(0, BESIDE, 0)) as (on, make_anew):
+        on.rig.take([record(0, event="slow")])
+        await until(lambda: handler.ran == ["slow"])
+        await make_anew(P0.retry.topic)
+        on.rig.take([record(0, event="slow")])
+        await until(lambda: handler.ran == ["slow", "slow"])
+        handler.go.set()
+        await on.rig.idle()
 
 
 # -- commits ----------------------------------------------------------------------------------------------------------

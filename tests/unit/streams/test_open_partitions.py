@@ -175,6 +175,25 @@ async def test_a_broker_that_tells_an_old_end_is_not_believed_at_once(
         assert await opener.open([P0], {}, lambda: False), "it has lost what it had acknowledged"
 
 
+async def test_an_old_end_that_was_told_long_ago_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log was whole meanwhile, and something else kept its partition from being opened."""
+
+    async def handler(job: DeliverWebhook, ctx: Any) -> None:
+        """Nothing runs."""
+
+    now = 0.0
+    monkeypatch.setattr(open_partitions, "monotonic", lambda: now)
+    async with rig(handler) as it:
+        it.assignment.reassign([P0], 1)
+        group = Group(7, end=5, ids=[OURS] * 10, metadata=CommitMetadata(log=OURS).text(0))
+        opener = PartitionOpener(it.assignment, group, Logs([[]] * 5))
+        for now in (0.0, 70.0, 125.0):
+            with pytest.raises(NotSettledYet, match="had come to 7 before"):
+                await opener.open([P0], {}, lambda: False)
+        now = 131.0
+        assert await opener.open([P0], {}, lambda: False)
+
+
 async def test_an_opening_that_was_overtaken_leaves_nothing_behind() -> None:
     async def handler(job: DeliverWebhook, ctx: Any) -> None:
         """Nothing runs."""
