@@ -181,16 +181,16 @@ async def test_an_old_end_that_was_told_long_ago_counts_no_more(monkeypatch: pyt
     async def handler(job: DeliverWebhook, ctx: Any) -> None:
         """Nothing runs."""
 
-    now = 0.0
-    monkeypatch.setattr(open_partitions, "monotonic", lambda: now)
+    clock = [0.0]
+    monkeypatch.setattr(open_partitions, "monotonic", lambda: clock[0])
     async with rig(handler) as it:
         it.assignment.reassign([P0], 1)
         group = Group(7, end=5, ids=[OURS] * 10, metadata=CommitMetadata(log=OURS).text(0))
-        opener = PartitionOpener(it.assignment, group, Logs([[]] * 5))
-        for now in (0.0, 70.0, 125.0):
+        opener = PartitionOpener(it.assignment, group, Logs([]))
+        for clock[0] in (0.0, 70.0, 125.0):
             with pytest.raises(NotSettledYet, match="had come to 7 before"):
                 await opener.open([P0], {}, lambda: False)
-        now = 131.0
+        clock[0] = 131.0
         assert await opener.open([P0], {}, lambda: False)
 
 
