@@ -64,6 +64,10 @@ class Fetches:
         else:
             self.logs[tp] = log
 
+    def reads(self, tp: tuple[str, int], log: bytes) -> bool:
+        """Returns whether a partition is fetched from this log."""
+        return self.logs.get(tp) == log
+
     def wait(self, usual: int) -> int:
         """How long a broker that has nothing may wait with its answer, in milliseconds."""
         return min(usual, _PARTIAL_WAIT_MS) if self.has_untaken() else usual
@@ -236,8 +240,11 @@ class FetchByIdOrName(Request[FetchByIdStruct]):  # type: ignore[misc] # aiokafk
         if answer.error_code:
             return _Answer([(topic, [self._failed(topic, part[0], answer.error_code) for part in partitions])
                             for topic, partitions in self.topics])  # fmt: skip
-        topics = [(names[log], parts) for log, parts, _ in answer.topics if log in names]
-        return _Answer([(topic, [self._read(topic, part) for part in parts]) for topic, parts in topics])
+        topics = [(names[log], log, parts) for log, parts, _ in answer.topics if log in names]
+        reads = self._fetches.reads
+        # What comes late may be of a log that is not read any more, and its offsets are those of the one that is.
+        return _Answer([(topic, [self._read(topic, part) for part in parts if reads((topic, part[0]), log)])
+                        for topic, log, parts in topics])  # fmt: skip
 
     def _failed(self, topic: str, partition: int, code: int) -> tuple[Any, ...]:
         code = self._fetches.note(topic, partition, code, self._offsets[topic, partition])

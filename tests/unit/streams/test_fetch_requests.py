@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from typing import Any
+
 import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.errors import OffsetOutOfRangeError
@@ -55,3 +58,22 @@ def test_a_fetch_that_leaves_partitions_out_is_answered_soon(monkeypatch: pytest
     assert wait() == 100
     untaken = True
     assert wait() < 50, "those that were left out are asked for behind this answer"
+
+
+def test_an_answer_of_a_log_that_is_not_read_any_more_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be held back by the network until the topic was made anew, and the offsets are the same."""
+    monkeypatch.setattr(fetcher, "FetchRequest", None)
+    refused: list[tuple[str, int]] = []
+    them = Fetches(on_refused=refused.append, has_untaken=lambda: False)
+    requests.install(them)
+    old, new = b"o" * 16, b"n" * 16
+    for partition in (3, 4):
+        them.read(("jobs.email", partition), old)
+    asked = fetcher.FetchRequest(100, 1, 50_000, 1, [("jobs.email", [(3, 0, 9), (4, 0, 9)])], rack_id="")
+    request = asked.prepare({1: (4, 16)})
+    them.read(TP, new)
+    parts: list[tuple[Any, ...]] = [(3, 100, 9, 9, 0, [], -1, None, {}), (4, 0, 9, 9, 0, [], -1, b"records", {})]
+    answer = requests.FetchByIdResponse(0, 0, 0, [(old, parts, {})], {})
+    read = request.RESPONSE_TYPE.decode(BytesIO(answer.encode()))
+    assert [(topic, [part[0] for part in parts]) for topic, parts in read.topics] == [("jobs.email", [4])]
+    assert refused == []
