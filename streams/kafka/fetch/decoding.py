@@ -211,7 +211,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         try:
             while len(taken) < most and (batch := self._open_next()) is not None:
                 taken += self._read(batch, most - len(taken), until)
-                if monotonic() >= until:
+                if taken and monotonic() >= until:
                     break
         except Exception as error:
             self.exhausted = True
