@@ -20,6 +20,7 @@ EDGES = {
     "streams.application.cli",
     "streams.kafka.consumer.thread",
     "streams.kafka.fetch.requests",
+    "streams.kafka.fetch.wire",
     "streams.kafka.admin.open_transactions",
     "streams.kafka.admin.topic_ids",
     "streams.kafka.fetch.decoding",

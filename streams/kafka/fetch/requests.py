@@ -10,25 +10,15 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import OffsetOutOfRangeError, UnknownTopicOrPartitionError
-from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.api import Request
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.types import (
-    CompactArray,
-    CompactBytes,
-    CompactString,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Schema,
-    TaggedFields,
-)
 
-from streams.kafka.admin.topic_ids import Uuid
+from streams.kafka.fetch.wire import FetchAnswer, FetchByIdStruct, PartitionAnswer, read_answer
 
 logger = logging.getLogger(__name__)
 
@@ -113,88 +103,6 @@ def install(fetches: Fetches) -> None:
 _Topics = list[tuple[str, list[tuple[int, int, int]]]]
 
 
-class FetchByIdResponse(Response):  # type: ignore[misc] # aiokafka is untyped
-    """A broker's answer to a fetch by ids."""
-
-    API_KEY = 1
-    API_VERSION = 13
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        ("error_code", Int16),
-        ("session_id", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic_id", Uuid),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("error_code", Int16),
-                        ("highwater", Int64),
-                        ("last_stable_offset", Int64),
-                        ("log_start_offset", Int64),
-                        (
-                            "aborted_transactions",
-                            CompactArray(("producer_id", Int64), ("first_offset", Int64), ("tags", TaggedFields)),
-                        ),
-                        ("preferred_read_replica", Int32),
-                        ("records", CompactBytes),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
-    )
-    error_code: int
-    topics: Any
-
-
-class FetchByIdStruct(RequestStruct):  # type: ignore[misc] # aiokafka is untyped
-    """A fetch by ids, as it stands on the wire."""
-
-    FLEXIBLE_VERSION = True
-    API_KEY = 1
-    API_VERSION = 13
-    RESPONSE_TYPE: Any = FetchByIdResponse
-    SCHEMA = Schema(
-        ("replica_id", Int32),
-        ("max_wait_ms", Int32),
-        ("min_bytes", Int32),
-        ("max_bytes", Int32),
-        ("isolation_level", Int8),
-        ("session_id", Int32),
-        ("session_epoch", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic_id", Uuid),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("current_leader_epoch", Int32),
-                        ("fetch_offset", Int64),
-                        ("last_fetched_epoch", Int32),
-                        ("log_start_offset", Int64),
-                        ("partition_max_bytes", Int32),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        (
-            "forgotten_topics",
-            CompactArray(("topic_id", Uuid), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)),
-        ),
-        ("rack_id", CompactString("utf-8")),
-        ("tags", TaggedFields),
-    )
-
-
 class FetchByIdOrName(Request[FetchByIdStruct]):  # type: ignore[misc] # aiokafka is untyped
     """aiokafka's fetch request: by the ids of the topics, if all are known and the broker takes them, else by names."""
 
@@ -216,7 +124,7 @@ class FetchByIdOrName(Request[FetchByIdStruct]):  # type: ignore[misc] # aiokafk
             return self.build(FetchByIdStruct)
         request = FetchRequest(*self._limits, self.topics, rack_id=self._rack_id).prepare(versions)
         by_name: Any = type(request).RESPONSE_TYPE
-        request.RESPONSE_TYPE = _Decoder(by_name, self._by_name)
+        request.RESPONSE_TYPE = _Decoder(lambda data: self._by_name(by_name.decode(data)))
         return request
 
     def build(self, request_struct_class: type[FetchByIdStruct]) -> FetchByIdStruct:
@@ -233,28 +141,26 @@ class FetchByIdOrName(Request[FetchByIdStruct]):  # type: ignore[misc] # aiokafk
             -1, *self._limits, _NO_SESSION, _FINAL_EPOCH, [(log, parts, {}) for log, parts in by_id.items()], [],
             self._rack_id, {},
         )  # fmt: skip
-        request.RESPONSE_TYPE = _Decoder(FetchByIdResponse, lambda answer: self._by_id(answer, names))
+        request.RESPONSE_TYPE = _Decoder(lambda data: self._by_id(read_answer(data), names))
         return request
 
-    def _by_id(self, answer: FetchByIdResponse, names: Mapping[bytes, str]) -> _Answer:
+    def _by_id(self, answer: FetchAnswer, names: Mapping[bytes, str]) -> _Answer:
         if answer.error_code:
             return _Answer([(topic, [self._failed(topic, part[0], answer.error_code) for part in partitions])
                             for topic, partitions in self.topics])  # fmt: skip
-        topics = [(names[log], log, parts) for log, parts, _ in answer.topics if log in names]
+        topics = [(names[log], log, parts) for log, parts in answer.topics if log in names]
         reads = self._fetches.reads
         # What comes late may be of a log that is not read any more, and its offsets are those of the one that is.
         return _Answer([(topic, [self._read(topic, part) for part in parts if reads((topic, part[0]), log)])
                         for topic, log, parts in topics])  # fmt: skip
 
-    def _failed(self, topic: str, partition: int, code: int) -> tuple[Any, ...]:
+    def _failed(self, topic: str, partition: int, code: int) -> PartitionAnswer:
         code = self._fetches.note(topic, partition, code, self._offsets[topic, partition])
         return partition, code, _UNKNOWN, _UNKNOWN, _UNKNOWN, [], _UNKNOWN, b""
 
-    def _read(self, topic: str, part: tuple[Any, ...]) -> tuple[Any, ...]:
-        partition, code, highwater, stable, start, aborted, replica, records, _ = part
-        code = self._fetches.note(topic, partition, code, self._offsets[topic, partition])
-        pairs = [(producer, first) for producer, first, _ in aborted or ()]
-        return partition, code, highwater, stable, start, pairs, replica, records or b""
+    def _read(self, topic: str, part: PartitionAnswer) -> PartitionAnswer:
+        partition, code = part[:2]
+        return partition, self._fetches.note(topic, partition, code, self._offsets[topic, partition]), *part[2:]
 
     def _by_name(self, answer: Any) -> Any:
         for topic, partitions in answer.topics:
@@ -275,9 +181,5 @@ class _Answer:
 class _Decoder:
     """Stands in for the type of a response where aiokafka decodes one."""
 
-    response: Any
-    then: Callable[[Any], Any]
-
-    def decode(self, data: Any) -> Any:
-        """Decode an answer, and return it as aiokafka is to see it."""
-        return self.then(self.response.decode(data))
+    #: Decodes an answer, and returns it as aiokafka is to see it.
+    decode: Callable[[BytesIO], Any]

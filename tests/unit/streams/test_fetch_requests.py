@@ -11,6 +11,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from streams.kafka.fetch import requests
 from streams.kafka.fetch.requests import Fetches
+from tests.unit.streams.test_fetch_wire import FetchByIdResponse
 
 TP = ("jobs.email", 3)
 
@@ -73,7 +74,7 @@ def test_an_answer_of_a_log_that_is_not_read_any_more_says_nothing(monkeypatch: 
     request = asked.prepare({1: (4, 16)})
     them.read(TP, new)
     parts: list[tuple[Any, ...]] = [(3, 100, 9, 9, 0, [], -1, None, {}), (4, 0, 9, 9, 0, [], -1, b"records", {})]
-    answer = requests.FetchByIdResponse(0, 0, 0, [(old, parts, {})], {})
+    answer = FetchByIdResponse(0, 0, 0, [(old, parts, {})], {})
     read = request.RESPONSE_TYPE.decode(BytesIO(answer.encode()))
     assert [(topic, [part[0] for part in parts]) for topic, parts in read.topics] == [("jobs.email", [4])]
     assert refused == []
