@@ -66,8 +66,9 @@ def test_the_banner_tells_where_the_health_check_is(fleet: Fleet) -> None:
         assert answer.status == 200
     # A probe of another path would find the worker well whatever /health says.
     for path in ("/", "/health/", "/router/", "/table/", "/graph", "/metrics", "/static/", "/stats/"):
-        with pytest.raises(HTTPError, match="404"):
+        with pytest.raises(HTTPError, match="404") as refused:
             urlopen(f"http://127.0.0.1:{port}{path}", timeout=10)
+        refused.value.close()
 
 
 def test_a_broker_that_goes_away_as_the_worker_starts(fleet: Fleet, kafka: str, namespace: str) -> None:
