@@ -160,7 +160,7 @@ class Rebalance:
     def _forget_restarts(self, assigned: Collection[TopicPartition], generation: int) -> None:
         """Forget restarts of what another worker may get: it commits where the new logs stand, and that counts then."""
         stays = assigned if generation == self._generation + 1 else ()
-        logs = {log for tp in stays for log in (tp, tp.retry)}
+        logs = _logs_of(stays)
         self._restarts = {log: at for log, at in self._restarts.items() if log in logs}
 
     async def open(self) -> None:
@@ -205,8 +205,8 @@ class Rebalance:
 
     def _opened(self, partitions: frozenset[TopicPartition]) -> None:
         self._unopened -= partitions
-        opened = {log for tp in partitions for log in (tp, tp.retry)}
-        self._restarts = {tp: at for tp, at in self._restarts.items() if tp not in opened}
+        opened = _logs_of(partitions)
+        self._restarts = {log: at for log, at in self._restarts.items() if log not in opened}
 
     def _to_fetch(self, opened: Iterable[TopicPartition]) -> list[TopicPartition]:
         """Those of opened partitions that have not been closed since."""
@@ -285,3 +285,8 @@ class Rebalance:
         if not quiet:
             logger.warning("%d jobs still run %g s after the stop: cancelled, they run again elsewhere",
                            self._partitions.active, self._stop_timeout)  # fmt: skip
+
+
+def _logs_of(partitions: Iterable[TopicPartition]) -> set[TopicPartition]:
+    """The logs of partitions: of their queues, and of their retry topics."""
+    return {log for tp in partitions for log in (tp, tp.retry)}

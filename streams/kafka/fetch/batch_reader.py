@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from math import inf
 from struct import unpack_from
 from time import monotonic
 from typing import Any
@@ -65,7 +64,7 @@ class OpenBatch:
         self._quick: Iterator[Any] | None = None
         self._careful: Iterator[RawRecord] = iter(())
 
-    def take(self, most: int, until: float = inf) -> list[Any]:
+    def take(self, most: int, until: float) -> list[Any]:
         """Take up to so many of the next records, fewer where they take longer than that time, and return them.
 
         until  monotonic seconds; one is taken all the same

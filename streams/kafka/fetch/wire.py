@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from struct import Struct
+from struct import error as struct_error
 from typing import Any, NamedTuple
 
 from aiokafka.protocol.api import RequestStruct
@@ -81,8 +82,8 @@ def read_answer(data: BytesIO) -> FetchAnswer:
     """Read the answer to a FetchByIdStruct, from where its body begins. Raises ValueError where it ends too soon."""
     try:
         return _Reader(data.getvalue(), data.tell()).answer()
-    except IndexError as error:
-        raise ValueError("the answer to a fetch ends within a number") from error
+    except (IndexError, struct_error) as short:
+        raise ValueError("the answer to a fetch ends within a number") from short
 
 
 class _Reader:
@@ -118,11 +119,9 @@ class _Reader:
         return producer, first
 
     def _take(self, form: Struct) -> tuple[Any, ...]:
-        at = self._at
+        taken = form.unpack_from(self._raw, self._at)
         self._at += form.size
-        if self._at > len(self._raw):
-            raise ValueError(f"the answer to a fetch ends within byte {self._at}")
-        return form.unpack_from(self._raw, at)
+        return taken
 
     def _bytes(self, length: int) -> bytes:
         at = self._at

@@ -44,6 +44,8 @@ class Group:
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     seeks: dict[TopicPartition, int] = field(default_factory=dict)
     gone: bool = False
+    #: Of those topics that have one.
+    topic_ids: dict[str, str | None] = field(default_factory=dict)
 
     def watermark(self, tp: TopicPartition) -> int | None:
         return self.held[tp][0] if tp in self.held else None
@@ -75,7 +77,7 @@ class Group:
         return dict.fromkeys(partitions, 1_000_000)
 
     async def ids(self, topics: Iterable[str]) -> dict[str, str | None]:
-        return dict.fromkeys(topics, "")
+        return {topic: self.topic_ids.get(topic, "") for topic in topics}
 
     async def seek_all(self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, str]) -> None:
         self.seeks = dict(positions)
@@ -311,17 +313,13 @@ async def suspecting(handler: Handler, *named: NamedJob) -> AsyncIterator[tuple[
     """A stage whose worker has been assigned P0 after a death, with commits that name these jobs; and what makes a
     topic anew, and has the worker see it."""
     async with stage(handler) as on:
-        ids: dict[str, str | None] = {P0.topic: OLD, P0.retry.topic: OTHER}
-
-        async def told(topics: Iterable[str]) -> dict[str, str | None]:
-            return {topic: ids[topic] for topic in topics}
+        ids = on.group.topic_ids = {P0.topic: OLD, P0.retry.topic: OTHER}
 
         async def make_anew(topic: str) -> None:
             ids[topic] = NEW
             on.rig.assignment.check(ids)
             await asyncio.gather(*on.process.started)
 
-        on.group.ids = told  # type: ignore[method-assign]
         on.group.held[P0] = 0, CommitMetadata("", None, True, named, OLD).text(0)
         on.group.held[P0.retry] = 0, CommitMetadata("", Fence(0, 1), True, [], OTHER).text(0)
         await on.assign(P0)

@@ -226,15 +226,20 @@ def test_whatever_the_bytes_are_each_offset_comes_out_once_or_the_partition_wait
     assert reading.next_fetch_offset == 4 or unreadable
 
 
-def test_a_fetch_hands_out_what_it_has_once_it_has_unpacked_enough() -> None:
-    fetch = b"".join(batch_of(record(0, bytes(5_000_000)), 1, ZSTD, base=number) for number in range(6))
+def takes(fetch: bytes) -> list[list[int]]:
+    """The offsets that each take of a fetch hands out, until it is exhausted."""
     reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
     records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
     taken = []
     while not records.exhausted:
         reading.demand.renew((TP,))
         taken.append([one.offset for one in records.take(1000)])
-    assert taken == [[0, 1], [2, 3], [4, 5], []]
+    return taken
+
+
+def test_a_fetch_hands_out_what_it_has_once_it_has_unpacked_enough() -> None:
+    fetch = b"".join(batch_of(record(0, bytes(5_000_000)), 1, ZSTD, base=number) for number in range(6))
+    assert takes(fetch) == [[0, 1], [2, 3], [4, 5], []]
 
 
 def limit_time(monkeypatch: pytest.MonkeyPatch, looks: int = 4) -> None:
@@ -250,12 +255,7 @@ def test_a_fetch_hands_out_what_it_has_once_that_has_taken_long(looks: int, monk
     crowd = record(0, b"v", headers(b"n", 300)) + b"".join(record(number, b"v") for number in range(1, 20))
     ones = [batch_of(record(0), 1, base=number) for number in range(20)]
     for fetch in (b"".join(ones), batch_of(crowd, 20)):
-        reading = Reading(LIMITS, Unpacker(LIMITS.batch_bytes), Demand(), lambda *what: pytest.fail(str(what)), set())
-        records = FetchedRecords(reading, TP, Batches(fetch), [], 0, None, None, True, READ_COMMITTED)
-        taken = []
-        while not records.exhausted:
-            reading.demand.renew((TP,))
-            taken.append([one.offset for one in records.take(1000)])
+        taken = takes(fetch)
         assert [offset for some in taken for offset in some] == [*range(20)]
         assert max(map(len, taken)) <= looks + 1
         assert all(taken[:-1]), "who gets nothing asks a second later"
