@@ -368,6 +368,11 @@ class Assignment:
         return sum(executor.active for executor in self.executors.values())
 
     @property
+    def writing(self) -> int:
+        """Jobs that have run, and whose retry record or dead letter the broker has not acknowledged yet."""
+        return sum(executor.writing for executor in self.executors.values())
+
+    @property
     def pending(self) -> int:
         """Jobs that are read and not finished, apart from those that wait in a retry topic."""
         return sum(partition.offsets.pending for partition in self._partitions.values())

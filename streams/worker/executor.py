@@ -135,6 +135,11 @@ class QueueExecutor:
         self._wake()
 
     @property
+    def writing(self) -> int:
+        """Jobs that have run, and whose retry record or dead letter the broker has not acknowledged yet."""
+        return len(self._writes)
+
+    @property
     def has_free_runner(self) -> bool:
         """Whether a runner is free, or may be made."""
         return self.active < self._concurrency

@@ -17,6 +17,8 @@ SNOOZE = 0.25
 TIMEOUT, PROCESS_TIMEOUT = 2.0, 4.0
 #: How long a rebalance waits for what runs, and for what is on its way to the broker. Seconds.
 HANDOVER = 2.0
+#: And how long a stop does. Seconds.
+STOP_TIMEOUT = 3.0
 #: What a worker exits with whose job has ended it.
 CRASH_CODE = 7
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tests.chaos.account import Account, Operation, Published, Span
-from tests.chaos.plan import HANDOVER, PROCESS_TIMEOUT, Letter, numbered
+from tests.chaos.plan import HANDOVER, PROCESS_TIMEOUT, STOP_TIMEOUT, Letter, numbered
 from tests.ledger import SECOND, Run
 
 #: Seconds that an outcome may take to be durable and committed; those in which the machine was busy do not count.
@@ -223,8 +223,10 @@ def _troubles(account: Account, run: Run) -> list[Span]:
     if run.process in account.deaths:
         mine.append(account.deaths[run.process])
     # A stop that has waited long enough cancels what runs, which then runs again elsewhere.
-    if run.process in account.stops and not (run.done or run.failed):
-        mine.append(account.stops[run.process])
+    # And of one that has failed it waits no longer for the broker to acknowledge what was written.
+    stop = account.stops.get(run.process)
+    if stop is not None and not run.done and (not run.failed or stop.end - stop.begin >= STOP_TIMEOUT * SECOND):
+        mine.append(stop)
     return [each for each in mine if each.begin <= span.end and each.end >= span.begin]
 
 

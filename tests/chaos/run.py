@@ -17,7 +17,7 @@ from tests.chaos.broker_troubles import BrokerTroubles
 from tests.chaos.course import Say, Trouble, going_on
 from tests.chaos.network_troubles import NetworkTroubles
 from tests.chaos.operator_troubles import OperatorTroubles
-from tests.chaos.plan import CRASH_CODE, HANDOVER, Letter, Plan, Planned
+from tests.chaos.plan import CRASH_CODE, HANDOVER, STOP_TIMEOUT, Letter, Plan, Planned
 from tests.chaos.pressure import watched
 from tests.chaos.publisher import Publisher
 from tests.chaos.records import DeadLetters, identity, redrives
@@ -40,7 +40,6 @@ _MOST_WAITING = 2_000
 #: Workers that run, at the least and at the most.
 FEWEST, MOST = 2, 4
 SESSION = 6
-STOP_TIMEOUT = 3.0
 #: Seconds until all is done, once nothing is disturbed any more.
 SETTLE = 180.0
 _TICK = 0.05

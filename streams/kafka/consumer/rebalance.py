@@ -36,6 +36,11 @@ class AssignedPartitions(Protocol):
         """Jobs that run."""
         ...
 
+    @property
+    def writing(self) -> int:
+        """Jobs that have run, and whose retry record or dead letter the broker has not acknowledged yet."""
+        ...
+
     def block_starts(self) -> None: ...
     def unblock_starts(self) -> None: ...
     def reassign(self, assigned: Iterable[TopicPartition], generation: int) -> set[TopicPartition]: ...
@@ -283,8 +288,11 @@ class Rebalance:
         quiet = await self._partitions.quiet(self._stop_timeout)
         early.cancel()
         if not quiet:
-            logger.warning("%d jobs still run %g s after the stop: cancelled, they run again elsewhere",
-                           self._partitions.active, self._stop_timeout)  # fmt: skip
+            logger.warning(
+                "%g s after the stop %d jobs still run, and of %d that have failed the broker has not acknowledged the"
+                " retry or the dead letter: the former are cancelled, and all run again elsewhere, as the same attempt",
+                self._stop_timeout, self._partitions.active, self._partitions.writing,
+            )  # fmt: skip
 
 
 def _logs_of(partitions: Iterable[TopicPartition]) -> set[TopicPartition]:

@@ -58,6 +58,10 @@ class PendingWrites:
         if not self._on_way:
             self._quiet.wake_all()
 
+    def __len__(self) -> int:
+        """How many are on their way."""
+        return len(self._on_way)
+
     async def quiet(self) -> None:
         """Wait until nothing is on its way."""
         if self._on_way:

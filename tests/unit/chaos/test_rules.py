@@ -12,7 +12,7 @@ import pytest
 from streams.ports.records import TopicPartition
 from streams.worker.topic_logs import tell_replaced
 from tests.chaos.account import Account, Letters, Operation, Published, Span
-from tests.chaos.plan import HANDOVER, TIMEOUT, Plan
+from tests.chaos.plan import HANDOVER, STOP_TIMEOUT, TIMEOUT, Plan
 from tests.chaos.rules import (
     KILLED,
     RECOVERY,
@@ -186,6 +186,17 @@ def test_a_run_longer_than_a_handover_may_be_repeated_when_its_partition_moves()
     assert repetitions(account([job(0)], taken_back))
     short = [run(0, 5000, 5010, how="failed"), run(0, 5600, 5610, process=B)]
     assert repetitions(account([job(0, "f")], short, launches=[4500 * MS]))
+
+
+def test_a_stop_waits_so_long_for_the_retry_of_a_job_that_has_failed() -> None:
+    """Nobody has counted its attempt where the broker has not acknowledged it by then."""
+    runs = [run(0, 5000, 5010, how="failed"), run(0, 9000, 9010, process=B)]
+    patient = {A: Span(5100 * MS, int(5100 + STOP_TIMEOUT * 1000) * MS)}
+    assert repetitions(account([job(0, "f")], runs, stops=patient)) == []
+    assert repetitions(account([job(0)], [run(0, 5000, 5010), runs[1]], stops=patient)), (
+        "one that is done was committed"
+    )
+    assert repetitions(account([job(0, "f")], runs, stops={A: Span(5100 * MS, 7000 * MS)})), "it has waited for all"
 
 
 def test_a_failure_is_followed_by_the_next_attempt_and_a_snooze_by_the_same() -> None:

@@ -637,6 +637,26 @@ async def test_the_broker_knows_of_a_stop_while_jobs_still_run() -> None:
         assert on.group.watermark(P0) == 2
 
 
+async def test_a_stop_says_of_what_it_has_waited_for_in_vain(caplog: pytest.LogCaptureFixture) -> None:
+    """A job whose retry the broker has not acknowledged runs again elsewhere, although it does not run any more."""
+
+    class FailsToo(Handler):
+        async def __call__(self, job: DeliverWebhook, ctx: JobContext) -> None:
+            await super().__call__(job, ctx)
+            if job.event == "fails":
+                raise ValueError("it does")
+
+    async with stage(FailsToo()) as on:
+        await on.assign(P0)
+        on.rig.letters.open.clear()
+        on.rig.take([record(0, event="slow"), record(1, event="fails"), record(2)])
+        await until(lambda: on.rig.assignment.writing == 1)
+        on.process.stopping = True
+        await asyncio.wait_for(on.rebalance.drain(), 5)
+        assert on.group.watermark(P0) == 0
+    assert "0.05 s after the stop 1 jobs still run, and of 1 that have failed the broker has not" in caplog.text
+
+
 async def test_a_stop_is_made_once_whoever_asks() -> None:
     """Faust asks on the revocation and again when the consumer stops; one may be cancelled."""
     async with stage(Handler()) as on:
