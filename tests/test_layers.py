@@ -28,6 +28,7 @@ EDGES = {
     "streams.kafka.fetch.batch_reader",
     "streams.dead.handled.group_offsets",
     "streams.kafka.consumer.faust_consumer",
+    "streams.kafka.consumer.fetch_loop",
     "streams.kafka.consumer.commit_loop",
     "streams.kafka.consumer.rebalance",
     "streams.kafka.consumer.log_watch",

@@ -15,20 +15,19 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
-from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
 
 from streams.kafka.consumer.commit_loop import CommitLoop, CommitSource
+from streams.kafka.consumer.fetch_loop import Fetched
 from streams.kafka.consumer.fetch_set import FetchSet
 from streams.kafka.consumer.group_offsets import GroupOffsets
 from streams.kafka.consumer.log_watch import LogWatch, WatchedLogs
 from streams.kafka.consumer.rebalance import AssignedPartitions, Rebalance
 from streams.kafka.consumer.requests import ConsumerRequests
 from streams.kafka.consumer.thread import ConsumerThread, Lease
-from streams.kafka.errors import RETRY_AFTER
 from streams.kafka.retry_topic.open_partitions import PartitionOpener, RestoredPartitions
 from streams.kafka.retry_topic.reader import RetryTopicReader
 from streams.ports.records import Anew, Batch, Span, TopicPartition
@@ -105,32 +104,21 @@ class Consumer(driver.Consumer):
     async def _drain_messages(self, fetcher: Any) -> None:
         """Fetch batches and hand them to the agents, until the fetcher stops."""
         try:
-            await self._fetch_and_deliver(fetcher)
+            await self._thread.run(self._thread.hand_over(self._fetches, self._receive))
         except asyncio.CancelledError:
             # Faust takes a cancelled fetcher for a crash; on a stop it is none.
             if not self.app.should_stop:
                 raise
 
-    async def _fetch_and_deliver(self, fetcher: Any) -> None:
-        while not (self.should_stop or fetcher.should_stop):
-            if not self.flow_active:
-                await self.wait(self.can_resume_flow.wait())
-                continue
-            epoch = self._assignment.epoch
-            try:
-                fetched = await self._thread.run(self._thread.fetch(self._fetches.partitions, timeout=1.0))
-            except ConsumerStoppedError:
-                return
-            except KafkaError as error:
-                logger.error("fetching failed: %r; trying again in %g s", error, RETRY_AFTER)
-                await self.sleep(RETRY_AFTER)
-                continue
-            # What a rebalance has overtaken is dropped here: positions only move when the assignment takes a batch.
-            if self.flow_active and epoch == self._assignment.epoch:
-                for tp, records in fetched.records.items():
-                    self._deliver(Batch(TopicPartition(*tp), epoch, records, fetched.passed.pop(tp, None)))
-                for tp, span in fetched.passed.items():
-                    self._assignment.pass_over(TopicPartition(*tp), epoch, span)
+    def _receive(self, fetched: Fetched) -> None:
+        """Deliver what was fetched, unless a rebalance has overtaken it: positions only move when a batch is taken."""
+        if not self.flow_active or not self._fetches.asks_for(fetched.asked):
+            return
+        epoch = self._assignment.epoch
+        for tp, records in fetched.records.items():
+            self._deliver(Batch(TopicPartition(*tp), epoch, records, fetched.passed.pop(tp, None)))
+        for tp, span in fetched.passed.items():
+            self._assignment.pass_over(TopicPartition(*tp), epoch, span)
 
     def _deliver(self, batch: Batch) -> None:
         """Put a batch into the agent's channel, as one event; the partition waits until it is taken in."""
@@ -165,6 +153,11 @@ class Consumer(driver.Consumer):
     def commit_now(self) -> None:
         """Commit at once: somebody waits for the answer."""
         self._commits.commit_now()
+
+    def resume_flow(self) -> None:
+        """Let batches go to the agents again."""
+        super().resume_flow()
+        self._thread.wake()
 
     # -- what Faust calls ---------------------------------------------------------------------------------------------
 

@@ -35,6 +35,10 @@ class FetchSet:
             self.partitions.update(partitions)
             self._wake()
 
+    def asks_for(self, asked: set[Any]) -> bool:
+        """Returns whether what was asked for then, of `partitions`, is what is asked for since the last `clear`."""
+        return asked is self.partitions
+
     def discard(self, tp: TopicPartition) -> None:
         """Fetch a partition no more, until it is added again."""
         self.partitions.discard(tp)

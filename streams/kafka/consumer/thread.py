@@ -10,12 +10,11 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiokafka
 from aiokafka.errors import (
     CommitFailedError,
-    ConsumerStoppedError,
     GroupCoordinatorNotAvailableError,
     IllegalGenerationError,
     IllegalStateError,
@@ -36,11 +35,13 @@ from streams.kafka.admin.login import consumer_login
 from streams.kafka.admin.open_transactions import OpenTransaction, fetch_open_transactions
 from streams.kafka.admin.topic_ids import as_bytes, fetch_topic_ids
 from streams.kafka.consumer.commit_loop import NO_GENERATION
+from streams.kafka.consumer.fetch_loop import Fetched, FetchLoop
+from streams.kafka.consumer.fetch_set import FetchSet
 from streams.kafka.errors import RETRY_AFTER
 from streams.kafka.fetch import requests
 from streams.kafka.fetch.decoding import install, records_at_once
 from streams.ports.group import CommittedOffset, NotSettledYet
-from streams.ports.records import DueCommit, Span, TopicPartition
+from streams.ports.records import DueCommit, TopicPartition
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -72,13 +73,6 @@ class Lease(Protocol):
     def renew(self, sent: float) -> None: ...
 
 
-class Fetched(NamedTuple):
-    """What one fetch has brought: records by their partitions, and spans of offsets that hold no job."""
-
-    records: Mapping[Any, list[Any]]
-    passed: dict[Any, Span]
-
-
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer in its own thread, where heartbeats go on whatever the handlers do.
 
@@ -106,6 +100,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._fetches = requests.Fetches(self._refused, lambda: bool(self._ensure_consumer()._fetcher._records))
         #: Behind the last record that was handed out of each partition, and what was passed over since.
         self._read_to: dict[Any, int] = {}
+        self._fetch_loop: FetchLoop | None = None
         self._on_refused = on_refused
         super().__init__(consumer, **kwargs)
 
@@ -127,7 +122,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self._settings
         at_once = records_at_once(self._concurrency, settings.buffer_jobs)
-        self._demand = install(self._set_aside, settings.limits, at_once)
+        self._demand = install(self._set_aside, settings.limits, at_once, self._look)
         requests.install(self._fetches)
         # Faust's own assignor gives every worker the same partition numbers of all topics with equal partition counts.
         self._assignor = self.app.assignor
@@ -156,33 +151,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Run a coroutine in the consumer's thread. Cancelling this cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
-    async def fetch(self, partitions: set[Any], timeout: float) -> Fetched:
-        """Fetch records of some partitions, for `timeout` seconds at most. `partitions` may change meanwhile."""
-        consumer = self._ensure_consumer()
-        fetcher = consumer._fetcher
-        if consumer._closed or fetcher._closed:
-            raise ConsumerStoppedError
-        consumer._coordinator.check_errors()
-        self._demand.renew(partitions)
-        with fetcher._subscriptions.fetch_context():
-            records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions, timeout)
-            return Fetched(records, self._passed(records, partitions))
-
-    def _passed(self, records: Mapping[Any, list[Any]], partitions: Iterable[Any]) -> dict[Any, Span]:
-        """Note what was read. Returns where the fetcher has come upon what are no jobs behind these records: markers of
-        transactions, records of those that were aborted, and what was compacted or has left the log."""
-        assignment = self._ensure_consumer()._subscription.subscription.assignment
-        passed = {}
-        for tp, taken in records.items():
-            self._read_to[tp] = taken[-1].offset + 1
-        # Taken in one step: the worker's loop opens and closes partitions meanwhile.
-        for tp in tuple(partitions):
-            read_to = self._read_to.get(tp)
-            if read_to is None or (position := _position(assignment, tp)) <= read_to:
-                continue
-            passed[tp] = Span(read_to, position)
-            self._read_to[tp] = position
-        return passed
+    async def hand_over(self, asked: FetchSet, receive: Callable[[Fetched], None]) -> None:
+        """Fetch what is asked for, and hand it to the worker's loop as it comes, until the consumer is closed."""
+        self._fetch_loop = FetchLoop(
+            self._ensure_consumer(),
+            self._demand,
+            asked,
+            may_fetch=lambda: self.consumer.flow_active,
+            worker_loop=self.parent_loop,
+        )
+        await self._fetch_loop.run(receive, self._read_to)
 
     async def held_back(self) -> dict[TopicPartition, int]:
         """The assigned partitions that are read up to a transaction that is open, and where it begins."""
@@ -225,14 +203,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         with suppress(IllegalStateError):  # It belongs to another worker by now.
             self._ensure_consumer().resume(tp)
 
-    def wake(self) -> None:
-        """Have a waiting `fetch` look again, since `partitions` has changed. May be called from any thread."""
-        self.thread_loop.call_soon_threadsafe(self._wake)
+    def _look(self) -> None:
+        if self._fetch_loop is not None:
+            self._fetch_loop.look()
 
-    def _wake(self) -> None:
-        fetcher = self._ensure_consumer()._fetcher
-        for waiter in list(fetcher._fetch_waiters):
-            fetcher._notify(waiter)
+    def wake(self) -> None:
+        """Have the fetch loop look again, since what is asked for has changed. May be called from any thread."""
+        if self._fetch_loop is not None:
+            self._fetch_loop.wake()
 
     async def commit_due(self, due: Iterable[DueCommit], generation: int, *, with_map: bool) -> set[str]:
         """Commit watermarks and maps in one request. Returns the topics of it that are not there.
@@ -372,12 +350,6 @@ def _heed(coordinator: Any, error: type[KafkaError]) -> None:
         coordinator.request_rejoin()
     elif error in (UnknownMemberIdError, IllegalGenerationError):
         coordinator.reset_generation()
-
-
-def _position(assignment: Any, tp: Any) -> int:
-    """Where a partition is fetched next; -1 where that is not known."""
-    state = assignment.state_value(tp) if tp in assignment.tps else None
-    return state.position if state is not None and state.has_valid_position else -1
 
 
 def _committed_of(answer: Any, wanted: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:

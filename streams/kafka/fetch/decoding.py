@@ -71,6 +71,8 @@ class Demand:
     left: int = _UNPACKED_PER_FETCH
     #: Records of one partition that are handed out at once, in every fetch.
     at_once: int = _FEWEST_PER_TAKE
+    #: Called when records of a partition have come, before they can be taken.
+    on_arrival: Callable[[], None] = lambda: None
 
     def renew(self, partitions: Container[Any]) -> None:
         """Ask for records of these partitions, which may change meanwhile; as much again may be unpacked."""
@@ -112,14 +114,17 @@ def records_at_once(concurrency: int, buffer_jobs: int) -> int:
     return min(max(2 * concurrency, _FEWEST_PER_TAKE), most)
 
 
-def install(on_unreadable: OnUnreadable, limits: Limits, at_once: int) -> Demand:
+def install(
+    on_unreadable: OnUnreadable, limits: Limits, at_once: int, on_arrival: Callable[[], None] = lambda: None
+) -> Demand:
     """Have aiokafka's fetchers decode by this module from now on.
 
-    at_once  records of one partition that are handed out at once
+    at_once     records of one partition that are handed out at once
+    on_arrival  called when records of a partition have come, before they can be taken
 
     Returns the demand, which the consumer's thread renews before each fetch.
     """
-    demand = Demand(at_once=at_once)
+    demand = Demand(at_once=at_once, on_arrival=on_arrival)
     reading = Reading(limits, Unpacker(limits.batch_bytes), demand, on_unreadable, set())
 
     def records(*args: Any, **kwargs: Any) -> FetchedRecords:
@@ -143,6 +148,10 @@ class Fetched(fetcher.FetchResult):  # type: ignore[misc] # aiokafka is untyped
     """The result of a fetch of one partition, which aiokafka's fetcher takes in pieces."""
 
     _partition_records: FetchedRecords | None
+
+    def __init__(self, tp: Any, *, partition_records: FetchedRecords, **kwargs: Any) -> None:
+        super().__init__(tp, partition_records=partition_records, **kwargs)
+        partition_records.announce()
 
     def calculate_backoff(self) -> float:
         """For how many seconds no other partition of its broker is fetched, as these records are about to be taken.
@@ -189,6 +198,10 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka
         # aiokafka keeps what this returns, for ways of reading that nobody uses here. A generator would refer to this
         # object, and both, with all that was fetched, would wait for the garbage collector.
         return iter(())
+
+    def announce(self) -> None:
+        """Say that they have come."""
+        self._reading.demand.on_arrival()
 
     @property
     def wanted(self) -> bool:

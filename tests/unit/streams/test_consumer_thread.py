@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from aiokafka.structs import TopicPartition
 from streams.kafka.consumer import thread as consumer_thread
 from streams.kafka.consumer.thread import ConsumerThread
 from streams.ports.group import CommittedOffset, NotSettledYet
-from streams.ports.records import Span
 from streams.ports.records import TopicPartition as Place
 from tests.unit.streams.rig import until
 
@@ -54,30 +52,6 @@ async def test_rebalances_make_it_no_more_often(monkeypatch: pytest.MonkeyPatch)
     assert consumer.resumed == 1, "one clock, however many rebalances there were"
     thread._set_aside(BROKEN, 7, ValueError("damaged"))
     await until(lambda: consumer.resumed == 2)
-
-
-# -- fetches ----------------------------------------------------------------------------------------------------------
-
-
-async def test_partitions_that_are_opened_meanwhile_do_not_disturb_a_fetch() -> None:
-    """They are of the worker's loop, which runs in another thread; an error here would end the worker."""
-    partitions = {BROKEN}
-    thread = ConsumerThread.__new__(ConsumerThread)
-
-    class Assignment:
-        @property
-        def tps(self) -> set[TopicPartition]:
-            partitions.add(TopicPartition("jobs.email", len(partitions)))
-            return {BROKEN}
-
-        def state_value(self, tp: TopicPartition) -> Any:
-            return SimpleNamespace(has_valid_position=True, position=9)
-
-    subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=Assignment()))
-    vars(thread)["_ensure_consumer"] = lambda: SimpleNamespace(_subscription=subscription)
-    thread._read_to = {TopicPartition("jobs.email", number): 7 for number in range(3)}
-    assert thread._passed({}, partitions) == {BROKEN: Span(7, 9)}
-    assert len(partitions) > 1
 
 
 # -- what the group has committed -------------------------------------------------------------------------------------
