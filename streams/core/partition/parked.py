@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 from streams.core.partition.lanes import Lane
-from streams.core.partition.parked_job import ParkedJob
+from streams.core.partition.parked_job import Pack, ParkedJob
 
 R = TypeVar("R")
 W = TypeVar("W")
@@ -72,6 +72,12 @@ class ParkedLane(Lane[R, W]):
             behind.append(entry)
         else:
             behind.insert(bisect_left(behind, entry.queue_offset, lo=self._taken, key=_queue_offset), entry)
+
+    def pack(self, entry: ParkedJob[R], how: Pack[R]) -> None:
+        """Keep the record of one of its entries in less memory."""
+        entry.pack(how, self.key)
+        if entry is self.entry:
+            self.head = entry.record
 
     def take(self) -> bool:
         """Drop the head. Returns False, and drops nothing, if nothing is behind it."""

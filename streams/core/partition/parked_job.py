@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from streams.core.offsets.log_id import UNKNOWN
 
 R = TypeVar("R")
+
+#: Makes of a record one that takes less memory; with this object for its key, unless it is None.
+Pack = Callable[[R, "bytes | None"], R]
 
 #: The retry offset of a job that no acknowledged record of the retry log stands for yet.
 NOT_WRITTEN = -1
@@ -60,6 +64,10 @@ class ParkedJob(Generic[R]):
     def __repr__(self) -> str:
         state = "writing" if self.writing else f"at {self.retry_offset}"
         return f"ParkedJob({self.queue_offset}, attempt={self.attempt}, due_ms={self.due_ms}, {state})"
+
+    def pack(self, how: Pack[R], key: bytes | None) -> None:
+        """Keep the record in less memory. `key` is an equal one that is there already, if there is one."""
+        self.record = how(self.record, key)
 
     def note_failure(self, now_ms: int) -> None:
         """Note that it has failed, the first time that this owner sees it fail."""

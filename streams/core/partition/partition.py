@@ -25,7 +25,7 @@ from streams.core.partition.capacity import HEADER_SIZE, LargeHeaders, ParkedBud
 from streams.core.partition.crashes import PartitionCrashes
 from streams.core.partition.lanes import IndependentLanes, Lane, Lanes
 from streams.core.partition.parked import ParkedLane, ParkedLanes
-from streams.core.partition.parked_job import NOT_WRITTEN, ParkedJob
+from streams.core.partition.parked_job import NOT_WRITTEN, Pack, ParkedJob
 from streams.core.partition.restore import ParkedJobsRestore, Written
 
 R = TypeVar("R", bound=Record)
@@ -40,7 +40,8 @@ class QueuePartition(Generic[R]):
     may share with others, what is parked. A partition over any of them is `full` and reads no further until it
     `may_read_again`. Bytes are those of values, keys and headers: see capacity.py.
 
-    Where it is not `ordered`, every job is a lane of its own and holds back nobody.
+    Where it is not `ordered`, every job is a lane of its own and holds back nobody. `pack` has a parked job's record
+    take less memory.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class QueuePartition(Generic[R]):
         "_diverted",
         "_lanes",
         "_large",
+        "_pack",
         "_parked_by_key",
         "_parked_lanes",
         "_restoring",
@@ -75,6 +77,7 @@ class QueuePartition(Generic[R]):
         limit_bytes: int,
         budget: ParkedBudget | None = None,
         ordered: bool = True,
+        pack: Pack[R] = lambda record, key: record,
     ) -> None:
         self.topic = topic
         self.number = number
@@ -100,6 +103,7 @@ class QueuePartition(Generic[R]):
         self._lanes: Lanes[R, QueuePartition[R]] = Lanes(self) if ordered else IndependentLanes(self)
         self._parked_lanes: ParkedLanes[R, QueuePartition[R]] = ParkedLanes(self, ordered=ordered)
         self._parked_by_key = self._parked_lanes.lanes
+        self._pack = pack
         self._restoring: ParkedJobsRestore[R] | None = None
         self._diverted: list[ParkedJob[R]] = []
 
@@ -141,6 +145,7 @@ class QueuePartition(Generic[R]):
         retries = self._retries
         for entry, written in entries:
             if retries.read(entry.retry_offset):
+                entry.pack(self._pack, None)
                 superseded = restoring.add(entry.record.key, entry, written)
                 if superseded is not None:
                     retries.finish(superseded)
@@ -380,7 +385,11 @@ class QueuePartition(Generic[R]):
         else:
             retries.finish(former)
         parked_lane = self._parked_lanes.find(entry.record.key, entry.queue_offset)
-        if parked_lane is not None and parked_lane.entry is entry:
+        if parked_lane is None:
+            return
+        if former == NOT_WRITTEN:
+            parked_lane.pack(entry, self._pack)
+        if parked_lane.entry is entry:
             self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
 
     def ready(self, now_ms: int) -> list[ParkedLane[R, QueuePartition[R]]]:

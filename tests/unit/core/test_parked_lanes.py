@@ -585,3 +585,46 @@ def test_the_longest_lane_is_known(steps: list[tuple[bytes, bool]]) -> None:
         elif lane is not None:
             lanes.leave(lane)
         assert lanes.longest == max(map(len, lanes.lanes.values()), default=0)
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def packing(*, budget: ParkedBudget | None = None) -> tuple[Jobs, list[tuple[int, bytes | None]]]:
+    """A partition, and what it has had packed: offsets, and the key that is there already."""
+    packed: list[tuple[int, bytes | None]] = []
+
+    def pack(record: Job, key: bytes | None) -> Job:
+        packed.append((record.offset, key))
+        return Job(record.offset, record.key, record.value)
+
+    return Jobs(OffsetTracker(0), limit_jobs=1000, limit_bytes=10_000, budget=budget, pack=pack), packed
+
+
+def test_what_the_retry_log_holds_is_packed_once() -> None:
+    part, packed = packing()
+    opened(part)
+    (lane,) = part.admit([Job(0, b"a"), Job(1, b"a")])
+    head, behind = part.postpone(lane, 1, 5)
+    part.admit([Job(2, b"a")])
+    (diverted,) = part.take_diverted()
+    assert not packed, "none of it is acknowledged"
+    before = diverted.record
+    write(part, head, behind, diverted)
+    assert packed == [(0, b"a"), (1, b"a"), (2, b"a")]
+    assert all(key is before_key for (_, key), before_key in zip(packed, [lane.key] * 3, strict=True))
+    assert diverted.record is not before
+    (parked,) = part.ready(5)
+    assert parked.head is head.record, "a head that was not packed would run, and stay in memory beside"
+    part.postpone(parked, 2, 10)
+    write(part, head)
+    assert len(packed) == 3, "it is packed already"
+
+
+def test_what_is_loaded_is_packed() -> None:
+    part, packed = packing()
+    opened(part, *entries(0, 1, 2))
+    assert [offset for offset, _ in packed] == [0, 1, 2]
+    part.admit([Job(3)])
+    (parked,) = part.ready(5)
+    assert parked.head is parked.entry.record
