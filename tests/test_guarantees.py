@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from streams.core.partition import capacity, partition
+from streams.core.partition import partition
+from streams.settings import Settings
 from tests.pages import collected_in
 from tests.workers import ROOT
 
@@ -70,5 +71,6 @@ def test_every_invariant_of_the_core_is_listed() -> None:
 
 
 def test_the_bounds_of_what_is_parked() -> None:
-    megabytes = capacity.LIMIT_PARKED_BYTES // (1024 * 1024)
-    assert f"At most {capacity.LIMIT_PARKED:,} parked jobs, or {megabytes} MB of them" in TEXT
+    settings = Settings()
+    megabytes = settings.parked_bytes // (1024 * 1024)
+    assert f"At most {settings.parked_jobs:,} parked jobs, or {megabytes} MB of them" in TEXT

@@ -24,7 +24,6 @@ from schemas.registry import RegistrySettings
 from streams import DEFAULT_RETRY, NO_RETRY, JobContext, RetryPolicy
 from streams.api.discovery import load_queues
 from streams.api.hooks import around_plain
-from streams.core.partition.capacity import LIMIT_PARKED, LIMIT_PARKED_BYTES
 from streams.core.retry.failure import Failure
 from streams.core.retry.policy import GiveUp, decide
 from streams.errors import JobTimeout
@@ -308,8 +307,8 @@ def test_the_diagram_leads_every_job_to_an_end() -> None:
 
 def test_the_bounds_of_what_is_parked() -> None:
     (jobs, megabytes) = re.findall(r"At most\s([\d,]+) jobs or (\d+) MB are parked of a queue in a worker", PROSE)[0]
-    assert int(jobs.replace(",", "")) == LIMIT_PARKED
-    assert int(megabytes) * 1024 * 1024 == LIMIT_PARKED_BYTES
+    assert int(jobs.replace(",", "")) == Settings().parked_jobs
+    assert int(megabytes) * 1024 * 1024 == Settings().parked_bytes
 
 
 def test_the_topics() -> None:

@@ -88,7 +88,7 @@ def assemble_worker(
     follow_ups = FollowUpPublisher(writer, codec, settings)
     threads = {queue.name: ThreadRunner(queue.name) for queue in queues}
     topics = {settings.topic(queue.name): queue.partitions for queue in queues}
-    backpressure = Backpressure(requests, topics, limit_jobs=settings.buffer_jobs, limit_bytes=settings.buffer_bytes)
+    backpressure = _backpressure(requests, topics, settings)
 
     def executor(queue: Queue, reports: ExecutorReports) -> QueueExecutor:
         return QueueExecutor(
@@ -122,6 +122,17 @@ def assemble_worker(
         fail=fail,
     )
     return WorkerParts(service, assignment, lease, quarantine, threads)
+
+
+def _backpressure(requests: GroupRequests, topics: Iterable[str], settings: Settings) -> Backpressure:
+    return Backpressure(
+        requests,
+        topics,
+        limit_jobs=settings.buffer_jobs,
+        limit_bytes=settings.buffer_bytes,
+        parked_jobs=settings.parked_jobs,
+        parked_bytes=settings.parked_bytes,
+    )
 
 
 def build_app(settings: Settings | None = None) -> JobsApp:

@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     buffer_jobs: int = Field(default=10_000, ge=1)
     #: Bytes of one queue held in memory: values, keys and headers.
     buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
+    #: Jobs of one queue that wait in memory for their retry, or behind one that does. A hundred thousand behind one key
+    #: that fails leave some for the failures of others.
+    parked_jobs: int = Field(default=120_000, ge=1)
+    #: Bytes of them, as of `buffer_bytes`.
+    parked_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     #: Bounds on what others have written: see Limits, which each of them is one of.
     max_batch_bytes: int = Field(default=DEFAULT_LIMITS.batch_bytes, ge=1024 * 1024)
     max_headers: int = Field(default=DEFAULT_LIMITS.headers, ge=1, le=100_000)

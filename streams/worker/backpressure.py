@@ -22,17 +22,27 @@ class Backpressure:
 
     A part of the Assignment, which tells it what was taken and what has finished.
 
-    requests                is asked to fetch a partition again
-    topics                  of the queues
-    limit_jobs, limit_bytes  bound what one queue holds in memory; its partitions share them equally
+    requests                   is asked to fetch a partition again
+    topics                     of the queues
+    limit_jobs, limit_bytes    bound what one queue holds in memory; its partitions share them equally
+    parked_jobs, parked_bytes  bound what of it is parked: see ParkedBudget
     """
 
-    def __init__(self, requests: GroupRequests, topics: Iterable[str], *, limit_jobs: int, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        requests: GroupRequests,
+        topics: Iterable[str],
+        *,
+        limit_jobs: int,
+        limit_bytes: int,
+        parked_jobs: int,
+        parked_bytes: int,
+    ) -> None:
         self._requests = requests
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
         #: How much of each queue may be parked in memory.
-        self.budgets = {topic: ParkedBudget() for topic in topics}
+        self.budgets = {topic: ParkedBudget(parked_jobs, parked_bytes) for topic in topics}
         #: Partitions that are full. Looked at for every job, so it stays the same dict.
         self.full: dict[WorkPartition, TopicPartition] = {}
         #: Partitions of queues that have enough, by topic.

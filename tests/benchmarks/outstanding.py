@@ -1,4 +1,4 @@
-"""Retries that wait: how late they start on an idle machine, and what a hundred thousand of them take of a worker."""
+"""Retries that wait: how late they start on an idle machine, and what they and those behind them take of a worker."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ PARTITIONS = 24
 FEW, FEW_RATE, FEW_WAIT = 1_000, 100.0, 1
 #: As long as it takes to have all of them wait, and some.
 MANY, MANY_WAIT = 100_000, 60
+#: Jobs that wait behind others of their keys, and how long the first of each key does.
+BEHIND, BEHIND_WAIT = 500_000, 600
 
 
 def run(bootstrap: str, scale: Scale) -> list[Figure]:
     """Measure few retries, and many at once."""
     few = [_few(bootstrap, scale, number) for number in range(1, scale.runs + 1)]
     many = [_many(bootstrap, scale, number) for number in range(1, scale.runs + 1)]
-    so_many = f"{scale.jobs(MANY):,}"
+    behind = [_behind(bootstrap, scale, number) for number in range(1, scale.runs + 1)]
+    so_many, so_many_behind = f"{scale.jobs(MANY):,}", f"{scale.jobs(BEHIND):,}"
     return [
         Figure("retries on an idle machine, earliest after its due time", "ms", [found[0] for found in few], _NEVER),
         Figure("retries on an idle machine, late, p99", "ms", [latency.percentiles(found)[1] for found in few]),
@@ -31,10 +34,12 @@ def run(bootstrap: str, scale: Scale) -> list[Figure]:
         Figure(f"{so_many} retries outstanding, memory of the worker", "MB", [memory for memory, _, _ in many]),
         Figure(f"{so_many} retries outstanding, memory before", "MB", [before for _, before, _ in many]),
         Figure(f"{so_many} retries outstanding, earliest after its due time", "ms", [f[0] for *_, f in many], _NEVER),
+        Figure(f"{so_many_behind} jobs parked behind {backlog.KEYS:,} keys, memory of one", "bytes", behind, _SMALL),
     ]
 
 
 _NEVER = Goal(">=", 0)
+_SMALL = Goal("<=", 1024)
 
 
 def _few(bootstrap: str, scale: Scale, number: int) -> list[float]:
@@ -73,6 +78,24 @@ def _many(bootstrap: str, scale: Scale, number: int) -> tuple[float, float, list
     note(f"many retries, run {number}: {jobs:,} parked after {parked:.1f} s, {before:.0f} to {memory:.0f} MB;"
          f" late p50 {p50:.0f}, p99 {p99:.0f} ms")  # fmt: skip
     return memory, before, late
+
+
+def _behind(bootstrap: str, scale: Scale, number: int) -> float:
+    """Bytes of memory that each job takes where all wait for the first of their key."""
+    jobs = scale.jobs(BEHIND)
+    settings = {
+        WAIT: str(BEHIND_WAIT), "STREAMS_PARKED_JOBS": str(2 * jobs), "STREAMS_PARKED_BYTES": str(2048 * jobs),
+    }  # fmt: skip
+    with backlog.queue(bootstrap, QUEUE, PARTITIONS) as namespace:
+        topic = f"{namespace}.{QUEUE}.retry"
+        with running(worker("parked jobs", bootstrap, namespace, **settings), jobs) as started:
+            until(lambda: partitions(bootstrap, topic) == PARTITIONS, within=START_SECONDS, what="the worker's topics")
+            before = resident(started.pid)
+            backlog.publish(bootstrap, namespace, QUEUE, jobs)
+            until(lambda: count(bootstrap, topic) == jobs, within=RUN_SECONDS, what="all jobs parked")
+            memory = resident(started.pid)
+    note(f"parked jobs, run {number}: {jobs:,}, {before:.0f} to {memory:.0f} MB")
+    return (memory - before) * 1e6 / jobs
 
 
 def _late(waits_ns: list[int]) -> list[float]:

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-#: How many jobs, and bytes of them, may be parked of a queue in a worker before it reads no further.
-#: A hundred thousand behind one key that fails leave some for the failures of others.
-LIMIT_PARKED = 120_000
-LIMIT_PARKED_BYTES = 256 * 1024 * 1024
+#: As good as no bound.
+_NO_LIMIT = 2**63
 
 
 class HasParkedJobs(Protocol):
@@ -34,7 +32,7 @@ class ParkedBudget:
 
     __slots__ = ("limit_bytes", "limit_jobs", "partitions")
 
-    def __init__(self, limit_jobs: int = LIMIT_PARKED, limit_bytes: int = LIMIT_PARKED_BYTES) -> None:
+    def __init__(self, limit_jobs: int = _NO_LIMIT, limit_bytes: int = _NO_LIMIT) -> None:
         self.limit_jobs = limit_jobs
         self.limit_bytes = limit_bytes
         self.partitions: list[HasParkedJobs] = []

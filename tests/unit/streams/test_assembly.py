@@ -16,3 +16,10 @@ def test_the_consumer_knows_how_many_jobs_of_a_queue_run_at_once(concurrency: in
     settings = Settings(concurrency=concurrency, jobs="tests.jobs.trouble", shipped_jobs=False)
     app: Any = build_app(settings)
     assert app.transport.wiring.concurrency == most
+
+
+def test_what_may_be_parked_is_as_it_is_set() -> None:
+    settings = Settings(parked_jobs=7, parked_bytes=700, jobs="tests.jobs.trouble", shipped_jobs=False)
+    app: Any = build_app(settings)
+    budgets = app.transport.wiring.assignment._backpressure.budgets.values()
+    assert {(budget.limit_jobs, budget.limit_bytes) for budget in budgets} == {(7, 700)}

@@ -33,7 +33,9 @@ def fetches() -> Fetches:
 
 @pytest.fixture
 def pressure(fetches: Fetches) -> Backpressure:
-    return Backpressure(cast("GroupRequests", fetches), [MAIL, HOOK], limit_jobs=9, limit_bytes=90)
+    return Backpressure(
+        cast("GroupRequests", fetches), [MAIL, HOOK], limit_jobs=9, limit_bytes=90, parked_jobs=9, parked_bytes=90
+    )
 
 
 def partition(read: int = 0) -> WorkPartition:

@@ -70,6 +70,8 @@ def test_is_frozen() -> None:
         ("processes", "0"),
         ("buffer_jobs", "0"),
         ("buffer_bytes", "-1"),
+        ("parked_jobs", "0"),
+        ("parked_bytes", "0"),
         ("commit_interval", "0"),
         ("stop_timeout", "-1"),
         ("handover_timeout", "51"),
