@@ -24,6 +24,7 @@ from tests.benchmarks import (
     outstanding,
     publish_and_wait,
     publishing,
+    registry,
     start,
 )
 from tests.benchmarks.contenders import ROOT, note
@@ -47,6 +48,7 @@ def _publishing(bootstrap: str, scale: Scale) -> list[Row]:
 
 BENCHMARKS: dict[str, Callable[[str, Scale], list[Row]]] = {
     "noop": _rows(noop.run),
+    "registry": _rows(registry.run),
     "concurrency": _rows(concurrency.run),
     "publishing": _publishing,
     "publish-and-wait": _rows(publish_and_wait.run),

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from producers import Cluster, JobProducer, ProducerSettings
+from schemas import Codec
 from schemas.models.email import SendEmail
 from tests.benchmarks.contenders import note
 
@@ -38,9 +39,9 @@ def queue(bootstrap: str, name: str, partitions: int) -> Iterator[str]:
             _await(admin.delete_topics(topics))
 
 
-def producer(bootstrap: str, namespace: str) -> JobProducer:
+def producer(bootstrap: str, namespace: str, codec: Codec | None = None) -> JobProducer:
     """Our producer, as a service would use it."""
-    return JobProducer(ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace))
+    return JobProducer(ProducerSettings(bootstrap_servers=bootstrap, namespace=namespace), codec=codec)
 
 
 def payload(number: int) -> SendEmail:
@@ -50,11 +51,13 @@ def payload(number: int) -> SendEmail:
     return SendEmail(to=[_RECIPIENT], subject=f"{number:0{_SUBJECT_DIGITS}}", text=text)
 
 
-def publish(bootstrap: str, namespace: str, name: str, jobs: int, *, keys: int = KEYS) -> None:
+def publish(
+    bootstrap: str, namespace: str, name: str, jobs: int, *, keys: int = KEYS, codec: Codec | None = None
+) -> None:
     """Publish jobs to a queue, their keys taking turns (none where `keys` is 0), until the broker has them all."""
     note(f"publishing {jobs:,} jobs of {VALUE_BYTES} bytes")
     names: list[str | None] = [f"key-{number}" for number in range(keys)] or [None]
-    with producer(bootstrap, namespace) as publisher:
+    with producer(bootstrap, namespace, codec) as publisher:
         for number in range(jobs):
             publisher.publish(payload(number), key=names[number % len(names)], queue=name)
 
