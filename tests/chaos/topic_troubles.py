@@ -29,8 +29,12 @@ MOST = 9
 _WITHIN = 300.0
 
 
-#: What a worker says that sees it, and when.
-_SEEN = re.compile(r"^\[([\d-]+ [\d:,]+)\] .* (\S+) was deleted and made anew: its ", re.MULTILINE)
+#: What a worker says that sees it, and when: by the topic's id, or by an offset that it has met before.
+_SEEN = re.compile(
+    r"^\[([\d-]+ [\d:,]+)\] .* (\S+?)"
+    r"(?: was deleted and made anew: its |-\d+ has given an offset twice: |-\d+ starts again at offset )",
+    re.MULTILINE,
+)
 
 #: A topic, and when something was with it, by CLOCK_MONOTONIC, in nanoseconds.
 Moment = tuple[str, int]

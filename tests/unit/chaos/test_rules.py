@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from schemas.models.webhook import DeliverWebhook
+from streams.api.context import JobContext
 from streams.ports.records import TopicPartition
 from streams.worker.topic_logs import tell_replaced
 from tests.chaos.account import Account, Letters, Operation, Published, Span
@@ -30,6 +32,7 @@ from tests.chaos.rules import (
 )
 from tests.chaos.topic_troubles import seen_at, spans_until
 from tests.ledger import SECOND, Run
+from tests.unit.streams.rig import P0, P1, records, rig
 
 A, B = 100, 200  # processes
 MS = SECOND // 1000
@@ -275,6 +278,21 @@ def test_what_a_worker_ran_before_it_saw_that_a_topic_was_made_anew_may_run_agai
     late = 10 + int(WINDOW * 1000) + 1
     runs = [run(0, 5, 10), run(0, late + 10, late + 20)]
     assert repetitions(account([job(0)], runs, unseen={A: [Span(0, late * MS)]})), "that was committed before"
+
+
+async def test_a_worker_says_by_which_offset_it_saw_a_topic_made_anew(caplog: pytest.LogCaptureFixture) -> None:
+    async def handle(job: DeliverWebhook, ctx: JobContext) -> None:
+        """Nothing."""
+
+    async with rig(handle) as it:
+        it.open(P0, P1)
+        partition = it.assignment.partition(P1)
+        assert partition is not None
+        it.assignment.retry_log_replaced(partition)
+        it.take(records(0, 3))
+        it.take(records(1, 1))
+    lines = [f"[2026-11-29 08:17:01,135] [7] [ERROR] {each}" for each in caplog.messages]
+    assert [topic for topic, _ in seen_at("\n".join(lines))] == [P1.retry.topic, P0.topic]
 
 
 def test_a_worker_says_when_it_saw_a_topic_made_anew(caplog: pytest.LogCaptureFixture) -> None:
