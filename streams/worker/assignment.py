@@ -371,7 +371,7 @@ class Assignment:
 
     @property
     def writing(self) -> int:
-        """Jobs that have run, and whose retry record or dead letter the broker has not acknowledged yet."""
+        """Jobs whose retry record or dead letter the broker has not acknowledged yet."""
         return sum(executor.writing for executor in self.executors.values())
 
     @property

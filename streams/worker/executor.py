@@ -136,7 +136,7 @@ class QueueExecutor:
 
     @property
     def writing(self) -> int:
-        """Jobs that have run, and whose retry record or dead letter the broker has not acknowledged yet."""
+        """Jobs whose retry record or dead letter the broker has not acknowledged yet."""
         return len(self._writes)
 
     @property

@@ -17,7 +17,7 @@ PARTITIONS = 24
 FEW, FEW_RATE, FEW_WAIT = 1_000, 100.0, 1
 #: As long as it takes to have all of them wait, and some.
 MANY, MANY_WAIT = 100_000, 60
-#: Jobs that wait behind others of their keys, and how long the first of each key does.
+#: Jobs that wait behind another of their key, and how long that one does.
 BEHIND, BEHIND_WAIT = 500_000, 600
 
 
@@ -34,7 +34,7 @@ def run(bootstrap: str, scale: Scale) -> list[Figure]:
         Figure(f"{so_many} retries outstanding, memory of the worker", "MB", [memory for memory, _, _ in many]),
         Figure(f"{so_many} retries outstanding, memory before", "MB", [before for _, before, _ in many]),
         Figure(f"{so_many} retries outstanding, earliest after its due time", "ms", [f[0] for *_, f in many], _NEVER),
-        Figure(f"{so_many_behind} jobs parked behind {backlog.KEYS:,} keys, memory of one", "bytes", behind, _SMALL),
+        Figure(f"{so_many_behind} jobs parked behind one key, memory of one", "bytes", behind, _SMALL),
     ]
 
 
@@ -81,17 +81,20 @@ def _many(bootstrap: str, scale: Scale, number: int) -> tuple[float, float, list
 
 
 def _behind(bootstrap: str, scale: Scale, number: int) -> float:
-    """Bytes of memory that each job takes where all wait for the first of their key."""
+    """Bytes of memory that each job takes where all wait for the first one, whose key they share.
+
+    Of different keys a partition parks some ten thousand: a commit has to say which of them are done.
+    """
     jobs = scale.jobs(BEHIND)
     settings = {
         WAIT: str(BEHIND_WAIT), "STREAMS_PARKED_JOBS": str(2 * jobs), "STREAMS_PARKED_BYTES": str(2048 * jobs),
     }  # fmt: skip
-    with backlog.queue(bootstrap, QUEUE, PARTITIONS) as namespace:
+    with backlog.queue(bootstrap, QUEUE, 1) as namespace:
         topic = f"{namespace}.{QUEUE}.retry"
         with running(worker("parked jobs", bootstrap, namespace, **settings), jobs) as started:
-            until(lambda: partitions(bootstrap, topic) == PARTITIONS, within=START_SECONDS, what="the worker's topics")
+            until(lambda: partitions(bootstrap, topic) == 1, within=START_SECONDS, what="the worker's topics")
             before = resident(started.pid)
-            backlog.publish(bootstrap, namespace, QUEUE, jobs)
+            backlog.publish(bootstrap, namespace, QUEUE, jobs, keys=1)
             until(lambda: count(bootstrap, topic) == jobs, within=RUN_SECONDS, what="all jobs parked")
             memory = resident(started.pid)
     note(f"parked jobs, run {number}: {jobs:,}, {before:.0f} to {memory:.0f} MB")

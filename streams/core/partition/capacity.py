@@ -85,7 +85,8 @@ def small_size(record: Record) -> int:
 
 def size_of(record: Record) -> int:
     """The bytes that a record takes, its large headers included."""
-    return small_size(record) + _large(record)
+    headers = record.headers  # Asked for once: a packed record unpacks them.
+    return len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(headers) + _large_of(headers)
 
 
 class LargeHeaders:
@@ -110,9 +111,13 @@ class LargeHeaders:
 
 
 def _large(record: Record) -> int:
+    return _large_of(record.headers)
+
+
+def _large_of(headers: Sequence[tuple[str, bytes | None]]) -> int:
     """The bytes of the contents that are large."""
     size = 0
-    for _, content in record.headers:
+    for _, content in headers:
         if content is not None and len(content) >= LARGE_HEADER:
             size += len(content)
     return size

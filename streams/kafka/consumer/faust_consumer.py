@@ -169,6 +169,8 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Fence off at once what was lost; what is new is opened by `perform_seek`."""
         faust: Any = super()
+        # Faust does it where partitions are revoked, and then only. When it resumes it empties the agents' queues.
+        self.stop_flow()
         self._generation = generation_id
         self._wiring.lease.renew(monotonic())
         await self._rebalance.assigned(

@@ -82,17 +82,18 @@ class FetchLoop:
         read_to  behind the last offset that was handed out of each partition; it is kept here
         """
         while self._fault is None:
-            if self._may_fetch() and not self._is_handing_over:
-                try:
+            try:
+                self._check()
+                if self._may_fetch() and not self._is_handing_over:
                     fetched = await self._fetch(self._asked.partitions, read_to)
-                except ConsumerStoppedError:
-                    return
-                except KafkaError as error:
-                    logger.error("fetching failed: %r; trying again in %g s", error, RETRY_AFTER)
-                    await asyncio.sleep(RETRY_AFTER)
-                    continue
-                if fetched.records or fetched.passed:
-                    self._hand_over(receive, fetched)
+                    if fetched.records or fetched.passed:
+                        self._hand_over(receive, fetched)
+            except ConsumerStoppedError:
+                return
+            except KafkaError as error:
+                logger.error("fetching failed: %r; trying again in %g s", error, RETRY_AFTER)
+                await asyncio.sleep(RETRY_AFTER)
+                continue
             await self._await_news()
         raise self._fault
 
@@ -137,17 +138,19 @@ class FetchLoop:
         if not self._is_waiting:
             self.wake()
 
+    def _check(self) -> None:
+        """Raise what the consumer has come to. It joins its group again only once that was asked for."""
+        if self._consumer._closed or self._consumer._fetcher._closed:
+            raise ConsumerStoppedError
+        self._consumer._coordinator.check_errors()
+
     async def _fetch(self, partitions: set[Any], read_to: dict[Any, int]) -> Fetched:
         """Take records of some partitions that are there."""
-        consumer = self._consumer
-        fetcher = consumer._fetcher
-        if consumer._closed or fetcher._closed:
-            raise ConsumerStoppedError
-        consumer._coordinator.check_errors()
+        fetcher = self._consumer._fetcher
         self._demand.renew(partitions)
         with fetcher._subscriptions.fetch_context():
             records: dict[Any, list[Any]] = await fetcher.fetched_records(partitions)
-        assignment = consumer._subscription.subscription.assignment
+        assignment = self._consumer._subscription.subscription.assignment
         return Fetched(records, _passed(assignment, records, partitions, read_to), partitions)
 
 

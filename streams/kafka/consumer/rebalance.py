@@ -38,7 +38,7 @@ class AssignedPartitions(Protocol):
 
     @property
     def writing(self) -> int:
-        """Jobs that have run, and whose retry record or dead letter the broker has not acknowledged yet."""
+        """Jobs whose retry record or dead letter the broker has not acknowledged yet."""
         ...
 
     def block_starts(self) -> None: ...
@@ -289,8 +289,8 @@ class Rebalance:
         early.cancel()
         if not quiet:
             logger.warning(
-                "%g s after the stop %d jobs still run, and of %d that have failed the broker has not acknowledged the"
-                " retry or the dead letter: the former are cancelled, and all run again elsewhere, as the same attempt",
+                "%g s after the stop %d jobs still run, and of %d others the broker has not acknowledged the retry or"
+                " the dead letter: the former are cancelled, and all may run again elsewhere, as the same attempt",
                 self._stop_timeout, self._partitions.active, self._partitions.writing,
             )  # fmt: skip
 

@@ -654,7 +654,7 @@ async def test_a_stop_says_of_what_it_has_waited_for_in_vain(caplog: pytest.LogC
         on.process.stopping = True
         await asyncio.wait_for(on.rebalance.drain(), 5)
         assert on.group.watermark(P0) == 0
-    assert "0.05 s after the stop 1 jobs still run, and of 1 that have failed the broker has not" in caplog.text
+    assert "0.05 s after the stop 1 jobs still run, and of 1 others the broker has not" in caplog.text
 
 
 async def test_a_stop_is_made_once_whoever_asks() -> None:

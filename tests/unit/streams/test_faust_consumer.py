@@ -148,6 +148,20 @@ async def test_a_fault_while_a_replaced_log_is_opened_ends_the_worker() -> None:
         await until(lambda: consumer.crashed)
 
 
+async def test_nothing_goes_to_the_agents_before_faust_resumes() -> None:
+    """It empties their queues then: what was put there would be read again only after the next rebalance."""
+    async with glue() as (consumer, _, _app):
+        flows = [consumer.flow_active]
+        await assign(consumer, P0)
+        assert P0 in consumer._fetches.partitions
+        flows.append(consumer.flow_active)
+        woken = consumer._thread.woken
+        consumer.resume_flow()
+        flows.append(consumer.flow_active)
+        assert flows == [True, False, True]
+        assert consumer._thread.woken > woken
+
+
 async def test_a_fetch_of_an_earlier_epoch_takes_nothing_more() -> None:
     async with glue() as (consumer, _, _app):
         await assign(consumer, P0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka.errors import ConsumerStoppedError, TopicAuthorizationFailedError
+from aiokafka.errors import ConsumerStoppedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from streams.kafka.consumer import fetch_loop
@@ -75,9 +75,13 @@ class Consumer:
         self._coordinator = self
         self._subscription = self.subscription = self
         self.assignment = self._fetcher
+        self.error: Exception | None = None
 
     def check_errors(self) -> None:
-        """None."""
+        """Raise what the group has refused, once."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
 
 
 @dataclass
@@ -213,6 +217,18 @@ async def test_nothing_is_taken_while_the_worker_takes_nothing() -> None:
         it.flows = True
         it.loop.wake()
         await until(lambda: it.received)
+
+
+async def test_what_the_group_refuses_is_heard_also_while_nothing_is_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """aiokafka joins again only once somebody has asked for the error, and nothing is taken before it has joined."""
+    monkeypatch.setattr(fetch_loop, "RETRY_AFTER", 0.001)
+    async with rig(flows=False) as it:
+        it.consumer.error = GroupAuthorizationFailedError("jobs.default")
+        it.loop.wake()
+        await until(lambda: it.consumer.error is None)
+    assert "fetching failed: GroupAuthorizationFailedError" in caplog.text
 
 
 async def test_what_holds_no_job_is_passed_over_once() -> None:
