@@ -29,7 +29,7 @@ from streams.worker.admission.quarantine import Quarantine
 from streams.worker.admission.start_block import StartBlock
 from streams.worker.backpressure import Backpressure
 from streams.worker.executor import ExecutorReports, QueueExecutor
-from streams.worker.packed_record import packed
+from streams.worker.packed_record import PackedRecord
 from streams.worker.restored_offsets import restored_offsets, warn_of_moves
 from streams.worker.topic_logs import TopicLogs, logs_of, tell_replaced
 
@@ -176,7 +176,7 @@ class Assignment:
             limit_bytes=pressure.limit_bytes,
             budget=pressure.budgets[tp.topic],
             ordered=self.executors[tp.topic].ordered,
-            pack=packed,
+            pack=PackedRecord,
         )
         tracker = restored_offsets(tp.retry, retries)
         warn_of_moves(tp, queue, retries)

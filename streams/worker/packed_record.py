@@ -1,11 +1,10 @@
-"""A record that waits for long, in a quarter of the memory that its value and headers take as objects."""
+"""A record that waits for long: its value and headers as one object, in less memory than they take as many."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from marshal import dumps, loads
-from typing import Any
 
+from schemas.headers import Headers
 from streams.ports.records import Record
 
 
@@ -27,16 +26,13 @@ class PackedRecord:
     @property
     def value(self) -> bytes | None:
         """As the record has it."""
-        value: bytes | None = loads(self._content)[0]  # noqa: S302 # see above
-        return value
+        return self._unpacked()[0]
 
     @property
-    def headers(self) -> Sequence[tuple[str, Any]]:
+    def headers(self) -> Headers:
         """As the record has them."""
-        headers: list[tuple[str, Any]] = loads(self._content)[1]  # noqa: S302 # see above
-        return headers
+        return self._unpacked()[1]
 
-
-def packed(record: Record, key: bytes | None) -> Record:
-    """The record in little memory, with this object for its key, unless it is None."""
-    return PackedRecord(record, record.key if key is None else key)
+    def _unpacked(self) -> tuple[bytes | None, Headers]:
+        content: tuple[bytes | None, Headers] = loads(self._content)  # noqa: S302 # our own bytes: see above
+        return content

@@ -80,13 +80,17 @@ class Record(Protocol):
 
 def small_size(record: Record) -> int:
     """The bytes that a record takes, as if none of its headers were large."""
-    return len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(record.headers)
+    return _small(record, record.headers)
 
 
 def size_of(record: Record) -> int:
     """The bytes that a record takes, its large headers included."""
     headers = record.headers  # Asked for once: a packed record unpacks them.
-    return len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(headers) + _large_of(headers)
+    return _small(record, headers) + _large_of(headers)
+
+
+def _small(record: Record, headers: Sequence[tuple[str, bytes | None]]) -> int:
+    return len(record.value or b"") + len(record.key or b"") + HEADER_SIZE * len(headers)
 
 
 class LargeHeaders:

@@ -73,9 +73,9 @@ class ParkedLane(Lane[R, W]):
         else:
             behind.insert(bisect_left(behind, entry.queue_offset, lo=self._taken, key=_queue_offset), entry)
 
-    def pack(self, entry: ParkedJob[R], how: Pack[R]) -> None:
-        """Keep the record of one of its entries in less memory."""
-        entry.pack(how, self.key)
+    def pack(self, entry: ParkedJob[R], how: Pack[R], key: bytes | None) -> None:
+        """Keep the record of one of its entries in less memory: see ParkedJob.pack."""
+        entry.pack(how, key)
         if entry is self.entry:
             self.head = entry.record
 

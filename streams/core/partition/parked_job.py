@@ -9,7 +9,7 @@ from streams.core.offsets.log_id import UNKNOWN
 
 R = TypeVar("R")
 
-#: Makes of a record one that takes less memory; with this object for its key, unless it is None.
+#: Makes of a record one that takes less memory, with this object for its key, which is an equal one.
 Pack = Callable[[R, "bytes | None"], R]
 
 #: The retry offset of a job that no acknowledged record of the retry log stands for yet.
@@ -66,7 +66,7 @@ class ParkedJob(Generic[R]):
         return f"ParkedJob({self.queue_offset}, attempt={self.attempt}, due_ms={self.due_ms}, {state})"
 
     def pack(self, how: Pack[R], key: bytes | None) -> None:
-        """Keep the record in less memory. `key` is an equal one that is there already, if there is one."""
+        """Keep the record in less memory, with this object for its key, which is an equal one."""
         self.record = how(self.record, key)
 
     def note_failure(self, now_ms: int) -> None:

@@ -145,8 +145,9 @@ class QueuePartition(Generic[R]):
         retries = self._retries
         for entry, written in entries:
             if retries.read(entry.retry_offset):
-                entry.pack(self._pack, None)
-                superseded = restoring.add(entry.record.key, entry, written)
+                key = entry.record.key
+                entry.pack(self._pack, key)
+                superseded = restoring.add(key, entry, written)
                 if superseded is not None:
                     retries.finish(superseded)
         if read_to is not None:
@@ -384,11 +385,13 @@ class QueuePartition(Generic[R]):
             self.parked_bytes += size
         else:
             retries.finish(former)
-        parked_lane = self._parked_lanes.find(entry.record.key, entry.queue_offset)
+        key = entry.record.key
+        parked_lane = self._parked_lanes.find(key, entry.queue_offset)
         if parked_lane is None:
             return
         if former == NOT_WRITTEN:
-            parked_lane.pack(entry, self._pack)
+            # Those of a key share one object of it.
+            parked_lane.pack(entry, self._pack, key if parked_lane.key is None else parked_lane.key)
         if parked_lane.entry is entry:
             self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
 
