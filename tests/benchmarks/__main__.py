@@ -25,6 +25,7 @@ from tests.benchmarks import (
     publish_and_wait,
     publishing,
     registry,
+    soak,
     start,
 )
 from tests.benchmarks.contenders import ROOT, note
@@ -59,7 +60,10 @@ BENCHMARKS: dict[str, Callable[[str, Scale], list[Row]]] = {
     "hostile": _rows(hostile.run),
     "hot-key": _rows(hot_key.run),
     "outstanding": _rows(outstanding.run),
+    "soak": _rows(soak.run),
 }
+#: Takes half an hour, and is run where it is named.
+_BY_NAME_ONLY = {"soak"}
 
 
 def main() -> int:
@@ -70,7 +74,7 @@ def main() -> int:
     _mention_load()
     with closing(shared_broker("external" if os.environ.get("KAFKA_BOOTSTRAP_SERVERS") else "embedded")) as broker:
         broker.start()
-        for name in options.only or BENCHMARKS:
+        for name in options.only or [name for name in BENCHMARKS if name not in _BY_NAME_ONLY]:
             rows += BENCHMARKS[name](broker.bootstrap, scale)
     results = [result for result, _ in rows]
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)

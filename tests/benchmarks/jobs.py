@@ -18,6 +18,7 @@ from tests.benchmarks.names import (
     HELLO_KEY,
     HOT_IS_ILL,
     HOT_KEY,
+    ILL_KEY,
     TIMED_KEY,
     UNGUARDED,
     WAIT,
@@ -40,6 +41,9 @@ waiting_jobs = Queue(
     partitions=24,
     pool=_POOL,
     retry=RetryPolicy(max_attempts=2, backoff=Fixed(float(os.environ.get(WAIT, "1"))), jitter="none"),
+)
+soaking_jobs = Queue(
+    "soaking", partitions=4, pool=_POOL, retry=RetryPolicy(max_attempts=10**6, backoff=Fixed(10), jitter="none")
 )
 hot_jobs = Queue("hot", partitions=1, pool=_POOL, retry=_RETRY)
 
@@ -105,6 +109,34 @@ async def fail_once(job: SendEmail, ctx: JobContext) -> None:
         raise Unlucky("the first attempt fails")
     _waits.append(int((time.time() - _due[number]) * 1e9))
     _tally.end(waits_ns=_waits)
+
+
+class Soak:
+    """Counts what is done and what fails, and tells about once a second."""
+
+    def __init__(self) -> None:
+        self.done = self.failed = self._told = 0
+
+    def tell(self) -> None:
+        """Tell it where a second is over since it was told."""
+        now = time.monotonic_ns()
+        if now - self._told >= 1_000_000_000:
+            self._told = now
+            report(at=now, done=self.done, failed=self.failed)
+
+
+_soak = Soak()
+
+
+@soaking_jobs.job(SendEmail)
+async def run_or_fail(job: SendEmail, ctx: JobContext) -> None:
+    """Succeed, but for a key that is ill."""
+    if (ctx.key or "").startswith(ILL_KEY):
+        _soak.failed += 1
+        raise Unlucky("the key is ill")
+    _soak.done += 1
+    if _soak.done % 100 == 0:
+        _soak.tell()
 
 
 class HotKey:

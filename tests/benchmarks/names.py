@@ -12,4 +12,5 @@ WAITS = "BENCH_WAITS"  # after how many timed jobs to report how long each has w
 
 #: Keys that mean something to the handlers.
 FAILING_KEY = "failing"  # with a number behind it: a key whose jobs fail once
+ILL_KEY = "ill"  # with a number behind it: a key whose jobs fail for ever
 HOT_KEY, HELLO_KEY, HEAL_KEY, TIMED_KEY = "hot", "hello", "heal", "timed"
