@@ -145,6 +145,11 @@ class Account:
         later = of_key[bisect_right(of_key, run.start, key=lambda each: each.start) :]
         return next((each for each in later if each.job != run.job), None)
 
+    def first_of_later(self, job: Published) -> Run | None:
+        """The first run of a job of the same key that was published after another one."""
+        of_key = self._of_keys.get(job.key or "", [])
+        return next((each for each in of_key if each.seq > job.seq), None)
+
     @cached_property
     def timed_out_in_pool(self) -> dict[int, list[Run]]:
         """The runs in a process of the pool that were to take too long, by worker."""

@@ -84,7 +84,25 @@ def _taken_for_a_killer(account: Account, job: Published, runs: Sequence[Run]) -
     cut = sum(_disturbed(account, run) for run in runs)
     if cut >= 2 or (cut == 1 and unseen and Letter.CRASH_ONCE.value in job.plan.letters):
         return True
+    if not runs:
+        return _ends_before_its_turn(account, job) >= 3
     return cut == 1 and _ends_around(account, runs[-1]) >= 2
+
+
+def _ends_before_its_turn(account: Account, job: Published) -> int:
+    """How many workers have ended, or stood still, before the next of a key could run, around a job that never did.
+
+    The first of them has put it under suspicion, and it was named at each of the others and not begun.
+    """
+    following = account.first_of_later(job)
+    span = Span(job.at - _UNBEGUN, job.at + _UNBEGUN if following is None else following.start)
+    return len(_ends_in(account, span))
+
+
+def _ends_in(account: Account, span: Span) -> set[int]:
+    """The workers that have ended, or stood still, in a span."""
+    ends = [*account.deaths.items(), *account.absences]
+    return {process for process, each in ends if _meet(each, span)}
 
 
 def _ends_around(account: Account, last: Run) -> int:
@@ -97,8 +115,7 @@ def _ends_around(account: Account, last: Run) -> int:
     span = Span(
         earliest if before is None else max(earliest, before.start), latest if following is None else following.start
     )
-    ends = [*account.deaths.items(), *account.absences]
-    return len({process for process, each in ends if process != last.process and _meet(each, span)})
+    return len(_ends_in(account, span) - {last.process})
 
 
 def _meet(one: Span, other: Span) -> bool:
@@ -122,16 +139,24 @@ def _in_order(account: Account, earlier: Published, later: Published) -> Iterato
     runs = account.by_job.get(later.id)
     if not runs:
         return
-    final = account.final(earlier.id)
-    if final is None:
-        # A job that was given up for its deaths has no run that says so: it has its last one.
-        killed = account.by_job.get(earlier.id) if earlier.id in account.dead else None
-        over = killed[-1].start if killed else None
-    else:
-        over = account.failed_at(final)
+    over = _over(account, earlier)
     if over is None or over > runs[0].start:
         said = _told(account.by_job.get(earlier.id, []))
         yield f"{_name(later)} starts before {_name(earlier)} is over: {runs[0]}; {said}"
+
+
+def _over(account: Account, job: Published) -> int | None:
+    """When a job was done or given up at the earliest; None if it is neither."""
+    final, letters = account.final(job.id), account.dead.get(job.id)
+    if final is not None:
+        return account.failed_at(final)
+    if letters is None:
+        return None
+    # One that was given up for its deaths has no run that says so: it has its last one, if it has any.
+    runs = account.by_job.get(job.id)
+    if runs:
+        return runs[-1].start
+    return job.at if letters.errors[0] == KILLED else None
 
 
 def attempts(account: Account) -> list[str]:

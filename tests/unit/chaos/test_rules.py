@@ -110,6 +110,19 @@ def test_a_job_that_has_not_begun_is_taken_for_a_killer_where_workers_end_one_af
     assert outcomes(account([job(0, "f")], ran, (0, KILLED), deaths={1: deaths[1], 2: deaths[2]}, cuts=cuts)) == []
 
 
+def test_a_job_that_never_ran_is_taken_for_a_killer_where_three_workers_end_before_its_turn() -> None:
+    """The first puts it under suspicion; it is named at the other two, and has not begun."""
+    deaths = {process: Span(process * SECOND, process * SECOND) for process in (1, 2, 3)}
+    following = run(1, 3500, 3510)
+    good = account([job(0), job(1)], [following], (0, KILLED), deaths=deaths)
+    assert outcomes(good) == []
+    assert order(good) == []
+    assert outcomes(account([job(0), job(1)], [following], (0, KILLED), deaths={1: deaths[1], 2: deaths[2]}))
+    early = run(1, 2500, 2510)
+    assert outcomes(account([job(0), job(1)], [early], (0, KILLED), deaths=deaths)), "it had been given up by then"
+    assert order(account([job(0), job(1)], [following], (0, "E"), deaths=deaths)), "what else gives a job up runs it"
+
+
 def test_a_letter_on_its_way_is_written_again_when_a_topic_was_made_anew() -> None:
     assert outcomes(account([job(0, "p")], [FAILED], (0, "E,E"), changes=[Span(0, SECOND)])) == []
     assert outcomes(account([job(0, "p")], [FAILED], (0, "E,E,E"), changes=[Span(0, SECOND)])), "once"
