@@ -43,7 +43,7 @@ waiting_jobs = Queue(
     retry=RetryPolicy(max_attempts=2, backoff=Fixed(float(os.environ.get(WAIT, "1"))), jitter="none"),
 )
 soaking_jobs = Queue(
-    "soaking", partitions=4, pool=_POOL, retry=RetryPolicy(max_attempts=10**6, backoff=Fixed(10), jitter="none")
+    "soaking", partitions=4, pool=_POOL, retry=RetryPolicy(max_attempts=10_000, backoff=Fixed(10), jitter="none")
 )
 hot_jobs = Queue("hot", partitions=1, pool=_POOL, retry=_RETRY)
 
