@@ -275,6 +275,9 @@ class Assignment:
             partition.pass_over(*batch.passed)
         executor.divert(partition)
         executor.stir(partition)
+        if partition.offsets.dirty:
+            # Jobs that the retry log has told of are finished here by being read, and no job's end asks for a commit.
+            self._want_commit()
         if partition.full:
             self._backpressure.close_full(batch.tp, partition)
         elif executor.check_and_arm_hungry():
@@ -300,13 +303,16 @@ class Assignment:
 
     def progressed(self, partition: WorkPartition) -> None:
         """Something of a partition is finished, or the partition is lost."""
-        if not self._commit_wanted:
-            self._commit_wanted = True
-            self._requests.commit_soon()
+        self._want_commit()
         if self._full and partition in self._full:
             self._backpressure.reopen_drained(partition)
         if self._finished is not None:
             self._finished(TopicPartition(partition.topic, partition.number))
+
+    def _want_commit(self) -> None:
+        if not self._commit_wanted:
+            self._commit_wanted = True
+            self._requests.commit_soon()
 
     def retry_log_replaced(self, partition: WorkPartition) -> None:
         """Open a partition again whose retry log is another one, before anything is finished by what has shown it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 
 import pytest
@@ -14,6 +15,8 @@ from streams.core.offsets.commit_metadata import CommitMetadata, log_of
 from streams.core.offsets.crash_record import StartMode
 from streams.core.offsets.finished_map import encode
 from streams.core.offsets.log_id import UNKNOWN
+from streams.core.partition.parked_job import ParkedJob
+from streams.core.partition.restore import Written
 from streams.ports.records import Batch, DueCommit, PartitionStart, TopicPartition, WorkPartition
 from streams.worker.assignment import Assignment
 from streams.worker.executor import ENOUGH
@@ -109,6 +112,35 @@ async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
         (due,) = it.assignment.collect_commits()
         assert due.commit.watermark == 2, "an answer for the old log says nothing of the new one"
     assert "made anew" in caplog.text
+
+
+async def test_what_is_known_from_the_retry_log_is_committed_although_no_job_ends() -> None:
+    """Else its partition stood still once the map was full: as where a group's commits have expired, and all jobs are
+    read again that wait behind one which comes back in an hour."""
+    known = 20_000
+    async with rig(Handler()) as it:
+        it.assignment.reassign([P0], 1)
+        partition = it.assignment.restore(P0, PartitionStart(None, "", 0, known), PartitionStart(None, "", 0, known))
+        head, behind = int((time.time() + 3600) * 1000), 0
+        waiting = [
+            ParkedJob(record(number, "k"), number, attempt=number == 0, due_ms=behind if number else head,
+                      retry_offset=number)
+            for number in range(known)
+        ]  # fmt: skip
+        partition.load([(each, Written(0)) for each in waiting])
+        partition.start(known)
+        it.assignment.start({P0: partition})
+        it.assignment.unblock_starts()
+        it.assignment.commits_acknowledged(it.assignment.collect_commits())
+        for start in range(0, known, 500):
+            it.take(records(start, 500, ["k"]))
+            if partition.full:
+                break
+        assert partition.full
+        assert it.asked.commits > 0
+        it.assignment.commits_acknowledged(it.assignment.collect_commits())
+        assert it.reopened[-1] == P0
+        assert not partition.full
 
 
 OLD, NEW = "o" * 22, "n" * 22
