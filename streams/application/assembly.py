@@ -109,7 +109,9 @@ def assemble_worker(
     def executors(reports: ExecutorReports) -> dict[str, QueueExecutor]:
         return {settings.topic(queue.name): executor(queue, reports) for queue in queues}
 
-    assignment = Assignment(executors, quarantine, requests, backpressure, events, replaced=writer.renew)
+    assignment = Assignment(
+        executors, quarantine, requests, backpressure, events, retry_hold=settings.retry_hold, replaced=writer.renew
+    )
     misplaced = MisplacedKeys(topics, writer.partitions)
     service = WorkerService(
         assignment,

@@ -63,6 +63,7 @@ class Assignment:
     executors     of the queues, by topic: made here, since they report to what they belong to
     requests      the consumer, as far as it is asked for anything
     backpressure  what is fetched no further
+    retry_hold    seconds after its first failure within which a job comes back without a retry record
     replaced      called with a topic that was deleted and created again
     """
 
@@ -74,9 +75,11 @@ class Assignment:
         backpressure: Backpressure,
         events: JobEvents,
         *,
+        retry_hold: float,
         replaced: Callable[[str], None],
     ) -> None:
         self._quarantine = quarantine
+        self._hold_ms = round(retry_hold * 1000)
         self._requests = requests
         self._backpressure = backpressure
         self._full = backpressure.full
@@ -111,12 +114,15 @@ class Assignment:
     def block_starts(self) -> None:
         """Start nothing more and drop what is under way from the broker: the partitions are revoked."""
         self.epoch += 1
-        for executor in self.executors.values():
+        for topic, executor in self.executors.items():
             executor.block(StartBlock.REBALANCE)
+            executor.stop_holding(self._of(topic))
         self._quarantine.pause()
 
     def unblock_starts(self) -> None:
         """Start jobs again."""
+        for partition in self._partitions.values():
+            partition.hold_again()
         for executor in self.executors.values():
             executor.unblock(StartBlock.REBALANCE)
         self._quarantine.resume()
@@ -177,6 +183,7 @@ class Assignment:
             budget=pressure.budgets[tp.topic],
             ordered=self.executors[tp.topic].ordered,
             pack=PackedRecord,
+            hold_ms=self._hold_ms,
         )
         tracker = restored_offsets(tp.retry, retries)
         warn_of_moves(tp, queue, retries)
@@ -203,8 +210,10 @@ class Assignment:
 
     def _divide_limits(self) -> None:
         for topic in self.executors:
-            mine = [partition for tp, partition in self._partitions.items() if tp.topic == topic]
-            self._backpressure.divide_limits(topic, mine)
+            self._backpressure.divide_limits(topic, self._of(topic))
+
+    def _of(self, topic: str) -> list[WorkPartition]:
+        return [partition for tp, partition in self._partitions.items() if tp.topic == topic]
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to fetch next, for every partition."""

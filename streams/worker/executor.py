@@ -17,6 +17,7 @@ from time import monotonic, time
 from typing import Protocol
 
 from streams.aio.wait_list import WaitList
+from streams.core.partition.parked import ParkedLane
 from streams.ports.events import JobEvents
 from streams.ports.records import WorkLane, WorkPartition
 from streams.worker.admission.admission import Admission, ReadyLanes
@@ -167,7 +168,13 @@ class QueueExecutor:
         """Write what was read of parked keys to the retry topic."""
         diverted = partition.take_diverted()
         if diverted:
-            self._retry_writer.write(partition, diverted, None)
+            self._retry_writer.write(partition, diverted)
+
+    def stop_holding(self, partitions: Iterable[WorkPartition]) -> None:
+        """Write what partitions hold of failures: they may go to another worker. Nothing is started meanwhile."""
+        taken_back = self._lanes.take_back(lambda lane: isinstance(lane, ParkedLane) and lane.failed_unwritten)
+        for partition in partitions:
+            self._retry_writer.write(partition, partition.stop_holding(taken_back))
 
     def _written(self, partition: WorkPartition) -> None:
         self.stir(partition)

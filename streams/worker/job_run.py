@@ -206,8 +206,9 @@ class JobRuns:
     def _requeue(self, lane: WorkLane, info: JobInfo, retry_at: RetryAt, failed: Failure, started: float) -> None:
         """Park a job until it runs again."""
         partition = lane.owner
-        writes = partition.postpone(lane, retry_at.attempt, retry_at.due_ms)
-        self._retry_writer.write(partition, writes, None if failed.snooze else failed)
+        failure = None if failed.snooze else (failed.error_type, failed.message)
+        writes = partition.postpone(lane, retry_at.attempt, retry_at.due_ms, int(time() * 1000), failure)
+        self._retry_writer.write(partition, writes)
         if self._events.parked is not None:
             wait = retry_at.due_ms / 1000 - time()
             self._events.parked(info, failed, monotonic() - started, wait, retry_at.attempt)

@@ -7,15 +7,14 @@ not show the damage would prove nothing when it shows none.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from streams.core.offsets import finished_map
 from streams.core.offsets.tracker import OffsetTracker
 from streams.core.partition.parked import ParkedLanes
 from streams.core.partition.parked_job import NOT_WRITTEN, ParkedJob
 from streams.core.partition.partition import QueuePartition
-from streams.core.retry.failure import Failure
-from streams.ports.records import Record, WorkPartition
+from streams.ports.records import Record, WorkLane, WorkPartition
 from streams.worker.admission.lease import GroupLease
 from streams.worker.executor import QueueExecutor
 from streams.worker.outcomes.retry_writer import RetryWriter
@@ -52,11 +51,9 @@ def no_finish_rule() -> None:
     """A job that goes to the retry topic is finished at once, and not when the broker has it there."""
     write, finish = RetryWriter.write, OffsetTracker.finish
 
-    def early(
-        self: RetryWriter, partition: WorkPartition, entries: Iterable[ParkedJob[Record]], failed: Failure | None
-    ) -> None:
+    def early(self: RetryWriter, partition: WorkPartition, entries: Iterable[ParkedJob[Record]]) -> None:
         entries = list(entries)
-        write(self, partition, entries, failed)
+        write(self, partition, entries)
         for entry in entries:
             if entry.retry_offset == NOT_WRITTEN:
                 partition.offsets.finish(entry.queue_offset)
@@ -66,6 +63,16 @@ def no_finish_rule() -> None:
             finish(self, offset)
 
     RetryWriter.write, OffsetTracker.finish = early, once  # type: ignore[method-assign]
+
+
+def no_note() -> None:
+    """What has failed and is held is not written before its partition may go to another worker."""
+
+    def nothing(self: WorkPartition, taken_back: Collection[WorkLane]) -> list[ParkedJob[Record]]:
+        del self, taken_back
+        return []
+
+    QueuePartition.stop_holding = nothing  # type: ignore[method-assign, assignment]
 
 
 def no_fencing() -> None:
@@ -103,6 +110,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "parking": no_parking,
     "loading": no_loading,
     "finish rule": no_finish_rule,
+    "note of failures": no_note,
     "fencing": no_fencing,
     "map": no_map,
 }

@@ -19,6 +19,8 @@ TIMEOUT, PROCESS_TIMEOUT = 2.0, 4.0
 HANDOVER = 2.0
 #: And how long a stop does. Seconds.
 STOP_TIMEOUT = 3.0
+#: How long after its first failure a job comes back without a retry record: some do, and some do not. Seconds.
+RETRY_HOLD = 0.5
 #: What a worker exits with whose job has ended it.
 CRASH_CODE = 7
 

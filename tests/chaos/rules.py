@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tests.chaos.account import Account, Operation, Published, Span
-from tests.chaos.plan import HANDOVER, PROCESS_TIMEOUT, STOP_TIMEOUT, Letter, numbered
+from tests.chaos.plan import HANDOVER, PROCESS_TIMEOUT, RETRY_HOLD, STOP_TIMEOUT, Letter, numbered
 from tests.ledger import SECOND, Run
 
 #: Seconds that an outcome may take to be durable and committed; those in which the machine was busy do not count.
@@ -272,6 +272,8 @@ def _committed_by(account: Account, run: Run) -> int:
     window = int(WINDOW * SECOND)
     # Of a run that could note no end nobody knows when it was over; a timeout ends it.
     since, by = (run.start, run.start + 10 * SECOND) if run.end is None else (run.end, run.end + window)
+    if not run.done:
+        by += int(RETRY_HOLD * SECOND)
     for each in account.busy:
         by += max(0, min(each.end, by) - max(each.begin, since))
     holdups = [*account.outages, *account.refusals, *account.absent(run.process)]

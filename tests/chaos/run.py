@@ -17,7 +17,7 @@ from tests.chaos.broker_troubles import BrokerTroubles
 from tests.chaos.course import Say, Trouble, going_on
 from tests.chaos.network_troubles import NetworkTroubles
 from tests.chaos.operator_troubles import OperatorTroubles
-from tests.chaos.plan import CRASH_CODE, HANDOVER, STOP_TIMEOUT, Letter, Plan, Planned
+from tests.chaos.plan import CRASH_CODE, HANDOVER, RETRY_HOLD, STOP_TIMEOUT, Letter, Plan, Planned
 from tests.chaos.pressure import watched
 from tests.chaos.publisher import Publisher
 from tests.chaos.records import DeadLetters, identity, redrives
@@ -48,7 +48,7 @@ _AFTER_LIMIT = 10
 
 SETTINGS: dict[str, object] = {
     "session_timeout": SESSION, "stop_timeout": STOP_TIMEOUT, "handover_timeout": HANDOVER, "processes": 1,
-    "concurrency": 50,
+    "concurrency": 50, "retry_hold": RETRY_HOLD,
 }  # fmt: skip
 
 

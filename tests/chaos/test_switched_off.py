@@ -56,13 +56,16 @@ def with_a_long_one(number: int) -> Planned:
 
 
 KILL = Disturbance(5.0, Event.KILL)
+STOP = Disturbance(5.0, Event.STOP)
 
 EXPERIMENTS = {
     "parking": Experiment({"order"}, every(7, "f")),
     "loading": Experiment({"outcomes"}, every(7, "fff"), workers=[KILL]),
+    # The first retry of a job is held, the second is not.
     "finish rule": Experiment(
-        {"outcomes"}, every(7, "f"), workers=[KILL], broker=[Disturbance(2.0, Event.REFUSE_RETRIES, 4.0)]
+        {"outcomes"}, every(7, "ff"), workers=[KILL], broker=[Disturbance(2.0, Event.REFUSE_RETRIES, 4.0)]
     ),
+    "note of failures": Experiment({"repetitions"}, every(2, "f"), workers=[STOP]),
     "fencing": Experiment({"repetitions"}, slow, workers=[Disturbance(4.0, Event.FREEZE, 10.0)], seconds=16.0),
     "map": Experiment({"repetitions"}, with_a_long_one, workers=[KILL]),
 }

@@ -93,7 +93,7 @@ def test_a_job_of_a_new_partition_is_tried_again(fleet: Fleet, kafka: str, names
     """Also when its worker has died meanwhile: the next one finds it parked."""
     queue, retry = f"{namespace}.{FAILING}", f"{namespace}.{FAILING}.retry"
     create(kafka, {queue: 2})
-    workers = fleet("tests.jobs.failing", session_timeout=6)
+    workers = fleet("tests.jobs.failing", session_timeout=6, retry_hold=0)
     (first,) = workers.start()
     grow(kafka, queue, 4)
     until(lambda: assigned(workers, queue) == set(range(4)), within=NOTICE_SECONDS, what="the new partitions are read")

@@ -86,7 +86,7 @@ def test_malformed_records_become_dead_letters(
 
 
 def test_names_of_headers_that_no_client_of_ours_would_write(fleet: Fleet, kafka: str, namespace: str) -> None:
-    workers = fleet("tests.jobs.failing")
+    workers = fleet("tests.jobs.failing", retry_hold=0)
     (worker,) = workers.start()
     topic = f"{namespace}.failing"
     value = Codec(shipped()).encode(Step(seq=0, seconds=0.0), "any")

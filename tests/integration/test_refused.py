@@ -31,7 +31,7 @@ TAKEN_OVER = 40
 
 
 def test_a_retry_topic_that_refuses_records(fleet: Fleet, kafka: str, namespace: str) -> None:
-    workers = fleet("tests.jobs.failing", session_timeout=SESSION)
+    workers = fleet("tests.jobs.failing", session_timeout=SESSION, retry_hold=0)
     (worker,) = workers.start()
     retry = f"{namespace}.{QUEUE}.retry"
     with Steps(kafka, namespace) as steps:
@@ -117,7 +117,7 @@ def unfinished(workers: Workers) -> set[str]:
 
 
 def test_jobs_that_their_queue_took_as_they_were_packed_better(fleet: Fleet, kafka: str, namespace: str) -> None:
-    workers = fleet("tests.jobs.failing")
+    workers = fleet("tests.jobs.failing", retry_hold=0)
     (worker,) = workers.start()
     queue = f"{namespace}.{QUEUE}"
     # Half of its bits are chance: zstd halves it, and lz4 finds nothing that repeats.

@@ -106,6 +106,36 @@ def test_parked_jobs_survive_a_restart_and_a_kill(fleet: Fleet, kafka: str, name
     assert count(kafka, f"{namespace}.failing.dead") == 0
 
 
+def test_failures_that_are_held_outlast_a_rebalance_and_a_stop(fleet: Fleet, kafka: str, namespace: str) -> None:
+    """Nothing of them is in the retry topic before that; then it says how often they have failed, and when they run."""
+    workers = fleet("tests.jobs.failing", retry_hold=60)
+    (first,) = workers.start()
+    book = workers.ledger
+    with Steps(kafka, namespace) as steps:
+        early = {steps.publish(f"early-{number}", 0, queue="failing", says="retry") for number in range(40)}
+        workers.await_done(early, within=30)
+        assert count(kafka, f"{namespace}.failing.retry") == 0
+        failing = {steps.publish(f"key-{number}", 0, queue="failing", says="retry later") for number in range(40)}
+        behind = {steps.publish(f"key-{number}", 0, queue="failing") for number in range(40)}
+        until(lambda: failing <= {run.job for run in book.runs() if run.failed}, within=30, what="all have failed")
+        assert count(kafka, f"{namespace}.failing.retry") == 0
+        (second,) = workers.start()
+        until(lambda: count(kafka, f"{namespace}.failing.retry") >= len(failing), within=30, what="they are written")
+        first.stop()
+        second.stop()
+        assert not behind & book.done
+        workers.start()
+    workers.await_done(steps.ids, within=60)
+    runs = book.runs()
+    assert Counter((run.job, run.attempt) for run in runs) == Counter(
+        [(job, attempt) for job in early | failing for attempt in (0, 1)] + [(job, 0) for job in behind]
+    )
+    assert not inversions(runs)
+    for job in failing:
+        earlier, later = _runs_of(runs, {job})
+        assert _lateness(earlier, later, LATER_IN) > EARLY, "not before it is due"
+
+
 def test_a_handler_says_when_its_job_comes_back(fleet: Fleet, kafka: str, namespace: str) -> None:
     workers = fleet("tests.jobs.failing")
     workers.start()

@@ -80,6 +80,8 @@ class PartitionCrashes:
         entry = lane.entry
         if entry is None:
             return self._queue, lane.head.offset
+        if entry.held:
+            return self._queue, entry.queue_offset
         if self._retries is None:
             raise RuntimeError("a job waits in a retry partition that is not open")
         return self._retries, entry.retry_offset

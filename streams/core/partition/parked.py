@@ -2,7 +2,7 @@
 
 A key is *parked* while it has a parked lane. The head of a parked lane may run when three things hold:
 
-    it is parked          the broker has acknowledged the record that stands for it
+    it is parked or held  the broker has acknowledged the record that stands for it, or none is written
     it is due             its time has come; at once, if it was never tried
     the queue was read    past its queue offset: else an earlier job of the key could still come, or its own record
 
@@ -33,13 +33,17 @@ class ParkedLane(Lane[R, W]):
     Invariant: entries are sorted by queue offset, and no two have the same.
     """
 
-    __slots__ = ("_behind", "_taken", "entry", "number", "waiting")
+    __slots__ = ("_behind", "_stuck_since", "_taken", "entry", "holding", "number", "waiting")
 
     def __init__(self, owner: W, key: bytes | None, entry: ParkedJob[R], number: int) -> None:
         super().__init__(owner, key, entry.record)
         self.entry: ParkedJob[R] = entry
         #: What the parked lane is known by where it is not its key's: the queue offset of its only entry.
         self.number = number
+        #: Whether what comes behind the head stays the queue's for now, and so does a head that fails.
+        self.holding = False
+        #: Epoch milliseconds since when the same job is its head and fails; 0 if it has not.
+        self._stuck_since = 0
         #: Whether the head waits for its time, and nothing else.
         self.waiting = False
         # Most parked lanes hold one job, where keys fail independently.
@@ -79,11 +83,41 @@ class ParkedLane(Lane[R, W]):
         if entry is self.entry:
             self.head = entry.record
 
+    def hold(self, due_ms: int, now_ms: int, most_ms: int) -> bool:
+        """Note that its head has failed and when it is due. Returns whether what comes behind it stays the queue's.
+
+        most_ms  how long it may: else a job that fails again and again would keep the queue's log from moving on
+        """
+        self._stuck_since = self._stuck_since or now_ms
+        self.holding = most_ms > 0 and due_ms - self._stuck_since <= most_ms
+        return self.holding
+
+    @property
+    def failed_unwritten(self) -> bool:
+        """Whether its head has failed, and nothing was written for that yet."""
+        return self.entry.held and not self.entry.untried
+
+    def suspend(self) -> ParkedJob[R]:
+        """Have its head wait until it is written. Returns it."""
+        self.waiting = False
+        return self.entry
+
+    def release(self) -> list[ParkedJob[R]]:
+        """Have nothing stay the queue's any longer, but for a head that runs. Returns what was, in its order."""
+        self.holding = False
+        behind = self.held_behind()
+        return [self.suspend(), *behind] if self.waiting and self.entry.held else behind
+
+    def held_behind(self) -> list[ParkedJob[R]]:
+        """The entries behind its head that are still the queue's, in their order."""
+        return [] if self._behind is None else [entry for entry in self._behind[self._taken :] if entry.held]
+
     def take(self) -> bool:
         """Drop the head. Returns False, and drops nothing, if nothing is behind it."""
         behind = self._behind
         if behind is None or self._taken == len(behind):
             return False
+        self._stuck_since = 0
         self.entry = behind[self._taken]
         self.head = self.entry.record
         self._taken += 1
@@ -119,14 +153,15 @@ class ParkedLanes(Generic[R, W]):
         """The parked lane that a job of this key and queue offset belongs to, if there is one."""
         return self.lanes.get(key if self._ordered and key is not None else queue_offset)
 
-    def add(self, key: bytes | None, entry: ParkedJob[R]) -> None:
-        """Park a job: in the parked lane of its key, or as the head of a new one."""
+    def add(self, key: bytes | None, entry: ParkedJob[R]) -> ParkedLane[R, W]:
+        """Park a job: in the parked lane of its key, or as the head of a new one. Returns that lane."""
         lane = self.find(key, entry.queue_offset)
         if lane is not None:
             self.insert(lane, entry)
-            return
+            return lane
         lane = ParkedLane(self._owner, key if self._ordered else None, entry, entry.queue_offset)
         self.lanes[_name(lane)] = lane
+        return lane
 
     def insert(self, lane: ParkedLane[R, W], entry: ParkedJob[R]) -> None:
         """Add an entry to a parked lane."""
@@ -172,17 +207,17 @@ class ParkedLanes(Generic[R, W]):
         if entry.writing:
             return
         if entry.queue_offset >= read_to:
-            heappush(self._unread, (entry.queue_offset, entry.retry_offset, lane))
+            heappush(self._unread, (entry.queue_offset, entry.place, lane))
         else:
             lane.waiting = True
-            heappush(self._due, (entry.due_ms, entry.retry_offset, lane))
+            heappush(self._due, (entry.due_ms, entry.place, lane))
 
     def read_on(self, read_to: int) -> None:
         """Note how far the queue was read."""
         unread = self._unread
         while unread and unread[0][0] < read_to:
-            _, offset, lane = heappop(unread)
-            if lane.entry.retry_offset == offset:
+            _, place, lane = heappop(unread)
+            if lane.entry.place == place:
                 self.wait(lane, read_to)
 
     @property
@@ -212,8 +247,8 @@ class ParkedLanes(Generic[R, W]):
 
 
 def _current(item: tuple[int, int, ParkedLane[R, W]]) -> bool:
-    _, offset, lane = item
-    return lane.waiting and lane.entry.retry_offset == offset
+    _, place, lane = item
+    return lane.waiting and lane.entry.place == place
 
 
 def _name(lane: ParkedLane[R, W]) -> bytes | int:

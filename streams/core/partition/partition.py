@@ -1,22 +1,25 @@
 """One assigned partition of a queue and of its retry topic: offsets, lanes, parked keys, and whether more fits in.
 
-A job is in one of three states: *queued*, in a lane, read from the queue and unfinished there; *writing*, on its way to
-the retry log and still unfinished where it was; or *parked*, unfinished in the retry log. The invariants, which the
-tests name:
+A job is in one of four states: *queued*, in a lane, read from the queue and unfinished there; *held*, which is the same
+in a parked lane; *writing*, on its way to the retry log and still unfinished where it was; or *parked*, unfinished in
+the retry log. The invariants, which the tests name:
 
     order     a key has a lane or a parked lane, never both; a parked lane runs in the order of its queue offsets
     diverted  what is read of a parked key goes to the retry log untried, behind the key's parked lane
+    held      behind a head that comes back soon it stays the queue's, and so does such a head, until it has failed for
+              too long, too much is held, or the partition may go to another owner: then what has failed is written
     finish    an offset is finished only when the record that replaces it, or the outcome, is durable
     unique    at most one entry a queue offset; a record whose retry record is known already is finished, not written
     loaded    nothing of the queue is admitted before the retry log was read
-    runnable  a parked lane's head runs when it is acknowledged, due, and the queue was read past its queue offset
+    runnable  a parked lane's head runs when it is held or acknowledged, due, and the queue was read past its queue
+              offset
     lost      a partition that is lost does nothing any more
     fence     what an owner writes to the retry log after the next one has taken over counts for nobody
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Generic, TypeVar
 
 from streams.core.offsets.fence import Fence
@@ -30,6 +33,9 @@ from streams.core.partition.restore import ParkedJobsRestore, Written
 
 R = TypeVar("R", bound=Record)
 
+#: Of so many jobs that may be in memory one may be held: what goes beyond that is written.
+_ONE_HELD_OF = 4
+
 
 class QueuePartition(Generic[R]):
     """One assigned partition of a queue, with its retry partition, from its assignment until it is lost.
@@ -41,14 +47,17 @@ class QueuePartition(Generic[R]):
     `may_read_again`. Bytes are those of values, keys and headers: see capacity.py.
 
     Where it is not `ordered`, every job is a lane of its own and holds back nobody. `pack` has a parked job's record
-    take less memory.
+    take less memory. A job that comes back within `hold_ms` of its first failure is held, as is what waits behind it.
     """
 
     __slots__ = (
         "_bytes",
         "_diverted",
+        "_held",
+        "_hold_ms",
         "_lanes",
         "_large",
+        "_may_hold",
         "_pack",
         "_parked_by_key",
         "_parked_lanes",
@@ -78,6 +87,7 @@ class QueuePartition(Generic[R]):
         budget: ParkedBudget | None = None,
         ordered: bool = True,
         pack: Pack[R] = lambda record, key: record,
+        hold_ms: int = 0,
     ) -> None:
         self.topic = topic
         self.number = number
@@ -106,6 +116,10 @@ class QueuePartition(Generic[R]):
         self._pack = pack
         self._restoring: ParkedJobsRestore[R] | None = None
         self._diverted: list[ParkedJob[R]] = []
+        self._hold_ms = hold_ms
+        #: Whether jobs may be held, and how many are.
+        self._may_hold = True
+        self._held = 0
 
     # -- the retry log on assignment ----------------------------------------------------------------------------------
 
@@ -262,6 +276,8 @@ class QueuePartition(Generic[R]):
             if lane is not None:
                 ready.append(lane)
         self._bytes += size + self._large.add(fresh)
+        if self._held and self._holds_too_much:
+            self._release_held()
         return ready
 
     def _divert(self, records: Sequence[R]) -> list[R]:
@@ -275,13 +291,54 @@ class QueuePartition(Generic[R]):
             elif parked_lane.contains(record.offset):
                 self.offsets.finish(record.offset)
             else:
-                entry = ParkedJob(record, record.offset, writing=True)
+                # What comes before the head, which was loaded then, is written: it becomes the head when that is done.
+                held = parked_lane.holding and record.offset > parked_lane.entry.queue_offset
+                entry = ParkedJob(record, record.offset, writing=not held)
                 self._parked_lanes.insert(parked_lane, entry)
-                self._diverted.append(entry)
                 self._bytes += size_of(record)
-                self.writing += 1
+                if held:
+                    self._held += 1
+                else:
+                    self._diverted.append(entry)
+                    self.writing += 1
         self._parked_lanes.read_on(self.offsets.next_offset)
         return others
+
+    @property
+    def _holds_too_much(self) -> bool:
+        """Whether the queue could not be read on for what is held."""
+        return self._held > self.limit_jobs // _ONE_HELD_OF or self.full
+
+    def _release_held(self) -> None:
+        """Divert what is held and does not run."""
+        for parked_lane in self._parked_by_key.values():
+            if parked_lane.holding:
+                self._diverted += self._to_write(parked_lane.release())
+
+    def _to_write(self, held: Sequence[ParkedJob[R]]) -> Sequence[ParkedJob[R]]:
+        """Have held entries be written from now on. Returns them."""
+        for entry in held:
+            entry.writing = True
+        self._held -= len(held)
+        self.writing += len(held)
+        return held
+
+    def stop_holding(self, taken_back: Collection[Lane[R, QueuePartition[R]]]) -> list[ParkedJob[R]]:
+        """Hold no more jobs that fail until `hold_again`. Returns what to write of those that have failed: it may be
+        that the partition goes to another owner, who should know of it.
+
+        taken_back  lanes that were handed out, and will not be run: each is handed out again once its head is written
+        """
+        self._may_hold = False
+        if self.lost or not self._held:
+            return []
+        lanes = [lane for lane in self._parked_by_key.values() if lane.failed_unwritten]
+        failed = [lane.suspend() for lane in lanes if lane.waiting or lane in taken_back]
+        return [*self._to_write(failed)]
+
+    def hold_again(self) -> None:
+        """Hold jobs that fail again: the partition stays."""
+        self._may_hold = True
 
     def pass_over(self, start: int, to: int) -> bool:
         """Read on at `to`, since the queue's log holds no job from `start` on.
@@ -318,8 +375,14 @@ class QueuePartition(Generic[R]):
         return self._lanes.finish(lane)
 
     def _finish_parked(self, parked_lane: ParkedLane[R, QueuePartition[R]]) -> bool:
-        self._retries.finish(parked_lane.entry.retry_offset)
-        self.parked_bytes -= size_of(parked_lane.head)
+        entry, size = parked_lane.entry, size_of(parked_lane.head)
+        if entry.held:
+            self.offsets.finish(entry.queue_offset)
+            self._bytes -= size
+            self._held -= 1
+        else:
+            self._retries.finish(entry.retry_offset)
+            self.parked_bytes -= size
         if not self._parked_lanes.leave(parked_lane):
             return False
         entry = parked_lane.entry
@@ -330,11 +393,19 @@ class QueuePartition(Generic[R]):
 
     # -- retries ------------------------------------------------------------------------------------------------------
 
-    def postpone(self, lane: Lane[R, QueuePartition[R]], attempt: int, due_ms: int) -> list[ParkedJob[R]]:
+    def postpone(
+        self,
+        lane: Lane[R, QueuePartition[R]],
+        attempt: int,
+        due_ms: int,
+        now_ms: int = 0,
+        failure: tuple[str, str] | None = None,
+    ) -> Sequence[ParkedJob[R]]:
         """Park the head of a lane, and its key with it. Returns what to write to the retry log, in this order.
 
         attempt  attempts made so far, this run included if it counts
-        due_ms   epoch milliseconds
+        due_ms   epoch milliseconds; where that is soon after `now_ms` it is held, and nothing is written
+        failure  type and message of what the run has failed with; None if the job has asked to come back
 
         The caller is done with the lane. Does nothing on a lost partition.
         """
@@ -342,28 +413,35 @@ class QueuePartition(Generic[R]):
             return []
         if self.retries is None:
             raise RuntimeError(f"{self}: no retry partition was opened")
-        entry = lane.entry
-        if entry is None:
-            writes = self._park(lane)
-            entry = writes[0]
-        else:
-            writes = [entry]
-        entry.attempt = attempt
+        parked_lane = lane if isinstance(lane, ParkedLane) else self._park(lane)
+        entry = parked_lane.entry
         # 0 says that a job was never tried.
-        entry.due_ms = max(1, due_ms)
-        entry.writing = True
-        self.writing += len(writes)
-        return writes
+        entry.come_back(attempt, max(1, due_ms), now_ms, failure)
+        # What may have killed a worker is written: whoever has its lane then could not be asked for it.
+        may_hold = self._may_hold and not (self.crashes.has_suspects or self._holds_too_much)
+        holds = parked_lane.hold(due_ms, now_ms, self._hold_ms if may_hold else 0)
+        if not entry.held:
+            entry.writing = True
+            self.writing += 1
+            return [entry] if holds else [entry, *self._to_write(parked_lane.held_behind())]
+        if not holds:
+            return self._to_write([entry, *parked_lane.held_behind()])
+        self._parked_lanes.wait(parked_lane, self.offsets.next_offset)
+        return []
 
-    def _park(self, lane: Lane[R, QueuePartition[R]]) -> list[ParkedJob[R]]:
-        """Make a parked lane of a lane, whose records count exactly from now on. Returns its jobs, the head first."""
-        entries = [ParkedJob(record, record.offset, writing=True) for record in (lane.head, *(lane.rest or ()))]
+    def _park(self, lane: Lane[R, QueuePartition[R]]) -> ParkedLane[R, QueuePartition[R]]:
+        """Make a parked lane of a lane, whose records are held and count exactly from now on."""
+        entries = [ParkedJob(record, record.offset) for record in (lane.head, *(lane.rest or ()))]
         for entry in entries:
             self._parked_lanes.add(entry.record.key, entry)
             counted = small_size(entry.record) + self._large.sizes.pop(entry.queue_offset, 0)
             self._bytes += size_of(entry.record) - counted
+        self._held += len(entries)
         self._lanes.remove(lane)
-        return entries
+        parked_lane = self._parked_lanes.find(lane.key, entries[0].queue_offset)
+        if parked_lane is None:
+            raise RuntimeError(f"{self}: a job at offset {entries[0].queue_offset} was parked and is in no lane")
+        return parked_lane
 
     def wrote(self, entry: ParkedJob[R], offset: int) -> None:
         """Note that the broker holds an entry's record, and where: only now its old record is finished.

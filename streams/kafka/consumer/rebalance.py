@@ -138,10 +138,10 @@ class Rebalance:
     async def revoked(self, any_revoked: bool, hand_over: Callable[[], Awaitable[None]]) -> None:
         """Finish what can be finished, commit, and let go. `hand_over` is Faust's way to `drain`."""
         self._gives_up = True
-        self._block_starts()
         if any_revoked and self._group.expelled():
             logger.warning("the group has gone on without this worker: its running jobs are cancelled")
             self._partitions.reassign((), NO_GENERATION)
+        self._block_starts()
         await (self.drain() if self._host.stopping else hand_over())
         self._has_joined.clear()
 

@@ -98,6 +98,16 @@ class ReadyLanes:
         if self.watched:
             self.tell_if_hungry()
 
+    def take_back(self, which: Callable[[WorkLane], bool]) -> set[WorkLane]:
+        """Take lanes out that are ready, while starts are blocked. Returns them."""
+        taken = {lane for lane in self._ready if which(lane)}
+        if taken:
+            self._ready = deque(lane for lane in self._ready if lane not in taken)
+            self._apply_blocks()
+            if self.watched:
+                self.tell_if_hungry()
+        return taken
+
     def check_and_arm_hungry(self) -> bool:
         """Returns whether there is enough to run for now; if so, has `hungry` called when that has changed."""
         self.watched = len(self._ready) >= self._enough

@@ -11,7 +11,6 @@ from schemas.headers import RetryState, with_retry
 from streams.core.offsets.log_id import UNKNOWN
 from streams.core.offsets.tracker import LogReplaced
 from streams.core.partition.parked_job import ParkedJob
-from streams.core.retry.failure import Failure
 from streams.ports.records import OutgoingRecord, Record, WorkPartition, origin
 from streams.worker.outcomes.pending_writes import PendingWrites
 
@@ -34,15 +33,11 @@ class RetryWriter:
         self._on_written = written
         self._on_replaced = replaced
 
-    def write(self, partition: WorkPartition, entries: Iterable[ParkedJob[Record]], failed: Failure | None) -> None:
-        """Write entries of one partition, in this order.
-
-        failed  why the first of them comes back; None for a job that asked for it, or was never tried
-        """
+    def write(self, partition: WorkPartition, entries: Iterable[ParkedJob[Record]]) -> None:
+        """Write entries of one partition, in this order."""
         for entry in entries:
-            record = _outgoing(partition, entry, failed)
+            record = _outgoing(partition, entry)
             self._writes.append(record, partition, partial(self._written, partition, entry), needs_offset=True)
-            failed = None
 
     def _written(self, partition: WorkPartition, entry: ParkedJob[Record], offset: int) -> None:
         try:
@@ -53,16 +48,14 @@ class RetryWriter:
             self._on_written(partition)
 
 
-def _outgoing(partition: WorkPartition, entry: ParkedJob[Record], failed: Failure | None) -> OutgoingRecord:
+def _outgoing(partition: WorkPartition, entry: ParkedJob[Record]) -> OutgoingRecord:
     record = entry.record
     now_ms = int(time.time() * 1000)
-    if failed is not None:
-        entry.note_failure(now_ms)
     headers = with_retry(
         record.headers,
         origin=origin(partition, record, entry.queue_offset),
         state=_state(partition, entry),
-        failure=None if failed is None else (failed.error_type, failed.message),
+        failure=entry.take_failure(),
         now_ms=now_ms,
         first_failed_ms=entry.failed_ms,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -10,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from streams.core.offsets.tracker import Commit, OffsetTracker
 from streams.core.partition.capacity import ParkedBudget
 from streams.core.partition.lanes import Lane
+from streams.core.partition.parked import ParkedLane
 from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
 from tests.unit.core.parked_world import Copy, Held, Truth, World, Write
@@ -34,6 +36,8 @@ class ParkingMachine(RuleBasedStateMachine):
     """Publishes, fetches, runs, fails, writes, commits, crashes and hands over, in any order."""
 
     ordered = True
+    #: Of the waits there are, some are short.
+    hold_ms = 3
     partition_type: type[Jobs] = Jobs
 
     def __init__(self) -> None:
@@ -75,6 +79,7 @@ class ParkingMachine(RuleBasedStateMachine):
             limit_bytes=50_000,
             budget=(room := ParkedBudget(12)),
             ordered=self.ordered,
+            hold_ms=self.hold_ms,
         )
         room.divide_among([self.partition])
         self.retry_end = self.world.retry_end
@@ -92,6 +97,10 @@ class ParkingMachine(RuleBasedStateMachine):
         self.done: set[int] = set()
         #: What this worker knows to be in the retry log and not finished: attempts made, and until when it waits there.
         self.parked: dict[int, tuple[int, int]] = {}
+        #: Whether a rebalance has begun.
+        self.leaving = False
+        #: What of it is not in the retry log, since it comes back soon: a crash forgets it.
+        self.held: set[int] = set()
         self.keys: dict[int, bytes | None] = {}
         self.in_flight: tuple[Commit, Commit, Truth] | None = None
 
@@ -149,6 +158,9 @@ class ParkingMachine(RuleBasedStateMachine):
         self.become_ready(lanes)
         self.send(self.partition.take_diverted())
         self.closed = self.partition.full
+        if self.closed:
+            handed_out = {position_of(lane) for lane in self.ready + self.running}
+            assert self.held <= handed_out, "a full partition holds nothing that waits"
 
     def is_closed(self) -> bool:
         self.closed = self.closed and not self.partition.may_read_again
@@ -159,7 +171,11 @@ class ParkingMachine(RuleBasedStateMachine):
             assert not any(lane is other for other in self.ready + self.running), "a lane is handed out once"
             self.ready.append(lane)
 
-    def send(self, entries: list[ParkedJob[Job]]) -> None:
+    def send(self, entries: Sequence[ParkedJob[Job]]) -> None:
+        for entry in entries:
+            if entry.queue_offset in self.held:
+                self.held.discard(entry.queue_offset)
+                self.parked.pop(entry.queue_offset, None)
         self.outbox += [Write.of(self.world.generation, entry) for entry in entries]
 
     @precondition(lambda self: self.open_)
@@ -200,6 +216,7 @@ class ParkingMachine(RuleBasedStateMachine):
         self.world.outcomes[position] += 1
         self.done.add(position)
         self.parked.pop(position, None)
+        self.held.discard(position)
         if self.partition.finish(lane):
             self.become_ready([lane])
 
@@ -212,10 +229,16 @@ class ParkingMachine(RuleBasedStateMachine):
         world.attempts[position] += counts
         world.due[position] = world.now + wait
         self.parked.pop(position, None)
-        writes = self.partition.postpone(lane, world.attempts[position], world.now + wait)
-        assert writes
-        assert writes[0].queue_offset == position, "the head goes first"
-        self.send(writes)
+        writes = self.partition.postpone(lane, world.attempts[position], world.now + wait, world.now)
+        if writes:
+            assert writes[0].queue_offset == position, "the head goes first"
+            self.send(writes)
+        else:
+            assert wait <= self.hold_ms, "only what comes back soon is held"
+            assert not self.leaving, "what the next owner should know is written"
+            assert not self.partition.full, "a full partition is to be read on"
+            self.parked[position] = world.attempts[position], world.now + wait
+            self.held.add(position)
 
     @precondition(lambda self: self.ready)
     @rule(wait=waits)
@@ -308,11 +331,24 @@ class ParkingMachine(RuleBasedStateMachine):
         read_to = retries.next_offset if retries else 0
         # Commits may call a record finished that was passed over by the answer to a later one; nobody knew of it then.
         passed = {write.position for write, offset in self.acks if offset < read_to}
-        self.world.excuse({position_of(lane) for lane in self.running} | passed, self.outbox)
+        self.world.excuse({position_of(lane) for lane in self.running} | passed | self.held, self.outbox)
         self.partition.lose()
         if self.open_:
             self.lost = [*self.lost, (self.partition, self.running, [write.entry for write, _ in self.acks])][-3:]
         self.take_over()
+
+    @precondition(lambda self: self.open_)
+    @rule(goes_on=st.booleans())
+    def prepare_to_leave(self, goes_on: bool) -> None:
+        """A rebalance begins; it may leave the partition here."""
+        failed = {lane for lane in self.ready if isinstance(lane, ParkedLane) and lane.failed_unwritten}
+        self.ready = [lane for lane in self.ready if lane not in failed]
+        self.send(self.partition.stop_holding(failed))
+        running = {position_of(lane) for lane in self.running}
+        assert self.held <= running, "what has failed here is told to the next owner"
+        self.leaving = not goes_on
+        if goes_on:
+            self.partition.hold_again()
 
     @precondition(lambda self: self.open_)
     @rule(count=st.integers(0, 3), survives=survives)
@@ -320,9 +356,10 @@ class ParkingMachine(RuleBasedStateMachine):
         """A worker leaves in order: its running jobs end, its writes are acknowledged, and it commits."""
         if survives:
             return
+        self.prepare_to_leave(goes_on=False)
         while self.running:
             if count > 0:
-                self.fail(0, 5, True)
+                self.fail(0, 2, True)
                 count -= 1
             else:
                 self.finish(0)
@@ -362,11 +399,13 @@ class ParkingMachine(RuleBasedStateMachine):
             return
         handed_out = {position_of(lane) for lane in self.ready + self.running}
         writing = {write.position for write in self.outbox} | {write.position for write, _ in self.acks}
+        unwritten = sum(lane.entry.held + len(lane.held_behind()) for lane in self.partition._parked_by_key.values())
+        assert self.partition._held == unwritten, "what is held is counted"
         assert self.partition.writing == len(self.outbox) + len(self.acks)
         due = self.partition.next_due
         for position, (_attempt, due_ms) in self.parked.items():
             key = self.keys[position]
-            same = [each for each in self.parked.keys() | writing if self.keys[each] == key]
+            same = [each for each in self.parked.keys() | writing | handed_out if self.keys[each] == key]
             head = not self.ordered or key is None or position == min(same)
             if head and due_ms <= self.world.now and position < self.position and position not in handed_out:
                 assert due is not None, f"job {position} waits for nothing"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given
@@ -26,9 +26,12 @@ def partition(
     limit_retry_bytes: int = 10_000,
     ordered: bool = True,
     limit_bytes: int = 10_000,
+    hold_ms: int = 0,
 ) -> Jobs:
     room = ParkedBudget(limit_retries, limit_retry_bytes)
-    part = Jobs(OffsetTracker(start), limit_jobs=1000, limit_bytes=limit_bytes, budget=room, ordered=ordered)
+    part = Jobs(
+        OffsetTracker(start), limit_jobs=1000, limit_bytes=limit_bytes, budget=room, ordered=ordered, hold_ms=hold_ms
+    )
     room.divide_among([part])
     return part
 
@@ -628,3 +631,158 @@ def test_what_is_loaded_is_packed() -> None:
     part.admit([Job(3)])
     (parked,) = part.ready(5)
     assert parked.head is parked.entry.record
+
+
+# -- what comes back soon ---------------------------------------------------------------------------------------------
+
+
+def hot(part: Jobs, jobs: int, *, wait: int = 5) -> ParkedLane[Job, Jobs]:
+    """A key of which the first job has failed with others behind it; its lane once it is due. Nothing was written."""
+    opened(part)
+    (lane,) = part.admit([Job(offset, b"a") for offset in range(jobs)])
+    assert part.postpone(lane, 1, 100 + wait, 100, WHY) == []
+    assert part.next_due == 100 + wait
+    assert part.ready(99 + wait) == []
+    (parked,) = part.ready(100 + wait)
+    return parked
+
+
+WHY = ("ValueError", "no")
+
+
+def written(entries: Sequence[ParkedJob[Job]]) -> list[tuple[int, int]]:
+    """The queue offsets and attempts of what is to be written."""
+    return [(each.queue_offset, each.attempt) for each in entries]
+
+
+def test_what_comes_back_soon_is_held_and_so_is_what_waits_behind_it() -> None:
+    part = partition(hold_ms=10)
+    parked = hot(part, 3)
+    assert parked.entry.attempt == 1
+    assert part.admit([Job(3, b"a"), Job(4, b"b")])
+    assert part.take_diverted() == []
+    assert (part.offsets.watermark, part.writing) == (0, 0)
+    order = []
+    while True:
+        order.append(parked.head.offset)
+        if not part.finish(parked):
+            break
+    assert order == [0, 1, 2, 3]
+    assert part.retries is not None
+    assert (part.offsets.watermark, part.retries.end, part.parked_bytes) == (4, 0, 0)
+
+
+def test_what_comes_back_late_is_written_and_so_is_what_waits_behind_it() -> None:
+    part = partition(hold_ms=10)
+    parked = hot(part, 3)
+    writes = part.postpone(parked, 2, 1_000, 105, WHY)
+    assert written(writes) == [(0, 2), (1, 0), (2, 0)]
+    assert part.admit([Job(3, b"a")]) == []
+    assert written(part.take_diverted()) == [(3, 0)]
+    write(part, *writes)
+    assert part.offsets.watermark == 3
+
+
+def test_a_job_that_fails_again_and_again_is_held_no_longer() -> None:
+    """The queue's log would be read again from it on."""
+    part = partition(hold_ms=10)
+    parked = hot(part, 2)
+    for now in (105, 107):
+        assert part.postpone(parked, 2, now + 3, now, WHY) == []
+        (parked,) = part.ready(now + 3)
+    writes = part.postpone(parked, 3, 114, 111, WHY)
+    assert written(writes) == [(0, 3), (1, 0)]
+
+
+def test_what_was_written_once_is_written_at_each_failure() -> None:
+    part = partition(hold_ms=10)
+    opened(part)
+    (lane,) = part.admit([Job(0, b"a")])
+    write(part, *part.postpone(lane, 1, 1_000, 100, WHY))
+    (parked,) = part.ready(1_000)
+    assert written(part.postpone(parked, 2, 1_001, 1_000, WHY)) == [(0, 2)]
+
+
+def test_a_held_job_that_fails_too_is_held_by_itself() -> None:
+    part = partition(hold_ms=10)
+    parked = hot(part, 3)
+    assert part.finish(parked)
+    assert part.crashes.log_of(parked) == (part.offsets, 1)
+    assert part.postpone(parked, 1, 115, 106, WHY) == []
+    assert part.offsets.watermark == 1
+    (parked,) = part.ready(115)
+    assert part.finish(parked)
+    assert not part.finish(parked)
+    assert part.offsets.watermark == 3
+
+
+def test_a_partition_that_holds_much_writes_it() -> None:
+    part = partition(hold_ms=10)
+    parked = hot(part, 2)
+    assert part.admit([Job(offset, b"a") for offset in range(2, 252)]) == []
+    assert [each.queue_offset for each in part.take_diverted()] == [*range(1, 252)]
+    assert part.admit([Job(252, b"a")]) == []
+    assert [each.queue_offset for each in part.take_diverted()] == [252], "until it is postponed again"
+    assert parked.entry.queue_offset == 0, "its head may be running: that is never written"
+
+
+def test_a_full_partition_holds_nothing_that_waits() -> None:
+    part = partition(hold_ms=10, limit_bytes=200)
+    parked = hot(part, 2)
+    assert part.postpone(parked, 2, 107, 105, WHY) == []
+    part.admit([Job(2, b"b", bytes(200))])
+    assert is_full(part)
+    diverted = part.take_diverted()
+    assert written(diverted) == [(0, 2), (1, 0)]
+    assert part.ready(200) == [], "it waits until it is written"
+    write(part, *diverted)
+    assert [lane.entry.attempt for lane in part.ready(200)] == [2]
+
+
+def test_what_comes_before_a_loaded_head_is_written_and_runs_first() -> None:
+    """It was held at its former owner, whose log of what it had written ends behind it."""
+    part = partition(hold_ms=1_000, start=15)
+    first, last = ParkedJob(Job(0, b"a"), 10, attempt=1, due_ms=1, retry_offset=0), entries(20)[0]
+    last.due_ms, last.retry_offset = 0, 1
+    opened(part, first, last)
+    (lane,) = part.ready(100)
+    write(part, *part.postpone(lane, 2, 600, 100, WHY))
+    (lane,) = part.ready(600)
+    assert not part.finish(lane), "the queue was not read past the next one"
+    assert part.admit([Job(15, b"a")]) == []
+    write(part, *part.take_diverted())
+    (lane,) = part.ready(600)
+    assert lane.entry.queue_offset == 15
+    assert not part.finish(lane)
+    assert part.admit([Job(20, b"a")]) == []
+    assert [lane.entry.queue_offset for lane in part.ready(600)] == [20]
+
+
+def test_a_partition_that_is_full_holds_no_job_that_fails() -> None:
+    """It is to be read on, although each job of its only key comes back soon."""
+    part = opened(partition(hold_ms=1_000, limit_retries=10_000, limit_retry_bytes=10**9))
+    (lane,) = part.admit([Job(offset, b"a") for offset in range(1000)])
+    assert is_full(part)
+    writes = part.postpone(lane, 1, 200, 100, WHY)
+    assert len(writes) == 1000
+    write(part, *writes)
+    assert part.may_read_again
+
+
+def test_before_a_partition_may_leave_what_has_failed_is_written_wherever_it_waits() -> None:
+    part = partition(hold_ms=10)
+    opened(part)
+    waiting, ready, running = part.admit([Job(0, b"a"), Job(1, b"b"), Job(2, b"c"), Job(3, b"a")])
+    for lane, due in ((waiting, 110), (ready, 105), (running, 105)):
+        assert part.postpone(lane, 1, due, 100, WHY) == []
+    handed_out = {lane.head.offset: lane for lane in part.ready(105)}
+    entries = part.stop_holding({handed_out[1]})
+    assert written(entries) == [(0, 1), (1, 1)], "and not what waits behind, nor what runs"
+    assert [each.failure for each in entries] == [WHY, WHY]
+    assert part.ready(200) == [], "it waits until it is written"
+    assert written(part.postpone(handed_out[2], 2, 106, 105, WHY)) == [(2, 2)]
+    write(part, *entries)
+    assert {lane.head.offset for lane in part.ready(200)} == {0, 1}
+    part.hold_again()
+    (lane,) = part.admit([Job(4, b"d")])
+    assert part.postpone(lane, 1, 205, 200, WHY) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -60,9 +60,16 @@ class NothingIsParked(Jobs):
 class LeavesTheLaneInMemory(Jobs):
     """What waits in memory behind a failing job is not diverted, and runs when the key is out of its line."""
 
-    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[ParkedJob[Job]]:
+    def postpone(
+        self,
+        lane: Lane[Job, Jobs],
+        attempt: int,
+        due_ms: int,
+        now_ms: int = 0,
+        failure: tuple[str, str] | None = None,
+    ) -> Sequence[ParkedJob[Job]]:
         rest, lane.rest = lane.rest, None
-        writes = super().postpone(lane, attempt, due_ms)
+        writes = super().postpone(lane, attempt, due_ms, now_ms, failure)
         for record in rest or ():
             self._lanes.add(record.key, record)
         return writes
@@ -98,8 +105,15 @@ class LoadsNothing(Jobs):
 class FinishesBeforeTheBrokerHasIt(Jobs):
     """A job's old record is finished when the new one is sent, not when it is acknowledged."""
 
-    def postpone(self, lane: Lane[Job, Jobs], attempt: int, due_ms: int) -> list[ParkedJob[Job]]:
-        writes = super().postpone(lane, attempt, due_ms)
+    def postpone(
+        self,
+        lane: Lane[Job, Jobs],
+        attempt: int,
+        due_ms: int,
+        now_ms: int = 0,
+        failure: tuple[str, str] | None = None,
+    ) -> Sequence[ParkedJob[Job]]:
+        writes = super().postpone(lane, attempt, due_ms, now_ms, failure)
         for entry in writes:
             if entry.retry_offset == NOT_WRITTEN and not self.lost:
                 self.offsets._pending.pop(entry.queue_offset)
@@ -137,6 +151,39 @@ class GoesOnWhenLost(Jobs):
         """Forget to."""
 
 
+class GoesOnHolding(Jobs):
+    """What fails once a rebalance has begun is held as before."""
+
+    def stop_holding(self, taken_back: Collection[Lane[Job, Jobs]]) -> list[ParkedJob[Job]]:
+        entries = super().stop_holding(taken_back)
+        self._may_hold = True
+        return entries
+
+
+class HoldsWithoutAnEnd(Jobs):
+    """A partition that is full holds as much as before."""
+
+    def _release_held(self) -> None:
+        """Release nothing."""
+
+
+class ForgetsWhatItHolds(Jobs):
+    """What has failed and comes back soon is not told to the next owner in a hand-over."""
+
+    def stop_holding(self, taken_back: Collection[Lane[Job, Jobs]]) -> list[ParkedJob[Job]]:
+        return []
+
+
+class RunsWhatItHandsOver(Jobs):
+    """What has failed is written before a hand-over, and may run meanwhile."""
+
+    def stop_holding(self, taken_back: Collection[Lane[Job, Jobs]]) -> list[ParkedJob[Job]]:
+        entries = super().stop_holding(taken_back)
+        for lane in self._parked_by_key.values():
+            lane.waiting = lane.waiting or lane.entry in entries
+        return entries
+
+
 PARTITIONS = [
     NothingIsParked,
     LeavesTheLaneInMemory,
@@ -146,6 +193,10 @@ PARTITIONS = [
     ForgetsTheFormerRecord,
     RunsWhatIsStillBeingWritten,
     GoesOnWhenLost,
+    GoesOnHolding,
+    HoldsWithoutAnEnd,
+    ForgetsWhatItHolds,
+    RunsWhatItHandsOver,
 ]
 
 

@@ -237,6 +237,7 @@ async def rig(
     limit_bytes: int = 1_000_000,
     codec: Codec | None = None,
     schema_wait: float = 0.0,
+    retry_hold: float = 0.0,
     processes: ProcessRunner | None = None,
     around: Any = None,
     requests: GroupRequests | None = None,
@@ -248,7 +249,13 @@ async def rig(
     """
     queue = Queue("webhook", retry=retry, order=order, around=around, concurrency=concurrency)
     queue.job(DeliverWebhook, timeout=timeout, cpu_bound=processes is not None)(handler)
-    settings = Settings(buffer_jobs=limit_jobs, buffer_bytes=limit_bytes, schema_wait=schema_wait, session_timeout=60)
+    settings = Settings(
+        buffer_jobs=limit_jobs,
+        buffer_bytes=limit_bytes,
+        schema_wait=schema_wait,
+        retry_hold=retry_hold,
+        session_timeout=60,
+    )
     letters, asked, failures = Letters(), Asked(), list[BaseException]()
     worker = assemble_worker(
         settings,
