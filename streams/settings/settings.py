@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     #: Bytes of them, as of `buffer_bytes`.
     parked_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     #: Seconds after its first failure within which a job comes back without a record in its retry topic, and has others
-    #: wait behind it without one. A crash meanwhile has it run from its first attempt again. 0: each failure is written.
+    #: wait behind it without one. A crash meanwhile has it run from its first attempt again. 0: every failure is
+    #: written.
     retry_hold: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
     #: Bounds on what others have written: see Limits, which each of them is one of.
     max_batch_bytes: int = Field(default=DEFAULT_LIMITS.batch_bytes, ge=1024 * 1024)

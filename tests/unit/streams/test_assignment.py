@@ -17,7 +17,7 @@ from streams.core.offsets.finished_map import encode
 from streams.core.offsets.log_id import UNKNOWN
 from streams.core.partition.parked_job import ParkedJob
 from streams.core.partition.restore import Written
-from streams.ports.records import Batch, DueCommit, PartitionStart, TopicPartition, WorkPartition
+from streams.ports.records import Batch, DueCommit, PartitionStart, Record, TopicPartition, WorkPartition
 from streams.worker.assignment import Assignment
 from streams.worker.executor import ENOUGH
 from tests.unit.streams.rig import P0, P1, P2, TOPIC, Rig, record, records, rig, turns, until
@@ -122,7 +122,7 @@ async def test_what_is_known_from_the_retry_log_is_committed_although_no_job_end
         it.assignment.reassign([P0], 1)
         partition = it.assignment.restore(P0, PartitionStart(None, "", 0, known), PartitionStart(None, "", 0, known))
         head, behind = int((time.time() + 3600) * 1000), 0
-        waiting = [
+        waiting: list[ParkedJob[Record]] = [
             ParkedJob(record(number, "k"), number, attempt=number == 0, due_ms=behind if number else head,
                       retry_offset=number)
             for number in range(known)
