@@ -115,32 +115,37 @@ async def test_a_log_that_is_replaced_while_it_is_read_is_read_from_its_start(
 
 
 async def test_what_is_known_from_the_retry_log_is_committed_although_no_job_ends() -> None:
-    """Else its partition stood still once the map was full: as where a group's commits have expired, and all jobs are
-    read again that wait behind one which comes back in an hour."""
+    """Else its partition stands still once the map is full, as long as its only job runs: where a group's commits have
+    expired, and all is read again that waits behind a failure which comes back in an hour."""
     known = 20_000
-    async with rig(Handler()) as it:
+    async with rig(handler := Handler(holds=True)) as it:
         it.assignment.reassign([P0], 1)
         partition = it.assignment.restore(P0, PartitionStart(None, "", 0, known), PartitionStart(None, "", 0, known))
-        head, behind = int((time.time() + 3600) * 1000), 0
+        failed, behind = int((time.time() + 3600) * 1000), 0
         waiting: list[ParkedJob[Record]] = [
-            ParkedJob(record(number, "k"), number, attempt=number == 0, due_ms=behind if number else head,
+            ParkedJob(record(number, "k"), number, attempt=number == 1, due_ms=failed if number == 1 else behind,
                       retry_offset=number)
-            for number in range(known)
+            for number in range(1, known)
         ]  # fmt: skip
         partition.load([(each, Written(0)) for each in waiting])
         partition.start(known)
         it.assignment.start({P0: partition})
         it.assignment.unblock_starts()
+        it.take([record(0, "long")])
+        await until(lambda: handler.ran)
         it.assignment.commits_acknowledged(it.assignment.collect_commits())
-        for start in range(0, known, 500):
+        before = it.asked.commits
+        for start in range(1, known, 500):
             it.take(records(start, 500, ["k"]))
             if partition.full:
                 break
         assert partition.full
-        assert it.asked.commits > 0
+        it.assignment.tick(0)
+        assert P0 in it.assignment._backpressure.full.values(), "there is no room for more until the next commit"
+        assert it.asked.commits > before
         it.assignment.commits_acknowledged(it.assignment.collect_commits())
         assert it.reopened[-1] == P0
-        assert not partition.full
+        handler.go.set()
 
 
 OLD, NEW = "o" * 22, "n" * 22
