@@ -38,9 +38,11 @@ _ASK_AGAIN = 0.05
 #: Between two requests for what the cluster cannot do just now.
 _REQUEST_AGAIN = 1.0
 
-#: What a cluster answers that has no controller just now, is too busy, or lacks a broker that is starting yet or again.
+#: What a cluster answers that has no controller just now, is too busy, or lacks a broker that is starting yet or again;
+#: and what the client says of a broker that is away, or has just turned out to be another one (_DESTROY_BROKER).
 _PASSING = frozenset(
     {
+        KafkaError._DESTROY_BROKER,
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
         KafkaError.REQUEST_TIMED_OUT,

@@ -68,6 +68,13 @@ def test_a_start_waits_for_a_broker_that_is_being_stopped(caplog: pytest.LogCapt
     assert caplog.text.count("the cluster cannot change topic jobs.retry just now, waiting for up to 60 s") == 2
 
 
+def test_a_start_waits_for_a_broker_that_the_client_gets_to_know_anew() -> None:
+    """As when the last broker of a cluster starts: the client drops what it knew it by, with its requests."""
+    admin = Answering(KafkaError._DESTROY_BROKER, KafkaError._TRANSPORT, 0)
+    grow(admin, within=60)
+    assert len(admin.requests) == 3
+
+
 def test_a_running_worker_does_not_wait() -> None:
     admin = Answering(KafkaError.INVALID_REPLICATION_FACTOR)
     with pytest.raises(KafkaException) as refused:
