@@ -432,16 +432,13 @@ class QueuePartition(Generic[R]):
     def _park(self, lane: Lane[R, QueuePartition[R]]) -> ParkedLane[R, QueuePartition[R]]:
         """Make a parked lane of a lane, whose records are held and count exactly from now on."""
         entries = [ParkedJob(record, record.offset) for record in (lane.head, *(lane.rest or ()))]
+        parked_lanes = [self._parked_lanes.add(entry.record.key, entry) for entry in entries]
         for entry in entries:
-            self._parked_lanes.add(entry.record.key, entry)
             counted = small_size(entry.record) + self._large.sizes.pop(entry.queue_offset, 0)
             self._bytes += size_of(entry.record) - counted
         self._held += len(entries)
         self._lanes.remove(lane)
-        parked_lane = self._parked_lanes.find(lane.key, entries[0].queue_offset)
-        if parked_lane is None:
-            raise RuntimeError(f"{self}: a job at offset {entries[0].queue_offset} was parked and is in no lane")
-        return parked_lane
+        return parked_lanes[0]
 
     def wrote(self, entry: ParkedJob[R], offset: int) -> None:
         """Note that the broker holds an entry's record, and where: only now its old record is finished.

@@ -60,16 +60,9 @@ class NothingIsParked(Jobs):
 class LeavesTheLaneInMemory(Jobs):
     """What waits in memory behind a failing job is not diverted, and runs when the key is out of its line."""
 
-    def postpone(
-        self,
-        lane: Lane[Job, Jobs],
-        attempt: int,
-        due_ms: int,
-        now_ms: int = 0,
-        failure: tuple[str, str] | None = None,
-    ) -> Sequence[ParkedJob[Job]]:
+    def postpone(self, lane: Lane[Job, Jobs], *run: Any, **more: Any) -> Sequence[ParkedJob[Job]]:
         rest, lane.rest = lane.rest, None
-        writes = super().postpone(lane, attempt, due_ms, now_ms, failure)
+        writes = super().postpone(lane, *run, **more)
         for record in rest or ():
             self._lanes.add(record.key, record)
         return writes
@@ -105,15 +98,8 @@ class LoadsNothing(Jobs):
 class FinishesBeforeTheBrokerHasIt(Jobs):
     """A job's old record is finished when the new one is sent, not when it is acknowledged."""
 
-    def postpone(
-        self,
-        lane: Lane[Job, Jobs],
-        attempt: int,
-        due_ms: int,
-        now_ms: int = 0,
-        failure: tuple[str, str] | None = None,
-    ) -> Sequence[ParkedJob[Job]]:
-        writes = super().postpone(lane, attempt, due_ms, now_ms, failure)
+    def postpone(self, lane: Lane[Job, Jobs], *run: Any, **more: Any) -> Sequence[ParkedJob[Job]]:
+        writes = super().postpone(lane, *run, **more)
         for entry in writes:
             if entry.retry_offset == NOT_WRITTEN and not self.lost:
                 self.offsets._pending.pop(entry.queue_offset)
