@@ -290,7 +290,8 @@ class Rebalance:
         if not quiet:
             logger.warning(
                 "%g s after the stop %d jobs still run, and of %d others the broker has not acknowledged the retry or"
-                " the dead letter: the former are cancelled, and all may run again elsewhere; these runs count as no attempts",
+                " the dead letter: the former are cancelled, and all may run again elsewhere; these runs count as no"
+                " attempts",
                 self._stop_timeout, self._partitions.active, self._partitions.writing,
             )  # fmt: skip
 
