@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.imports import PACKAGES, ROOT, imported, imports, modules, name_of
+from tests.imports import PACKAGES, ROOT, folder_of, imported, imports, modules, name_of
 
 #: The only modules that may know Faust and aiokafka: a change there must not reach the rest.
 EDGES = {
@@ -34,6 +34,9 @@ EDGES = {
     "streams.kafka.consumer.log_watch",
 }
 FAUST = {"faust", "mode", "aiokafka"}
+
+#: Libraries that are as pure as the core, by the folder of it that may use them: text and moments in, moments out.
+PURE_LIBRARIES = {"streams.core.schedule": {"cronsim"}}
 
 
 def found(package: str, forbidden: set[str]) -> list[str]:
@@ -66,9 +69,18 @@ def test_the_core_needs_nothing_but_python() -> None:
         f"{name_of(path)} imports {name}"
         for path in modules("streams.core")
         for name in imports(path)
-        if name.partition(".")[0] not in allowed and not name.startswith("streams.core")
+        if name.partition(".")[0] not in allowed | PURE_LIBRARIES.get(folder_of(path), set())
+        and not name.startswith("streams.core")
     ]
     assert outside == []
+
+
+def test_a_pure_library_is_known_to_its_folder_only() -> None:
+    """What it says of clocks and zones is mended there, and would be wrong anywhere else."""
+    for folder, libraries in PURE_LIBRARIES.items():
+        users = {line.split(" ")[0] for package in PACKAGES for line in found(package, libraries)}
+        assert users
+        assert {user for user in users if not user.startswith(f"{folder}.")} == set()
 
 
 def test_the_core_knows_no_clock_no_chance_no_environment_and_no_loop() -> None:
