@@ -5,12 +5,16 @@ from producers import neighbours as _neighbours  # noqa: F401 - raises where the
 # isort: split
 from producers.async_producer import AsyncJobHandle, AsyncJobProducer
 from producers.cluster import Cluster
+from producers.delayed.delayed_jobs import DelayedJobs
+from producers.delayed.waiting_job import WaitingJob
 from producers.delivery.handle import JobHandle, LogPosition
 from producers.errors import (
+    DelayedJobsUnreachable,
     DeliveriesFailed,
     DeliveryFailed,
     DeliveryPending,
     JobRefused,
+    NotWaiting,
     OptionInvalid,
     PayloadTooLarge,
     ProducerBroken,
@@ -27,6 +31,8 @@ __all__ = [
     "AsyncJobHandle",
     "AsyncJobProducer",
     "Cluster",
+    "DelayedJobs",
+    "DelayedJobsUnreachable",
     "DeliveriesFailed",
     "DeliveryFailed",
     "DeliveryPending",
@@ -35,6 +41,7 @@ __all__ = [
     "JobRecord",
     "JobRefused",
     "LogPosition",
+    "NotWaiting",
     "OptionInvalid",
     "PayloadInvalid",
     "PayloadTooLarge",
@@ -44,5 +51,6 @@ __all__ = [
     "ProducersError",
     "PublishOptions",
     "SharedOptions",
+    "WaitingJob",
     "compose",
 ]

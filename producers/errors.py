@@ -6,6 +6,8 @@ ProducersError
 │   └── OptionInvalid      names the option, and what is expected of it
 ├── DeliveryFailed         a job was not confirmed by the broker; names the cause and the remedy
 ├── DeliveriesFailed       several were not; holds their DeliveryFailed
+├── NotWaiting             no delayed job of this id waits
+├── DelayedJobsUnreachable the topic of delayed jobs cannot be read
 ├── DeliveryPending        not delivered within the time given; still under way
 ├── ProducerBroken         the Kafka client does not take a job, for a reason that nobody has foreseen
 └── ProducerClosed         the producer was used after its end
@@ -72,6 +74,28 @@ class DeliveriesFailed(ProducersError):
 
 class DeliveryPending(ProducersError, TimeoutError):
     """Raised when the time given has passed; delivery goes on, and its outcome can be asked for again."""
+
+
+class NotWaiting(ProducersError, LookupError):
+    """Raised when no delayed job of an id waits: it has gone to its queue, was cancelled, or never was."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"no delayed job {job_id!r} waits: it has gone to its queue, was cancelled, or there was never one; list()"
+            " and `faust -A streams delayed list` show those that wait"
+        )
+
+
+class DelayedJobsUnreachable(ProducersError):
+    """Raised when the topic of delayed jobs cannot be read."""
+
+    def __init__(self, topic: str, cause: str) -> None:
+        self.topic = topic
+        super().__init__(
+            f"{topic} cannot be read: {cause}; check KAFKA_BOOTSTRAP_SERVERS, the KAFKA_* login settings and"
+            " STREAMS_NAMESPACE"
+        )
 
 
 class ProducerBroken(ProducersError):

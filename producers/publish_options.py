@@ -1,7 +1,7 @@
 """The options of a job: what every way of publishing takes beside the payload."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypedDict
 
 Seconds = float | timedelta
@@ -17,8 +17,13 @@ class SharedOptions(TypedDict, total=False):
     headers: UserHeaders | None
     #: Seconds (or a timedelta) that each run may take, in place of the handler's own timeout.
     timeout: Seconds | None
-    #: Seconds (or a timedelta) from now within which the job has to start; later it is a dead letter.
+    #: Seconds (or a timedelta) from now, or from when it falls due, within which the job has to start; later it is a
+    #: dead letter.
     expires_in: Seconds | None
+    #: Seconds (or a timedelta), up to ten years, before the job falls due: it waits that long, and goes to its queue.
+    delay: Seconds | None
+    #: When the job falls due, in place of a delay: a datetime with a time zone. What is past falls due at once.
+    run_at: datetime | None
     #: Runs at the most, the first included, in place of the retry policy's number.
     max_attempts: int | None
 

@@ -7,12 +7,26 @@ from typing import Any, NamedTuple
 
 from uuid_utils import uuid7
 
+from producers.delayed.due import due_ms
 from producers.errors import OptionInvalid, PayloadTooLarge
 from producers.publish_options import OF_ONE, PublishOptions, Seconds, UserHeaders, check_names
-from producers.topics import queue_topic
+from producers.routing.topics import queue_topic, scheduled_topic
 from schemas.catalog import Catalog
 from schemas.codec import Codec
-from schemas.headers import EXPIRES_AT, MAX_ATTEMPTS, PARENT, TEXT_LIMIT, TIMEOUT_MS, build, is_reserved, shared_headers
+from schemas.headers import (
+    EXPIRES_AT,
+    KEY,
+    MAX_ATTEMPTS,
+    NOT_BEFORE,
+    PARENT,
+    QUEUE,
+    TEXT_LIMIT,
+    TIMEOUT_MS,
+    build,
+    is_delayed_id,
+    is_reserved,
+    shared_headers,
+)
 
 MAX_BYTES = 1_000_000
 _SMALL = 16_384  # bytes that our own headers stay below
@@ -61,7 +75,10 @@ def compose(
     job_id = str(uuid7()) if job_id is None else _text("id", job_id)
     built = build(shared, job_id, now_ms)
     if more:
-        _add_headers_of(options, now_ms, built)
+        due = due_ms(options, now_ms)
+        _add_headers_of(options, now_ms if due is None else due, built)
+        if due is not None:
+            topic, key_bytes = _delay(built, topic, key_bytes, job_id, due, namespace)
     if parent is not None:
         built.append((PARENT, str.encode(_text("parent", parent))))
     if headers is not None:
@@ -92,8 +109,24 @@ def _of_all(
     return job_type, topic, shared_headers(job_type, source)
 
 
+def _delay(  # noqa: PLR0917 - one step of compose, which has them all
+    headers: list[tuple[str, bytes]], topic: str, key: bytes, job_id: str, due: int, namespace: str
+) -> tuple[str, bytes]:
+    """Have a job wait: append where it goes and when. Returns the topic where it waits, and its record's key there."""
+    waits_as = str.encode(job_id)
+    if not is_delayed_id(waits_as):
+        raise OptionInvalid("id", "an id of a delayed job that begins with neither command/ nor schedule/", job_id)
+    headers += ((NOT_BEFORE, b"%d" % due), (QUEUE, topic[len(namespace) + 1 :].encode()))
+    if key:
+        headers.append((KEY, key))
+    return scheduled_topic(namespace), waits_as
+
+
 def _add_headers_of(options: PublishOptions, now_ms: int, headers: list[tuple[str, bytes]]) -> None:
-    """Append the headers that options become, in an order that is always the same."""
+    """Append the headers that options become, in an order that is always the same.
+
+    now_ms  when the job can run at the earliest, which times count from
+    """
     check_names("publish", OF_ONE, options)
     for name, header_of in _HEADER_OF.items():
         value = options.get(name)
@@ -181,5 +214,5 @@ _HEADER_OF: dict[str, Callable[[str, Any, int], tuple[str, bytes]]] = {
     "max_attempts": lambda name, value, _: (MAX_ATTEMPTS, b"%d" % _attempts(name, value)),
 }
 #: The other options, which compose() heeds itself, and those that most jobs have.
-_NO_HEADERS = frozenset({"key", "queue", "id", "headers"})
+_NO_HEADERS = frozenset({"key", "queue", "id", "headers", "delay", "run_at"})
 _USUAL = frozenset({"key", "queue"})

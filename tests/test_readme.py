@@ -18,6 +18,7 @@ import pytest
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from producers.routing.topics import dead_topic
 from producers.settings import ProducerSettings
 from schemas import headers
 from schemas.registry import RegistrySettings
@@ -41,7 +42,13 @@ TESTED_COMMANDS = (
     "make broker",
     "make test",
     "STREAMS_JOBS=newsletter .venv/bin/faust -A streams worker",
-    ".venv/bin/faust -A streams enqueue",
+    ".venv/bin/faust -A streams enqueue newsletter",
+    ".venv/bin/faust -A streams enqueue --id later",
+    ".venv/bin/faust -A streams delayed list",
+    ".venv/bin/faust -A streams delayed show",
+    ".venv/bin/faust -A streams delayed reschedule",
+    ".venv/bin/faust -A streams delayed run-now",
+    ".venv/bin/faust -A streams delayed cancel",
     ".venv/bin/faust -A streams dead list",
     ".venv/bin/faust -A streams dead show",
     ".venv/bin/faust -A streams dead redrive",
@@ -53,6 +60,7 @@ TESTED_FILES = {
     "newsletter.py",
     "publish.py",
     "publish_async.py",
+    "later.py",
     "shop/schemas/orders/PlaceOrder.v1.avsc",
     "orders.py",
     "subscribers.py",
@@ -82,6 +90,7 @@ WORDS: dict[str, list[object]] = {
     "as `STREAMS_SMTP_TLS` wants": NOTHING,
     "the broker's": [-1],
     "the processors it may use": [usable_processors()],
+    "a temporary one": NOTHING,
     "the host's name": [socket.gethostname()],
 }
 
@@ -314,7 +323,9 @@ def test_the_bounds_of_what_is_parked() -> None:
 def test_the_topics() -> None:
     names = {cells[0].strip("`") for cells in tables("topic")}
     ours = Settings().topics("queue")
-    assert {name.replace("<queue>", "queue") for name in names} == {ours.queue, ours.retry, ours.dead}
+    assert {name.replace("<queue>", "queue") for name in names} == {
+        ours.queue, ours.retry, ours.dead, ours.scheduled, dead_topic(ours.scheduled),
+    }  # fmt: skip
 
 
 # --- Names

@@ -42,13 +42,15 @@ MAY_IMPORT = {
     "kafka.retry_topic": (
         "aio core errors kafka.admin kafka.errors kafka.log_reader logs ports producers schemas settings"
     ),
+    "timers": "logs ports producers schemas",
+    "kafka.timers": "kafka.admin kafka.errors kafka.log_reader logs ports producers",
     "kafka.consumer": (
         "aio core errors kafka.admin kafka.errors kafka.fetch kafka.retry_topic logs ports schemas settings"
     ),
     "dead": "aio core errors kafka.admin kafka.errors kafka.log_reader logs ports producers schemas settings",
     "application": (
-        "aio api core dead errors kafka.admin kafka.consumer kafka.fetch kafka.producer kafka.retry_topic logs"
-        " neighbours ports producers schemas settings worker"
+        "aio api core dead errors kafka.admin kafka.consumer kafka.fetch kafka.producer kafka.retry_topic"
+        " kafka.timers logs neighbours ports producers schemas settings timers worker"
     ),
     "door": "api application core errors neighbours settings",
     "jobs": "door errors schemas",
@@ -58,7 +60,8 @@ MAY_IMPORT = {
 #: and no aiokafka; which modules of `streams` may is said in test_layers.py.
 MAY_USE = {
     "confluent_kafka": (
-        "schemas producers kafka.admin kafka.errors kafka.log_reader kafka.producer kafka.retry_topic dead application"
+        "schemas producers kafka.admin kafka.errors kafka.log_reader kafka.producer kafka.retry_topic kafka.timers dead"
+        " application"
     ),
     "aiokafka": "kafka.admin kafka.fetch kafka.consumer dead",
     "faust": "kafka.consumer application door",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -51,6 +51,37 @@ def read_all(bootstrap: str, topic: str) -> list[Record]:
         while len(found) < sum(high - low for low, high in held.values()):
             found += [_record(message) for message in consumer.consume(1000, timeout=1.0)]
     return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+def read_committed(bootstrap: str, topic: str) -> list[Record]:
+    """Every record of a topic that no open or aborted transaction holds; none if there is no such topic yet."""
+    config = {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False, "log_level": 0}
+    with closing(Consumer({**config, "enable.partition.eof": True})) as consumer:
+        unread = set(_held(consumer, topic))
+        consumer.assign([TopicPartition(topic, number, 0) for number in unread])
+        found: list[Record] = []
+        while unread:
+            for message in consumer.consume(1000, timeout=1.0):
+                error = message.error()
+                if error is None:
+                    found.append(_record(message))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    unread.discard(message.partition())
+    return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+def publish_raw(
+    bootstrap: str, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+) -> None:
+    """Write a record as any client does, with Java's placement of keys, and wait until the broker has it."""
+    config = {"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "log_level": 0}
+    producer = Producer(config)
+    refused: list[KafkaError] = []
+    producer.produce(
+        topic, value, key, headers=[*headers], on_delivery=lambda error, _: refused.append(error) if error else None
+    )
+    assert producer.flush(30) == 0
+    assert not refused, refused
 
 
 def count(bootstrap: str, topic: str) -> int:

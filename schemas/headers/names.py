@@ -16,13 +16,19 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 
 ATTEMPT = "job-attempt"
-NOT_BEFORE = "job-not-before"  # in a retry topic, when the job is due; elsewhere kept for delays to come, see below
+NOT_BEFORE = "job-not-before"  # in a retry topic, when the job is due; elsewhere when a delayed job goes to its queue
 EXPIRES_AT = "job-expires-at"
 TIMEOUT_MS = "job-timeout-ms"
 MAX_ATTEMPTS = "job-max-attempts"
 PARENT = "job-parent"
 ORIGIN = "job-origin"
 PARKED = "job-parked"
+QUEUE = "job-queue"  # of a delayed job: where it goes when it falls due
+KEY = "job-key"  # of a delayed job: its ordering key
+SCHEDULED_FOR = "job-scheduled-for"  # of a job that was delayed: when it fell due
+DELAYED_UNTIL = "job-delayed-until"  # in a retry topic, of an untried job: the job-not-before that it came with
+COMMAND = "job-command"
+FIRED = "job-fired"
 POSITION = "job-position"
 OWNER = "job-owner"
 LOG = "job-log"
@@ -34,8 +40,8 @@ ERROR_STACK = "job-error-stack"
 FIRST_FAILED_AT = "job-first-failed-at"
 LAST_FAILED_AT = "job-last-failed-at"
 
-# Kept for deduplication to come, as job-not-before is for delays. Their form is checked already, so that what producers
-# set until then can be read by later workers; they have no effect, which a worker says when it meets one.
+# Kept for deduplication to come. Their form is checked already, so that what producers set until then can be read by
+# later workers; they have no effect, which a worker says when it meets one.
 DEDUP_KEY = "job-dedup-key"
 DEDUP_TTL_MS = "job-dedup-ttl-ms"
 

@@ -8,6 +8,7 @@ from schemas.headers.failure import FAILURE, capped, count_or, readable_origin, 
 from schemas.headers.job import Origin
 from schemas.headers.names import (
     ATTEMPT,
+    DELAYED_UNTIL,
     ERROR_MESSAGE,
     ERROR_STACK,
     ERROR_TYPE,
@@ -62,7 +63,13 @@ def with_retry(
     if state.log:
         kept.append((LOG, state.log.encode()))
     kept.append((ATTEMPT, b"%d" % state.attempt))
-    kept.append((NOT_BEFORE, b"%d" % state.due_ms) if state.due_ms else (PARKED, b"1"))
+    if state.due_ms:
+        kept.append((NOT_BEFORE, b"%d" % state.due_ms))
+    else:
+        kept.append((PARKED, b"1"))
+        delayed = _delay_of(original)
+        if delayed is not None:
+            kept.append((DELAYED_UNTIL, delayed))
     first = first_failed_ms or (0 if failure is None else now_ms)
     if first and not readable_time(found, FIRST_FAILED_AT):
         kept.append((FIRST_FAILED_AT, b"%d" % first))
@@ -100,7 +107,18 @@ def retry_state(headers: Headers | None, offset: int) -> RetryState:
     )
 
 
-_RETRY = frozenset({ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER, LOG, ERROR_STACK})
+def delayed_until(headers: Headers) -> int | None:
+    """When an untried job of a retry topic may run, in epoch milliseconds, if it was published with a delay."""
+    return count_or(dict(headers), DELAYED_UNTIL, 18)
+
+
+def _delay_of(original: Headers | None) -> bytes | None:
+    """The delay that a job was published with, whether it comes from its queue or from a retry topic."""
+    found = dict(original or ())
+    return found.get(DELAYED_UNTIL) if POSITION in found else found.get(NOT_BEFORE)
+
+
+_RETRY = frozenset({DELAYED_UNTIL, ATTEMPT, NOT_BEFORE, PARKED, POSITION, OWNER, LOG, ERROR_STACK})
 _RETRY_AND_FAILURE = _RETRY | FAILURE
 
 

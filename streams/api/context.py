@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
 import uuid_utils
 
 from producers.publish_options import OF_ONE, PublishOptions, check_names
-from schemas.headers import Headers
+from schemas.headers import Headers, scheduled_for
 from streams.logs.safe_text import shown_id
 
 logger = logging.getLogger("streams.job")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,12 @@ class JobContext:
     def headers(self) -> dict[str, bytes | None]:
         """The record's headers; where a name stands twice, the last. A new dict each time."""
         return dict(self._headers)
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """When the job fell due, if it was delayed, in UTC."""
+        due_ms = scheduled_for(self._headers)
+        return None if due_ms is None else _EPOCH + timedelta(milliseconds=due_ms)
 
     @property
     def logger(self) -> JobLogger:

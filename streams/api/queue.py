@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from producers.topics import RESERVED_QUEUES, RESERVED_SUFFIXES
+from producers.routing.topics import RESERVED_QUEUES, RESERVED_SUFFIXES
 from schemas.catalog import Catalog
 from streams.api.context import JobContext
 from streams.api.hooks import Around, check_hooks, name_of_hook, only_async

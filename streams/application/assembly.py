@@ -12,7 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import time_ns
 from typing import Any
+
+from uuid_utils import uuid7
 
 from schemas.catalog import shipped
 from schemas.codec import Codec
@@ -30,12 +33,16 @@ from streams.kafka.consumer.faust_consumer import Transport, Wiring
 from streams.kafka.consumer.requests import ConsumerRequests
 from streams.kafka.producer.sender import ReliableSender
 from streams.kafka.retry_topic.reader import RetryTopicReader
+from streams.kafka.timers.group_log import GroupLog
+from streams.kafka.timers.transactions import KafkaTransactions
 from streams.logs.job_lines import DoneLines, FailureLines
 from streams.ports.events import JobEvents, JobListener
 from streams.ports.group import GroupRequests
 from streams.ports.writer import RecordWriter
 from streams.settings import Settings
 from streams.settings.environment import check_shipped_jobs, read_settings, warn_of_foreign, warn_of_unknown
+from streams.timers.store_folder import StoreFolder
+from streams.timers.timekeeper import Timekeeper
 from streams.worker.admission.lease import GroupLease
 from streams.worker.admission.quarantine import Quarantine
 from streams.worker.assignment import Assignment
@@ -152,8 +159,9 @@ def build_app(settings: Settings | None = None) -> JobsApp:
         settings, served, codec,
         writer=writer, requests=requests, processes=_processes(settings, served), fail=failure.report,
     )  # fmt: skip
+    timekeeper = _timekeeper(settings, failure)
     unfit = "" if served else _nothing_served(queues, settings.pool)
-    app = JobsApp(settings, served, codec, worker.service, failure, unfit=unfit)
+    app = JobsApp(settings, served, codec, worker.service, failure, timekeeper=timekeeper, unfit=unfit)
     logs = RetryTopicReader(settings.cluster, partial(ensure_topics, settings, served))
     most = max((_concurrency(queue, settings) for queue in served), default=1)
     wiring = Wiring(settings, worker.assignment, requests, logs, worker.lease, worker.service.cancel_running, most)
@@ -163,6 +171,29 @@ def build_app(settings: Settings | None = None) -> JobsApp:
     if settings.web_port is not None:
         add_health(app, worker.assignment)
     return app
+
+
+def _timekeeper(settings: Settings, failure: FirstError) -> Timekeeper:
+    topic = settings.scheduled_topic
+    return Timekeeper(
+        partial(
+            GroupLog,
+            settings.cluster,
+            group=settings.time_group,
+            topic=topic,
+            session_timeout=settings.session_timeout,
+        ),
+        KafkaTransactions(settings.cluster, topic),
+        StoreFolder(None if settings.data_dir is None else settings.data_dir / "timers", _now_ms),
+        namespace=settings.namespace,
+        mark=str(uuid7()).encode(),
+        clock=_now_ms,
+        fail=failure.report,
+    )
+
+
+def _now_ms() -> int:
+    return time_ns() // 1_000_000
 
 
 def _load_queues(settings: Settings) -> list[Queue]:

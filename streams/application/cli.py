@@ -16,6 +16,7 @@ from producers import JobProducer, ProducersError
 from schemas.codec import Codec
 from schemas.errors import PayloadInvalid, SchemasError
 from schemas.generator.output import show_anything
+from streams.application.delayed_commands import AT_HELP, DELAY_HELP, delayed_group, due_options
 from streams.application.faust_app import JobsApp
 from streams.dead.cli.commands import dead_group
 from streams.errors import SetupError
@@ -77,6 +78,8 @@ class enqueue(AppCommand):  # noqa: N801 - its name is the command's
         argument("payload", metavar="JSON"),
         option("--key", default=None, help="Ordering key: jobs of one key run one after another."),
         option("--id", "job_id", default=None, help="The job's id; a new UUIDv7 by default."),
+        option("--delay", default=None, help=DELAY_HELP),
+        option("--at", default=None, help=AT_HELP),
     ]
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -94,7 +97,17 @@ class _Unusable(Exception):
     pass
 
 
-def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str | None, job_id: str | None) -> str:
+def _publish(
+    app: JobsApp,
+    *,
+    queue: str,
+    job_type: str,
+    payload: str,
+    key: str | None,
+    job_id: str | None,
+    delay: str | None,
+    at: str | None,
+) -> str:
     codec = app.codec
     logging.getLogger("producers").disabled = True  # What it would log is raised, and said once.
     if job_type not in codec.catalog:
@@ -110,7 +123,7 @@ def _publish(app: JobsApp, *, queue: str, job_type: str, payload: str, key: str 
         raise _Unusable(f"the payload is not JSON ({error}); quote it for the shell: '{{\"to\": []}}'") from error
     _check_topic(app.settings, queue)
     with JobProducer(app.settings.producer, codec=codec) as producer:
-        handle = producer.publish(job, key=key, queue=queue, id=job_id)
+        handle = producer.publish(job, key=key, queue=queue, id=job_id, **due_options(delay, at))
         place = handle.result()
     return f"{handle.id}  {place.topic} partition {place.partition} offset {place.offset}"
 
@@ -145,3 +158,4 @@ def _application(context: click.Context) -> tuple[Settings, Codec]:
 
 # A group of commands, which Faust's own class for one command cannot be.
 cli.add_command(dead_group(_application))
+cli.add_command(delayed_group(_application))

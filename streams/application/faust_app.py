@@ -16,6 +16,7 @@ from faust.app.base import BootStrategy
 
 from schemas.codec import Codec
 from streams.aio.abandonable import abandonable
+from streams.aio.blocking_calls import KAFKA
 from streams.aio.contained_tasks import contain_exits
 from streams.aio.first_error import FirstError
 from streams.api.queue import Queue
@@ -26,6 +27,7 @@ from streams.kafka.admin.topic_settings import warn_of_settings
 from streams.kafka.admin.topics import ensure_topics
 from streams.logs.library_filters import NowAndThen, tells_something
 from streams.settings import Settings
+from streams.timers.timekeeper import Timekeeper
 from streams.worker.service import WorkerService
 
 logger = logging.getLogger(__name__)
@@ -141,6 +143,7 @@ class JobsApp(faust.App):
         service: WorkerService,
         failure: FirstError,
         *,
+        timekeeper: Timekeeper | None = None,
         unfit: str = "",
     ) -> None:
         self.settings = settings
@@ -152,6 +155,7 @@ class JobsApp(faust.App):
         self.in_order = True
         self._queues = queues
         self._jobs = service
+        self._timekeeper = timekeeper
         self._failure = failure
         self._failing: asyncio.Task[None] | None = None
         super().__init__(
@@ -198,6 +202,8 @@ class JobsApp(faust.App):
         contain_exits(asyncio.get_running_loop())
         self._failing = asyncio.ensure_future(self._crash_on_failure())
         self._jobs.start()
+        if self._timekeeper is not None:
+            self._timekeeper.start(asyncio.get_running_loop())
         await super().on_start()
 
     async def _crash_on_failure(self) -> None:
@@ -206,8 +212,12 @@ class JobsApp(faust.App):
 
     async def on_stop(self) -> None:
         """Finish what runs, within bounds, and commit; then let go of everything else."""
+        if self._timekeeper is not None:
+            self._timekeeper.stop()
         await super().on_stop()
         await self._jobs.stop()
+        if self._timekeeper is not None:
+            await KAFKA.run(self._timekeeper.ended, _LAST_SECONDS)
         if self._failing is not None:
             self._failing.cancel()
         self._say_goodbye()

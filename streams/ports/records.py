@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from producers.topics import retry_topic
+from producers.routing.topics import retry_topic
 from schemas.headers import Headers, Origin
 from streams.core.offsets.commit_metadata import log_of
 from streams.core.offsets.finished_map import MapInvalid

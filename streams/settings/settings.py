@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from producers.cluster import Cluster
+from producers.routing.topics import TopicNames, queue_topic, scheduled_topic
 from producers.settings import ProducerSettings
-from producers.topics import TopicNames, queue_topic
 from schemas.limits import DEFAULT_LIMITS, Limits
 from streams.settings.processors import usable_processors
 
@@ -71,11 +72,22 @@ class Settings(BaseSettings):
     replication_factor: Literal[-1] | Annotated[int, Field(ge=1, le=32_767)] = -1
     #: Seconds that a job waits in its retry topic whose schema, type or handler no worker knows yet; 0: not at all.
     schema_wait: float = Field(default=3600.0, ge=0, le=10_000_000, allow_inf_nan=False)
+    #: Partitions of the topic of delayed jobs, where a worker makes it.
+    scheduled_partitions: int = Field(default=4, ge=1, le=10_000)
+    #: Directory for what is made again from the log if it is lost: files of delayed jobs. A temporary one if unset.
+    data_dir: Path | None = None
     #: Log one line for every job that is done, not only for dead letters.
     log_jobs: bool = False
     #: Port of the health check on web_host; none when unset.
     web_port: int | None = Field(default=None, ge=1, le=65535)
     web_host: str = "127.0.0.1"
+
+    @field_validator("pool")
+    @classmethod
+    def _leave_time_alone(cls, pool: str) -> str:
+        if pool == "time":
+            raise ValueError("no pool can be called time: that is the group by which workers share the delayed jobs")
+        return pool
 
     @property
     def cluster(self) -> Cluster:
@@ -97,6 +109,16 @@ class Settings(BaseSettings):
     def group(self) -> str:
         """The consumer group of the workers of this pool."""
         return f"{self.namespace}.{self.pool}"
+
+    @property
+    def time_group(self) -> str:
+        """The consumer group by which workers of all pools share the topic of delayed jobs."""
+        return f"{self.namespace}.time"
+
+    @property
+    def scheduled_topic(self) -> str:
+        """Where delayed jobs wait."""
+        return scheduled_topic(self.namespace)
 
     @property
     def job_packages(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from producers.topics import retry_topic
+from producers.routing.topics import retry_topic
 from streams.core.offsets.crash_record import CrashRecord
 from streams.core.partition.partition import QueuePartition
 from streams.ports.events import JobEvents

@@ -105,7 +105,7 @@ class QueueExecutor:
             retry_writer=self._retry_writer,
             events=events,
             schema_wait=schema_wait,
-            given_up=self._given_up,
+            ended=self._settled,
         )
         self._runners: list[Runner] = []
         self._idle: list[asyncio.Future[None]] = []
@@ -180,7 +180,7 @@ class QueueExecutor:
         self.stir(partition)
         self._reports.progressed(partition)
 
-    def _given_up(self, lane: WorkLane) -> None:
+    def _settled(self, lane: WorkLane) -> None:
         if self._finish(lane):
             self.submit([lane])
         self._reports.progressed(lane.owner)

@@ -25,6 +25,7 @@ from streams.worker.handlers.own_frames import without_own
 from streams.worker.handlers.unfinished_work import refuse_unfinished
 from streams.worker.outcomes.after_failure import decide_after_failure, waiting
 from streams.worker.outcomes.dead_letters import dead_letter_of
+from streams.worker.outcomes.delays import NotDueYet, delayed_record
 from streams.worker.outcomes.follow_ups import FollowUpPublisher
 from streams.worker.outcomes.pending_writes import PendingWrites
 from streams.worker.outcomes.retry_writer import RetryWriter
@@ -36,7 +37,7 @@ class JobRuns:
     """Runs the jobs of one queue, each to its outcome, for the runners of its QueueExecutor.
 
     schema_wait  seconds that a job waits that no worker knows yet
-    given_up     called with the lane of a job whose dead letter is written: its head is to be finished
+    ended        called with the lane of a job that has its outcome in another topic: its head is to be finished
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class JobRuns:
         retry_writer: RetryWriter,
         events: JobEvents,
         schema_wait: float,
-        given_up: Callable[[WorkLane], None],
+        ended: Callable[[WorkLane], None],
     ) -> None:
         self._queue = handlers.queue.name
         self._handlers = handlers
@@ -63,7 +64,7 @@ class JobRuns:
         self._events = events
         self._started, self._done = events.started, events.done
         self._patience_ms = round(schema_wait * 1000)
-        self._on_given_up = given_up
+        self._on_ended = ended
         self._sweep = Sweep()
 
     # The hot path: each call more that it makes costs a job a percent.
@@ -153,8 +154,19 @@ class JobRuns:
     async def _fail(
         self, runner: Runner, lane: WorkLane, call: HandlerCall | None, error: BaseException, started: float
     ) -> None:
-        """Give up a job that has failed, or have it come back. Raises CancelledError if it runs again elsewhere."""
+        """Give up a job that has failed, or have it come back, or wait for its time.
+
+        Raises CancelledError if it runs again elsewhere.
+        """
         failed = await self._take_failure(runner, lane, error, started)
+        if isinstance(error, NotDueYet):
+            self._writes.append(
+                delayed_record(lane, error, self._queue),
+                lane.owner,
+                lambda _offset: self._on_ended(lane),
+                needs_offset=False,
+            )
+            return
         info = self._info(lane, _name(lane))
         if self._events.failed is not None:
             self._events.failed(info, failed, monotonic() - started)
@@ -199,7 +211,7 @@ class JobRuns:
         def written(_offset: int | None) -> None:
             if self._events.dead is not None:
                 self._events.dead(info, failed, took)
-            self._on_given_up(lane)
+            self._on_ended(lane)
 
         self._writes.append(letter, lane.owner, written, needs_offset=False)
 

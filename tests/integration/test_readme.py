@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -101,7 +102,7 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
         _await(log, "[^Worker]: Ready")
         printed = _run(".venv/bin/python publish.py", home, with_broker).splitlines()
         printed_async = _run(".venv/bin/python publish_async.py", home, with_broker).splitlines()
-        enqueued = _run(command(".venv/bin/faust -A streams enqueue"), home, with_broker).split()[0]
+        enqueued = _run(command(".venv/bin/faust -A streams enqueue newsletter"), home, with_broker).split()[0]
         subjects = ["Issue 1", "Issue 2", "Issue 3", "Issue 4", "Hi"]
         output = _await(log, *(f"{subject} for ['ada@example.org']" for subject in subjects))
     *published, third = printed
@@ -111,6 +112,26 @@ def test_a_job_module_of_ones_own(home: Path, with_broker: Environment, namespac
     for offset, position in ((2, third), (3, fourth)):
         told = rf"LogPosition\(topic='{namespace}\.newsletter', partition=\d+, offset={offset}\)"
         assert re.fullmatch(told, position)
+
+
+def test_delayed_jobs(home: Path, with_broker: Environment) -> None:
+    with _running(command("STREAMS_JOBS=newsletter"), home, with_broker) as log:
+        _await(log, "[^Worker]: Ready")
+        printed = _run(".venv/bin/python later.py", home, with_broker).splitlines()
+        assert printed == ["new-year", "2035-01-01 08:00:00+00:00"]
+        output = _await(log, "Soon for ['ada@example.org']", "[newsletter trial-ends] Soon")
+        assert "[newsletter new-year]" not in output
+        _run(command(".venv/bin/faust -A streams enqueue --id later"), home, with_broker)
+        listed = _run(command(".venv/bin/faust -A streams delayed list"), home, with_broker)
+        assert re.fullmatch(r"\S+Z  newsletter  jobs\.email\.SendEmail  later\n", listed)
+        shown = json.loads(_run(command(".venv/bin/faust -A streams delayed show"), home, with_broker))
+        assert (shown["id"], shown["queue"], shown["key"]) == ("later", "newsletter", None)
+        moved = _run(command(".venv/bin/faust -A streams delayed reschedule"), home, with_broker)
+        assert moved == "later falls due at 2035-01-01T08:00:00.000Z\n"
+        _run(command(".venv/bin/faust -A streams delayed run-now"), home, with_broker)
+        _await(log, "[newsletter later] Later")
+        with pytest.raises(AssertionError, match="no delayed job 'later' waits"):
+            _run(command(".venv/bin/faust -A streams delayed cancel"), home, with_broker)
 
 
 def test_failures_go_by_their_policy(home: Path, with_broker: Environment, settings: ProducerSettings) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
 from producers.errors import OptionInvalid
-from producers.topics import queue_of_dead_topic
+from producers.routing.topics import queue_of_dead_topic
 from streams.dead.errors import BrokerSilent, UnknownQueue
 from streams.dead.topic.reader import REQUEST_TIMEOUT
 from streams.kafka.admin.client import Admin

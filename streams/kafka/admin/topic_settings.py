@@ -10,6 +10,7 @@ from enum import Enum, auto
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
+from producers.routing.topics import dead_topic
 from streams.api.queue import Queue
 from streams.kafka.admin.client import Admin
 from streams.kafka.errors import reason
@@ -22,6 +23,8 @@ _REQUEST_TIMEOUT = 10.0
 #: Jobs that wait for longer than their topic keeps them are deleted unread: less than this is hardly meant. Hours.
 _SHORT_RETENTION = 24
 
+_DAY_MS = 24 * 3_600_000
+
 #: The largest number of a setting of Kafka's: no limit.
 _NO_LIMIT = 2**63 - 1
 
@@ -32,6 +35,7 @@ class Role(Enum):
     QUEUE = auto()
     RETRY = auto()
     DEAD = auto()
+    SCHEDULED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ _Wrong = tuple[str, str, str]
 
 def _wrong(topic: Found) -> Iterator[_Wrong]:
     yield from _replication(topic)
+    if topic.role is Role.SCHEDULED:
+        yield from _scheduled(topic)
+        return
     if "compact" in topic.settings.get("cleanup.policy", ""):
         yield "cleanup.policy", "of jobs with one key all but the last are deleted, whether they ran or not", "delete"
     if topic.role is Role.QUEUE:
@@ -105,6 +112,13 @@ def _wrong(topic: Found) -> Iterator[_Wrong]:
     elif topic.role is Role.RETRY:
         yield from _retry_time(topic)
         yield from _retry_retention(topic)
+
+
+def _scheduled(topic: Found) -> Iterator[_Wrong]:
+    if topic.settings.get("cleanup.policy", "compact") != "compact":
+        yield "cleanup.policy", "delayed jobs are deleted by their age, and never run", "compact"
+    if topic.number("delete.retention.ms", _DAY_MS) < _DAY_MS:
+        yield "delete.retention.ms", "a job that has run may run again where its worker's files are older", str(_DAY_MS)
 
 
 def _replication(topic: Found) -> Iterator[_Wrong]:
@@ -175,7 +189,8 @@ def _retry_retention(topic: Found) -> Iterator[_Wrong]:
 
 
 def _roles(settings: Settings, queues: Iterable[Queue]) -> dict[str, Role]:
-    roles: dict[str, Role] = {}
+    scheduled = settings.scheduled_topic
+    roles = {scheduled: Role.SCHEDULED, dead_topic(scheduled): Role.DEAD}
     for queue in queues:
         names = settings.topics(queue.name)
         roles |= {names.queue: Role.QUEUE, names.retry: Role.RETRY, names.dead: Role.DEAD}

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from producers.routing.topics import dead_topic
 from streams.api.queue import Queue
 from streams.errors import SetupError
 from streams.kafka.admin.client import Admin
@@ -30,13 +31,19 @@ BROKER_MESSAGE_MAX = 1_048_588
 #: Dead letters are kept for 90 days. Milliseconds.
 _DEAD_RETENTION_MS = 90 * 24 * 3600 * 1000
 
+#: How long the topic of delayed jobs keeps tombstones. Milliseconds.
+TOMBSTONE_MS = 24 * 3600 * 1000
+
+#: A delayed job is the job with headers about its delay on top. Bytes.
+_DELAY_ROOM = 4 * 1024
+
 #: Of the first question, so that who waits for a broker is told so soon.
 _FIRST_TIMEOUT = 2.0
 _NEXT_TIMEOUT = 10.0
 
 
 def ensure_topics(settings: Settings, queues: Iterable[Queue], within: float = 0.0) -> None:
-    """Create the missing topics of these queues and check the others. Blocks.
+    """Create the missing topics of these queues and of delayed jobs, and check the others. Blocks.
 
     It waits so many seconds for a cluster that cannot change topics just now, beside the time for a broker to answer.
 
@@ -46,7 +53,11 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue], within: float = 0
     """
     cluster = Admin(settings.cluster)
     queues, admin = [*queues], cluster.client
-    counts = _partition_counts(cluster, _names(settings, queues))
+    scheduled = settings.scheduled_topic
+    counts = _partition_counts(cluster, [scheduled, dead_topic(scheduled), *_names(settings, queues)])
+    of_delayed = _of_delayed(counts.get(scheduled, settings.scheduled_partitions), settings)
+    missing = [each for each in of_delayed if each.name not in counts]
+    create_topics(admin, missing, settings.replication_factor, within=within)
     for queue in queues:
         topic = settings.topic(queue.name)
         partitions = counts.get(topic, queue.partitions)
@@ -68,19 +79,26 @@ def _names(settings: Settings, queues: Iterable[Queue]) -> list[str]:
 
 
 def restore_topic(settings: Settings, queues: Iterable[Queue], name: str) -> bool:
-    """Create a retry or dead-letter topic anew that somebody has deleted.
+    """Create a retry or dead-letter topic, or that of delayed jobs, anew that somebody has deleted.
 
-    Returns False if it belongs to none of these queues.
+    Returns False if it is none of these.
 
     A queue's own topic is left to whoever has deleted it. Blocks. Raises SetupError when it cannot be created.
     """
+    scheduled = settings.scheduled_topic
+    if name in {scheduled, dead_topic(scheduled)}:
+        cluster = Admin(settings.cluster)
+        partitions = _partition_counts(cluster, [scheduled]).get(scheduled, settings.scheduled_partitions)
+        wanted = [topic for topic in _of_delayed(partitions, settings) if topic.name == name]
+        create_topics(cluster.client, wanted, settings.replication_factor)
+        return True
     for queue in queues:
         names = settings.topics(queue.name)
         if name in {names.retry, names.dead}:
             cluster = Admin(settings.cluster)
             partitions = _partition_counts(cluster, [names.queue]).get(names.queue, queue.partitions)
-            wanted = [topic for topic in _beside(queue, partitions, settings) if topic.name == name]
-            create_topics(cluster.client, wanted, settings.replication_factor)
+            beside = [topic for topic in _beside(queue, partitions, settings) if topic.name == name]
+            create_topics(cluster.client, beside, settings.replication_factor)
             return True
     return False
 
@@ -116,6 +134,25 @@ def _dead(name: str, partitions: int, settings: Settings) -> Topic:
     config = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
     config["retention.ms"] = str(_DEAD_RETENTION_MS)
     return Topic(name, partitions, {**config, RECORD_LIMIT: str(room)})
+
+
+def _of_delayed(partitions: int, settings: Settings) -> tuple[Topic, Topic]:
+    """The topic of delayed jobs, and where records go that are none.
+
+    Nothing leaves it by age. Of each job its last record stays, and of one that has ended nothing does, a day after:
+    small segments, closed early, since only closed ones are compacted, and a new owner reads all that there is.
+    """
+    name = settings.scheduled_topic
+    config = {
+        "cleanup.policy": "compact",
+        "message.timestamp.type": "LogAppendTime",
+        "delete.retention.ms": str(TOMBSTONE_MS),
+        "segment.bytes": str(64 * 1024 * 1024),
+        "segment.ms": "3600000",
+        "min.cleanable.dirty.ratio": "0.2",
+        RECORD_LIMIT: str(_largest(settings) + _DELAY_ROOM),
+    }
+    return Topic(name, partitions, config), _dead(dead_topic(name), partitions, settings)
 
 
 def _refuse_surplus(topic: str, retry: Topic, count: int) -> None:

@@ -10,16 +10,18 @@ from typing import Any
 
 from schemas.codec import Codec
 from schemas.errors import Undecodable
-from schemas.headers import DEDUP_KEY, NOT_BEFORE, Metadata, parse, quick_identity, raise_refusal
+from schemas.headers import DEDUP_KEY, POSITION, Metadata, delayed_until, parse, quick_identity, raise_refusal
 from streams.api.context import JobContext
 from streams.api.hooks import Around, around_async, around_plain
 from streams.api.queue import HandlerKind, JobDefinition, Queue
+from streams.core.partition.parked_job import ParkedJob
 from streams.core.retry.policy import RetryPolicy
 from streams.errors import JobExpired, NoHandler
-from streams.ports.records import WorkLane, origin_of
+from streams.ports.records import Record, WorkLane, origin_of
 from streams.worker.handlers.processes import ProcessRunner
 from streams.worker.handlers.threads import ThreadRunner
 from streams.worker.handlers.writer_schemas import await_schema
+from streams.worker.outcomes.delays import NotDueYet
 from streams.worker.process_pool.child_runs import HandlerAddress
 from streams.worker.process_pool.member import Member
 
@@ -50,14 +52,14 @@ class HandlerTable:
         self._codec = codec
         self._decode = codec.decode
         self._in_process = {job.job_type for job in queue if job.kind is HandlerKind.PROCESS}
-        self._unheeded: set[str] = set()
+        self._unheeded_told = False
         self._calls = {job.job_type: _call(job, queue.around, threads, processes) for job in queue}
 
     def prepare(self, lane: WorkLane) -> tuple[HandlerCall, Any, JobContext, float]:
         """Make the head of a lane ready to run: the call, the payload, the context, and the timeout in seconds.
 
         Raises HeaderInvalid, Undecodable, JobExpired or NoHandler, each of which ends the job as a dead letter, some of
-        them only after a wait: see core/unknown_jobs.
+        them only after a wait: see core/unknown_jobs. Raises NotDueYet for a job that is to wait for its time.
         """
         record, entry = lane.head, lane.entry
         headers = record.headers
@@ -74,7 +76,8 @@ class HandlerTable:
         if job_id is None:
             metadata = parse(headers, *origin_of(lane))
             _check_expiry(metadata)
-            if entry is None:
+            _check_delay(metadata, entry)
+            if metadata.dedup_key is not None:
                 self._tell_unheeded(metadata)
             timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
             attempt = metadata.attempt if entry is None else entry.attempt
@@ -95,12 +98,11 @@ class HandlerTable:
             await await_schema(self._codec, schema_id, who, wanted=lambda: not lane.owner.lost)
 
     def _tell_unheeded(self, metadata: Metadata) -> None:
-        """Say once which headers of a job have no effect yet: whoever sets one believes that it has."""
-        for name, value in ((NOT_BEFORE, metadata.not_before), (DEDUP_KEY, metadata.dedup_key)):
-            if value is not None and name not in self._unheeded:
-                self._unheeded.add(name)
-                logger.warning("job %s of queue %r has the header %s, which has no effect yet: it runs like any other",
-                               metadata.id, self._name, name)  # fmt: skip
+        """Say once that a header of a job has no effect yet: whoever sets it believes that it has."""
+        if not self._unheeded_told:
+            self._unheeded_told = True
+            logger.warning("job %s of queue %r has the header %s, which has no effect yet: it runs like any other",
+                           metadata.id, self._name, DEDUP_KEY)  # fmt: skip
 
     def _no_handler(self, job_type: str) -> NoHandler:
         known = ", ".join(sorted(self._calls)) or "nothing"
@@ -112,6 +114,21 @@ def _check_expiry(metadata: Metadata) -> None:
         late = time() - metadata.expires_at / 1000
         if late >= 0:
             raise JobExpired(f"the job expired {late:.3f} s before it could run")
+
+
+def _check_delay(metadata: Metadata, entry: ParkedJob[Record] | None) -> None:
+    """Raise NotDueYet for a job that was published to run later.
+
+    Of a job that has run, `job-not-before` tells when its retry was due.
+    """
+    due_ms = metadata.not_before
+    if entry is not None:
+        if not entry.untried:
+            return
+        if POSITION in metadata.headers:
+            due_ms = delayed_until(tuple(metadata.headers.items()))
+    if due_ms is not None and due_ms > time() * 1000:
+        raise NotDueYet(metadata, due_ms)
 
 
 def _call(job: JobDefinition, hooks: Sequence[Around], threads: ThreadRunner, processes: ProcessRunner) -> HandlerCall:

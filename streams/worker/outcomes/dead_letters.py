@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from producers.topics import dead_topic
+from producers.routing.topics import dead_topic
 from schemas.headers import with_failure
 from streams.core.retry.failure import Failure
 from streams.ports.records import OutgoingRecord, WorkLane, origin_of

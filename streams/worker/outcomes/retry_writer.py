@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from producers.topics import retry_topic
+from producers.routing.topics import retry_topic
 from schemas.headers import RetryState, with_retry
 from streams.core.offsets.log_id import UNKNOWN
 from streams.core.offsets.tracker import LogReplaced

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
 
-from streams.core.partition.key_placement import is_misplaced, partition_of
+from producers.routing.key_placement import is_misplaced, partition_of
 from streams.ports.records import Batch
 
 logger = logging.getLogger(__name__)

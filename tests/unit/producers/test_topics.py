@@ -5,7 +5,14 @@ import pytest
 
 import producers
 from producers import OptionInvalid
-from producers.topics import RESERVED_QUEUES, TopicNames, dead_topic, queue_of_dead_topic, queue_topic, retry_topic
+from producers.routing.topics import (
+    RESERVED_QUEUES,
+    TopicNames,
+    dead_topic,
+    queue_of_dead_topic,
+    queue_topic,
+    retry_topic,
+)
 
 
 def test_a_queue_s_topic() -> None:

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from streams.core.partition.key_placement import is_misplaced, partition_of
+from producers.routing.key_placement import is_misplaced, partition_of
 from streams.ports.records import Batch, TopicPartition
 from streams.worker.upkeep.misplaced_keys import MisplacedKeys
 from tests.unit.streams.rig import Fetched

@@ -9,7 +9,7 @@ from aiokafka.partitioner import murmur2 as murmur2_of_aiokafka
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.partition.key_placement import is_misplaced, murmur2, partition_of
+from producers.routing.key_placement import is_misplaced, murmur2, partition_of
 
 
 @given(st.binary(max_size=64))

@@ -22,8 +22,7 @@ RESERVED_SUFFIXES = frozenset({"high", "low", _RETRY[1:], _DEAD[1:]})
 class TopicNames(NamedTuple):
     """The topics of one queue, and those that all queues of its namespace share.
 
-    Only the first three exist so far; the names of the others are kept free for schedules, states of jobs and commands
-    to workers.
+    Only the first four exist so far; the names of the others are kept free for states of jobs and commands to workers.
     """
 
     queue: str
@@ -46,8 +45,8 @@ class TopicNames(NamedTuple):
 
     @property
     def scheduled(self) -> str:
-        """Kept for schedules."""
-        return f"{self.namespace}.scheduled"
+        """Where delayed jobs of all queues wait, and recurring schedules are."""
+        return scheduled_topic(self.namespace)
 
     @property
     def state(self) -> str:
@@ -68,6 +67,11 @@ def retry_topic(queue_topic: str) -> str:
 def dead_topic(queue_topic: str) -> str:
     """Return the topic of dead letters beside a queue's topic."""
     return queue_topic + _DEAD
+
+
+def scheduled_topic(namespace: str) -> str:
+    """Return the topic where delayed jobs wait."""
+    return f"{namespace}.scheduled"
 
 
 def queue_of_dead_topic(topic: str, namespace: str) -> str | None:

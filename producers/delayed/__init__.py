@@ -1,0 +1,1 @@
+"""Delayed jobs after their publication: found, listed, cancelled, and given another time."""

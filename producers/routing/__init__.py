@@ -1,0 +1,1 @@
+"""Where records go: the names of topics, and the partitions of keys."""

@@ -1,0 +1,1 @@
+"""What the timekeeper has of Kafka: its group's consumer, and transactions."""

@@ -1,0 +1,1 @@
+"""Delayed jobs: where they wait, and how each goes to its queue once, when it falls due."""

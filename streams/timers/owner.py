@@ -1,0 +1,201 @@
+"""Serves one partition of delayed jobs while it is this worker's: makes it its own, reads its log, fires what is due.
+
+Nothing here raises for what may pass: a broker that is away, a disk that is full, a queue that has no topic yet. It is
+logged and tried again, and the jobs wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from streams.logs.throttle import Throttle
+from streams.ports.timers import (
+    Clock,
+    LogUnreachable,
+    RecordsRefused,
+    Refused,
+    TimerChunk,
+    TransactionFailed,
+    Transactions,
+)
+from streams.timers.partition import Firing, PartitionTimers
+from streams.timers.store import StoreFull, WaitingJob
+
+logger = logging.getLogger(__name__)
+
+#: Jobs of one transaction.
+MOST = 500
+
+#: How soon what has failed is tried again, and where somebody has to do something first. Milliseconds.
+AGAIN_MS = 1_000
+LASTING_MS = 15_000
+
+#: How often old notes are looked through. Milliseconds.
+_TIDY_MS = 600_000
+
+
+class PartitionOwner:
+    """One partition, while it is this worker's. Belongs to one thread.
+
+    end_of  asks for the end of the partition's log; see TimerLog
+    """
+
+    def __init__(
+        self, timers: PartitionTimers, transactions: Transactions, end_of: Callable[[int], int], clock: Clock
+    ) -> None:
+        self.timers = timers
+        self.number = timers.number
+        self._transactions = transactions
+        self._end_of = end_of
+        self._clock = clock
+        self._next_try = self._next_upkeep = 0
+        self._next_tidy = clock() + _TIDY_MS
+        self._untaken: list[TimerChunk] = []
+        self._unnoted: Firing | None = None
+        self._lines = Throttle(1, 30.0)
+
+    @property
+    def full(self) -> bool:
+        """Whether it reads no further, since there is no room for what it has read."""
+        return bool(self._untaken)
+
+    def take(self, chunk: TimerChunk) -> None:
+        """Take in what its log says."""
+        self._untaken.append(chunk)
+        self._take_in()
+
+    def _take_in(self) -> None:
+        while self._untaken:
+            chunk = self._untaken[0]
+            try:
+                self.timers.take(chunk.records, self._clock(), chunk.end)
+            except StoreFull as error:
+                self._say_full(error)
+                return
+            del self._untaken[0]
+
+    def step(self) -> int | None:
+        """Do what is to be done now. Returns when there is more to do, in epoch milliseconds; None if nothing is known.
+
+        What is due now may be more than one step does.
+        """
+        now = self._clock()
+        if now < self._next_try:
+            return self._next_try
+        try:
+            if self._unnoted is not None:
+                self.timers.written(self._unnoted, now)
+                self._unnoted = None
+            self._take_in()
+            if not self.timers.fenced:
+                self._transactions.begin(self.number)
+                self.timers.load_to(self._end_of(self.number))
+            self._fire(now)
+            self._keep_up(now)
+            if now >= self._next_tidy:
+                self._next_tidy = now + _TIDY_MS
+                self.timers.forget_old(now)
+        except StoreFull as error:
+            self._say_full(error)
+        except (TransactionFailed, LogUnreachable) as error:
+            self._put_off(error, now)
+        return self._next_step()
+
+    def _next_step(self) -> int | None:
+        due = self.timers.next_due()
+        if due == 0:
+            due = self._next_upkeep
+        return self._next_try or None if due is None else max(self._next_try, due)
+
+    def _fire(self, now: int) -> None:
+        firing = self.timers.firing(now, MOST)
+        if firing is None:
+            return
+        try:
+            self._commit(firing, now)
+        except RecordsRefused as refused:
+            self._set_aside(firing, refused, now)
+
+    def _keep_up(self, now: int) -> None:
+        """Write what is due to records that say nothing any more. Jobs do not wait for that where it is refused."""
+        firing = self.timers.upkeep(now, MOST) if now >= self._next_upkeep else None
+        if firing is None:
+            return
+        try:
+            self._commit(firing, now)
+        except RecordsRefused as refused:
+            self._next_upkeep = now + LASTING_MS
+            logger.error("records of partition %d of the delayed jobs' topic that are none cannot be set aside: %s",
+                         self.number, refused)  # fmt: skip
+
+    def _commit(self, firing: Firing, now: int) -> None:
+        self.timers.went(firing, self._transactions.commit(self.number, firing.records))
+        self._unnoted = firing
+        self.timers.written(firing, now)
+        self._unnoted = None
+
+    def _set_aside(self, firing: Firing, refused: RecordsRefused, now: int) -> None:
+        """Go on without what was refused: a job that is never taken becomes a dead letter, others wait."""
+        jobs = {at: why for at, why in refused.refused.items() if at < len(firing.jobs)}
+        if not jobs:
+            raise TransactionFailed(f"not taken: {refused}")
+        later = [firing.jobs[at] for at, why in jobs.items() if not why.for_good]
+        if later:
+            self.timers.hold(later, now)
+            self._say_held(later, next(why for why in jobs.values() if not why.for_good))
+        for at, why in jobs.items():
+            if why.for_good:
+                self._give_up(firing.jobs[at], why, now)
+
+    def _give_up(self, job: WaitingJob, why: Refused, now: int) -> None:
+        try:
+            self._commit(self.timers.giving_up(job, why.why, now), now)
+        except RecordsRefused as refused:
+            self.timers.hold([job], now)
+            self._say_held([job], Refused(str(refused), for_good=False))
+        else:
+            logger.error("delayed job %s is a dead letter: queue %s does not take it: %s",
+                         _shown(job), job.job.queue, why.why)  # fmt: skip
+
+    # -- what people are told ------------------------------------------------------------------------------------------
+
+    def _put_off(self, error: Exception, now: int) -> None:
+        """Try again later, from the log: what has become of a transaction is not known here."""
+        self.timers.begin_again()
+        lasting = isinstance(error, TransactionFailed) and error.lasting
+        self._next_try = now + (LASTING_MS if lasting else AGAIN_MS)
+        if self._may_say():
+            logger.log(
+                logging.ERROR if lasting else logging.WARNING,
+                "delayed jobs of partition %d wait: %s; trying again",
+                self.number,
+                error,
+            )
+
+    def _say_full(self, error: StoreFull) -> None:
+        self._next_try = self._clock() + AGAIN_MS
+        if self._may_say():
+            logger.error(
+                "there is no room for delayed jobs in %s (%s): those of partition %d wait, and none is lost. Make room,"
+                " or name another directory in STREAMS_DATA_DIR",
+                self.timers.store.file.parent,
+                error,
+                self.number,
+            )
+
+    def _say_held(self, jobs: Sequence[WaitingJob], why: Refused) -> None:
+        if self._may_say():
+            queues = ", ".join(sorted({job.job.queue for job in jobs}))
+            logger.warning("%d delayed jobs are due and wait on, job %s among them: %s (queue %s)",
+                           len(jobs), _shown(jobs[0]), why.why, queues)  # fmt: skip
+
+    def _may_say(self) -> bool:
+        now = self._clock() / 1000
+        if self._lines.is_over(now):
+            self._lines.next_period(now)
+        return self._lines.allow()
+
+
+def _shown(job: WaitingJob) -> str:
+    return job.job.id.decode("utf-8", "backslashreplace")

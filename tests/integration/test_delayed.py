@@ -1,0 +1,134 @@
+"""Delayed jobs on a real broker: each runs once and not too soon, whatever becomes of its worker."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from producers import DelayedJobs, JobProducer, NotWaiting, ProducerSettings
+from tests.integration.conftest import Fleet
+from tests.models.ordered import Step
+from tests.topics import publish_raw, read_committed
+from tests.waiting import until
+
+STEP = Step(seq=0, seconds=0.0)
+
+
+@pytest.fixture
+def settings(kafka: str, namespace: str) -> ProducerSettings:
+    """Of producers of this test's namespace."""
+    return ProducerSettings(bootstrap_servers=kafka, namespace=namespace)
+
+
+def test_delayed_jobs_run_when_they_fall_due(fleet: Fleet, settings: ProducerSettings) -> None:
+    workers = fleet("tests.jobs.ordered")
+    workers.start()
+    due = {}
+    with JobProducer(settings) as producer:
+        for number, delay in enumerate((3.0, 0.001, 1.5, 0.0)):
+            due[f"job-{number}"] = time.monotonic_ns() + round(delay * 1e9)
+            producer.publish(STEP, queue="ordered", id=f"job-{number}", key=f"key-{number}", delay=delay).result(20)
+        moment = datetime.now(UTC) + timedelta(seconds=2)
+        due["job-at"] = time.monotonic_ns() + 2 * 10**9
+        producer.publish(STEP, queue="ordered", id="job-at", run_at=moment).result(20)
+    workers.await_done(set(due), within=60)
+    runs = {run.job: run for run in workers.ledger.runs()}
+    assert len(workers.ledger.runs()) == len(due)
+    for job, at in due.items():
+        # The clocks of the broker's machine and of the ledger are one here; both were read within a millisecond.
+        assert runs[job].start >= at - 2_000_000, f"{job} ran {(at - runs[job].start) / 1e6:.1f} ms early"
+    assert runs["job-0"].key == "key-0"
+    workers.stop()
+
+
+def test_a_delayed_job_is_found_cancelled_and_given_another_time(fleet: Fleet, settings: ProducerSettings) -> None:
+    workers = fleet("tests.jobs.ordered")
+    workers.start()
+    delayed = DelayedJobs(settings)
+    with JobProducer(settings) as producer:
+        for job in ("later", "sooner", "never"):
+            producer.publish(STEP, queue="ordered", id=job, key="k", delay=timedelta(days=365)).result(20)
+    # Each of these changes is valid whoever is away.
+    workers.stop()
+    found = delayed.find("sooner")
+    assert (found.id, found.queue, found.type, found.key) == ("sooner", "ordered", "tests.ordered.Step", "k")
+    assert timedelta(days=364) < found.due - datetime.now(UTC) <= timedelta(days=365)
+    assert [job.id for job in delayed.list(queue="ordered")] == ["later", "sooner", "never"]
+    assert delayed.list(before=datetime.now(UTC) + timedelta(days=1)) == []
+    assert delayed.cancel("never").id == "never"
+    assert delayed.run_now("sooner").due <= datetime.now(UTC) + timedelta(seconds=1)
+    moved = delayed.reschedule("later", delay=3)
+    assert {job.id: job.due_ms for job in delayed.list()}["later"] == moved.due_ms
+    with pytest.raises(NotWaiting, match="'never' waits: it has gone to its queue, was cancelled"):
+        delayed.cancel("never")
+    workers.start()
+    workers.await_done({"sooner", "later"}, within=60)
+    with pytest.raises(NotWaiting):
+        delayed.find("later")
+    assert sorted(run.job for run in workers.ledger.runs()) == ["later", "sooner"]
+    workers.stop()
+
+
+def test_a_job_with_the_header_alone_is_moved_and_runs_when_due(
+    fleet: Fleet, kafka: str, settings: ProducerSettings, namespace: str
+) -> None:
+    """As any client in any language publishes it: to the queue's own topic, or to that of delayed jobs."""
+    workers = fleet("tests.jobs.ordered")
+    workers.start()
+    with JobProducer(settings) as producer:
+        producer.publish(STEP, queue="ordered", id="template", key="k").result(20)
+    workers.await_done({"template"}, within=60)
+    (template,) = read_committed(kafka, f"{namespace}.ordered")
+    at = round(time.time() * 1000) + 3_000
+    due = time.monotonic_ns() + 3 * 10**9
+    until_due = [("job-not-before", str(at).encode())]
+    publish_raw(kafka, f"{namespace}.ordered", b"k", template.value, [*until_due, ("ce_id", b"moved")])
+    publish_raw(kafka, f"{namespace}.ordered", b"k", template.value, [("ce_id", b"behind")])
+    waits = [*until_due, ("job-queue", b"ordered"), ("job-key", b"k")]
+    publish_raw(kafka, f"{namespace}.scheduled", b"written", template.value, waits)
+    workers.await_done({"moved", "written", "behind"}, within=60)
+    runs = {run.job: run for run in workers.ledger.runs()}
+    assert runs["behind"].start < due
+    assert runs["moved"].start >= due - 2_000_000
+    assert runs["written"].start >= due - 2_000_000
+    assert runs["written"].key == runs["moved"].key == "k"
+    workers.stop()
+
+
+def test_records_that_are_no_delayed_jobs_become_dead_letters(
+    fleet: Fleet, kafka: str, settings: ProducerSettings, namespace: str
+) -> None:
+    workers = fleet("tests.jobs.ordered")
+    workers.start()
+    topic = f"{namespace}.scheduled"
+    publish_raw(kafka, topic, b"no-queue", b"value", [("job-not-before", b"1")])
+    publish_raw(kafka, topic, b"no-time", b"value", [("job-queue", b"ordered")])
+    publish_raw(kafka, topic, b"bad-queue", b"value", [("job-queue", b"or/dered"), ("job-not-before", b"1")])
+    publish_raw(kafka, topic, b"command/what", b"value", [("job-command", b"dance"), ("job-not-before", b"1")])
+    publish_raw(kafka, topic, b"command/nobody", b"value", [("job-command", b"reschedule"), ("job-not-before", b"1")])
+    with JobProducer(settings) as producer:
+        producer.publish(STEP, queue="ordered", id="good", delay=0.1).result(20)
+    workers.await_done({"good"}, within=60)
+    until(lambda: len(read_committed(kafka, f"{topic}.dead")) == 4, within=30, what="a dead letter for each")
+    letters = read_committed(kafka, f"{topic}.dead")
+    assert {letter.key for letter in letters} == {b"no-queue", b"no-time", b"bad-queue", b"command/what"}
+    assert all("expected" in (letter.header("job-error-message") or "") for letter in letters)
+    assert DelayedJobs(settings).list() == []
+    workers.stop()
+
+
+def test_a_job_for_a_queue_that_is_not_there_waits_for_it(
+    fleet: Fleet, kafka: str, settings: ProducerSettings, namespace: str
+) -> None:
+    workers = fleet("tests.jobs.chain")
+    workers.start()
+    with JobProducer(settings) as producer:
+        producer.publish(STEP, queue="ordered", id="early", delay=0).result(20)
+    until(lambda: workers.all[0].count("delayed jobs are due and wait on") > 0, within=30, what="the line that says so")
+    workers.stop()
+    others = fleet("tests.jobs.ordered")
+    others.start()
+    others.await_done({"early"}, within=60)
+    others.stop()

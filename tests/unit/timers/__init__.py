@@ -1,0 +1,1 @@
+"""Tests of delayed jobs in a worker, without a broker."""
