@@ -159,7 +159,7 @@ class JobRuns:
         Raises CancelledError if it runs again elsewhere.
         """
         failed = await self._take_failure(runner, lane, error, started)
-        if isinstance(error, NotDueYet):
+        if type(error) is NotDueYet:  # Whatever else it is may answer no question.
             self._writes.append(
                 delayed_record(lane, error, self._queue),
                 lane.owner,

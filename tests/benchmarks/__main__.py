@@ -15,6 +15,7 @@ from dataclasses import asdict
 
 from tests.benchmarks import (
     concurrency,
+    delayed,
     failures,
     hostile,
     hot_key,
@@ -59,6 +60,7 @@ BENCHMARKS: dict[str, Callable[[str, Scale], list[Row]]] = {
     "failures": _rows(failures.run),
     "hostile": _rows(hostile.run),
     "hot-key": _rows(hot_key.run),
+    "delayed": _rows(delayed.run),
     "outstanding": _rows(outstanding.run),
     "soak": _rows(soak.run),
 }

@@ -42,6 +42,7 @@ waiting_jobs = Queue(
     pool=_POOL,
     retry=RetryPolicy(max_attempts=2, backoff=Fixed(float(os.environ.get(WAIT, "1"))), jitter="none"),
 )
+punctual_jobs = Queue("punctual", partitions=4, pool=_POOL)
 soaking_jobs = Queue(
     "soaking", partitions=4, pool=_POOL, retry=RetryPolicy(max_attempts=10_000, backoff=Fixed(10), jitter="none")
 )
@@ -108,6 +109,15 @@ async def fail_once(job: SendEmail, ctx: JobContext) -> None:
         _due[number] = time.time() + float(os.environ[WAIT])
         raise Unlucky("the first attempt fails")
     _waits.append(int((time.time() - _due[number]) * 1e9))
+    _tally.end(waits_ns=_waits)
+
+
+@punctual_jobs.job(SendEmail)
+async def note_lateness(job: SendEmail, ctx: JobContext) -> None:
+    """Note how late a delayed job starts."""
+    _tally.start()
+    if ctx.scheduled_for is not None:
+        _waits.append(int((time.time() - ctx.scheduled_for.timestamp()) * 1e9))
     _tally.end(waits_ns=_waits)
 
 

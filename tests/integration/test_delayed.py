@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from producers import DelayedJobs, JobProducer, NotWaiting, ProducerSettings
+from streams.kafka.timers.transactions import KafkaTransactions
+from streams.ports.records import OutgoingRecord
+from streams.ports.timers import RecordsRefused, TransactionFailed
 from tests.integration.conftest import Fleet
 from tests.models.ordered import Step
-from tests.topics import publish_raw, read_committed
+from tests.topics import publish_raw, read_committed, set_config
 from tests.waiting import until
 
 STEP = Step(seq=0, seconds=0.0)
@@ -132,3 +139,105 @@ def test_a_job_for_a_queue_that_is_not_there_waits_for_it(
     others.start()
     others.await_done({"early"}, within=60)
     others.stop()
+
+
+def test_each_goes_once_whatever_becomes_of_its_worker(
+    fleet: Fleet, kafka: str, settings: ProducerSettings, namespace: str
+) -> None:
+    """Workers are killed, frozen for longer than their session, and started, while jobs fall due all the time."""
+    workers = fleet("tests.jobs.ordered", session_timeout=3)
+    workers.start(2)
+    jobs = {f"job-{number}" for number in range(2_000)}
+    with JobProducer(settings) as producer:
+        for number, job in enumerate(sorted(jobs)):
+            producer.publish(STEP, queue="ordered", id=job, delay=number / 100)
+    topic = f"{namespace}.ordered"
+    _await_more(kafka, topic, 1)
+    workers.kill(workers.running[0])
+    workers.launch()
+    _await_more(kafka, topic, 100)
+    frozen = workers.running[0]
+    frozen.freeze()
+    workers.launch()
+    _await_more(kafka, topic, 100)
+    frozen.thaw()
+    _await_more(kafka, topic, 100)
+    workers.kill(workers.running[1])
+    workers.launch()
+    until(lambda: len(read_committed(kafka, topic)) >= len(jobs), within=120, what=lambda: f"all go\n{workers.tails()}")
+    ids = [record.header("ce_id") for record in read_committed(kafka, topic)]
+    assert len(ids) == len(set(ids)), "some went twice"
+    assert set(ids) == jobs
+    assert DelayedJobs(settings).list() == []
+    workers.kill_all()
+
+
+def _await_more(kafka: str, topic: str, more: int) -> None:
+    wanted = len(read_committed(kafka, topic)) + more
+    until(lambda: len(read_committed(kafka, topic)) >= wanted, within=60, what=f"{wanted} jobs have gone")
+
+
+def test_what_was_written_and_not_committed_is_taken_back(kafka: str, namespace: str) -> None:
+    """An owner stands still between its writing and its commit, and the next one begins."""
+    topics = [NewTopic(f"{namespace}.{name}", 1) for name in ("scheduled", "email")]
+    for created in AdminClient({"bootstrap.servers": kafka}).create_topics(topics).values():
+        created.result(timeout=30)
+    cluster = ProducerSettings(bootstrap_servers=kafka)
+    first, second = (KafkaTransactions(cluster, f"{namespace}.scheduled") for _ in range(2))
+    records = [
+        OutgoingRecord(f"{namespace}.email", b"k", b"job", [("ce_id", b"a")]),
+        OutgoingRecord(f"{namespace}.scheduled", b"a", None, [], 0),
+    ]
+    first.begin(0)
+    first.commit(0, records)
+    stands = first._clients[0]
+    stands.begin_transaction()
+    stands.produce(f"{namespace}.email", b"job", b"k")
+    assert stands.flush(30) == 0
+    second.begin(0)
+    last = second.commit(0, [record._replace(value=record.value and b"again") for record in records])
+    assert last == 2, "a record, the marker behind it, and this one"
+    with pytest.raises(KafkaException):
+        stands.commit_transaction(10)
+    with pytest.raises(TransactionFailed, match="another worker has the partition by now"):
+        first.commit(0, records)
+    assert [record.value for record in read_committed(kafka, f"{namespace}.email")] == [b"job", b"again"]
+
+
+def test_the_records_that_are_refused_are_told_and_no_other_is_written(kafka: str, namespace: str) -> None:
+    topics = [NewTopic(f"{namespace}.{name}", 1, config=config) for name, config in
+              (("scheduled", {}), ("email", {}), ("tiny", {"max.message.bytes": "300"}))]  # fmt: skip
+    for created in AdminClient({"bootstrap.servers": kafka}).create_topics(topics).values():
+        created.result(timeout=30)
+    transactions = KafkaTransactions(ProducerSettings(bootstrap_servers=kafka), f"{namespace}.scheduled")
+    transactions.begin(0)
+    good = OutgoingRecord(f"{namespace}.email", None, b"good", [])
+    large = OutgoingRecord(f"{namespace}.tiny", None, os.urandom(2_000), [])
+    nowhere = OutgoingRecord(f"{namespace}.nowhere", None, b"lost", [])
+    with pytest.raises(RecordsRefused) as refused:
+        transactions.commit(0, [good, large, good])
+    assert {at: why.for_good for at, why in refused.value.refused.items()} == {1: True}
+    with pytest.raises(RecordsRefused) as refused:
+        transactions.commit(0, [nowhere, good])
+    assert {at: why.for_good for at, why in refused.value.refused.items()} == {0: False}
+    assert read_committed(kafka, f"{namespace}.email") == []
+    transactions.commit(0, [good])
+    assert [record.value for record in read_committed(kafka, f"{namespace}.email")] == [b"good"]
+
+
+def test_a_job_that_its_queue_never_takes_becomes_a_dead_letter(
+    fleet: Fleet, kafka: str, settings: ProducerSettings, namespace: str
+) -> None:
+    workers = fleet("tests.jobs.ordered")
+    workers.start()
+    set_config(kafka, [f"{namespace}.ordered"], "max.message.bytes", "1000")
+    with JobProducer(settings) as producer:
+        producer.publish(STEP, queue="ordered", id="large", key="k", delay=0, headers={"x": os.urandom(5_000)})
+        producer.publish(STEP, queue="ordered", id="small", key="k", delay=0)
+    workers.await_done({"small"}, within=60)
+    dead = f"{namespace}.ordered.dead"
+    (letter,) = until(lambda: read_committed(kafka, dead), within=60, what="the dead letter")
+    assert (letter.header("ce_id"), letter.key) == ("large", b"k")
+    assert "Message size too large" in (letter.header("job-error-message") or "")
+    assert DelayedJobs(settings).list() == []
+    workers.stop()

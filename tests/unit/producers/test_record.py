@@ -84,7 +84,7 @@ def test_an_option_that_is_none_is_one_that_is_left_out() -> None:
     assert (made.topic, made.key) == (plain.topic, None)
 
 
-KNOWN = "its options are expires_in, headers, id, key, max_attempts, queue, timeout"
+KNOWN = "its options are delay, expires_in, headers, id, key, max_attempts, queue, run_at, timeout"
 
 
 @pytest.mark.parametrize("name", ["tiemout", "parent", "namespace", "max_bytes", "payload_"])
@@ -109,7 +109,8 @@ async def _publish(options: Any) -> None:
 def test_an_option_of_a_single_job_is_none_of_many(name: str) -> None:
     options: Any = {name: "x"}
     said = (
-        rf"publish_many\(\) takes no option '{name}'; its options are expires_in, headers, max_attempts, queue, timeout"
+        rf"publish_many\(\) takes no option '{name}'; its options are delay, expires_in, headers, max_attempts, queue,"
+        " run_at, timeout"
     )
     with pytest.raises(TypeError, match=said):
         JobProducer(codec=CODEC).publish_many([EMAIL], **options)

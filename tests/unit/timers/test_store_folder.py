@@ -120,11 +120,11 @@ def test_nothing_of_an_old_file_comes_back(folder: StoreFolder, tmp_path: Path) 
     """Its process was killed: what it wrote last lies beside it."""
     file = tmp_path / "data" / "timers" / "log-0.sqlite"
     store = fill(folder.open("log", 0), NOW - 10 * _FRESH_MS)
-    beside = {each.name: each.read_bytes() for each in file.parent.iterdir()}
+    left = {each.name: each.read_bytes() for each in file.parent.iterdir()}
     store.close()
-    for name, content in beside.items():
+    for name, content in left.items():
         (file.parent / name).write_bytes(content)
-    assert {"log-0.sqlite", "log-0.sqlite-wal"} <= beside.keys()
+    assert {"log-0.sqlite", "log-0.sqlite-wal"} <= left.keys()
     assert reopened(folder) == EMPTY
     assert reopened(folder) == EMPTY
 
@@ -247,6 +247,7 @@ def test_without_a_directory_all_is_temporary(temporary: Path) -> None:
     assert [*temporary.iterdir()] == []
     folder.close()
     assert reopened(folder) == EMPTY, "it may be used again"
+    assert [*temporary.iterdir()] != [place], "in one that is made for it, and nobody else's by then"
     folder.close()
     assert [*temporary.iterdir()] == []
 
