@@ -140,13 +140,25 @@ class PartitionOwner:
         jobs = {at: why for at, why in refused.refused.items() if at < len(firing.jobs)}
         if not jobs:
             raise TransactionFailed(f"not taken: {refused}")
-        later = [firing.jobs[at] for at, why in jobs.items() if not why.for_good]
-        if later:
-            self.timers.hold(later, now)
-            self._say_held(later, next(why for why in jobs.values() if not why.for_good))
-        for at, why in jobs.items():
+        if any(why.for_good for why in jobs.values()):
+            # A broker refuses a whole batch because of one record: which that is only shows where each goes alone.
+            for job in firing.jobs:
+                self._fire_alone(job, now)
+            return
+        later = [firing.jobs[at] for at in jobs]
+        self.timers.hold(later, now)
+        self._say_held(later, next(iter(jobs.values())))
+
+    def _fire_alone(self, job: WaitingJob, now: int) -> None:
+        try:
+            self._commit(self.timers.firing_of([job]), now)
+        except RecordsRefused as refused:
+            why = refused.refused.get(0, Refused(str(refused), for_good=False))
             if why.for_good:
-                self._give_up(firing.jobs[at], why, now)
+                self._give_up(job, why, now)
+            else:
+                self.timers.hold([job], now)
+                self._say_held([job], why)
 
     def _give_up(self, job: WaitingJob, why: Refused, now: int) -> None:
         try:

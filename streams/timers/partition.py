@@ -174,8 +174,10 @@ class PartitionTimers:
             return None
         # One that has gone is in the store still where its disk is full.
         jobs = [job for job in self.store.due(now_ms, most) if job.job.id not in self._fired]
-        if not jobs:
-            return None
+        return self.firing_of(jobs) if jobs else None
+
+    def firing_of(self, jobs: Sequence[WaitingJob]) -> Firing:
+        """What is to be written of these jobs."""
         records = [self._due_record(job) for job in jobs]
         for job in jobs:
             records += self._tombstones(job)

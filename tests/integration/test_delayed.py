@@ -145,7 +145,7 @@ def test_each_goes_once_whatever_becomes_of_its_worker(
     fleet: Fleet, kafka: str, settings: ProducerSettings, namespace: str
 ) -> None:
     """Workers are killed, frozen for longer than their session, and started, while jobs fall due all the time."""
-    workers = fleet("tests.jobs.ordered", session_timeout=3)
+    workers = fleet("tests.jobs.ordered", session_timeout=6)
     workers.start(2)
     jobs = {f"job-{number}" for number in range(2_000)}
     with JobProducer(settings) as producer:
@@ -177,11 +177,16 @@ def _await_more(kafka: str, topic: str, more: int) -> None:
     until(lambda: len(read_committed(kafka, topic)) >= wanted, within=60, what=f"{wanted} jobs have gone")
 
 
+def _create(kafka: str, topics: list[NewTopic]) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for created in admin.create_topics(topics).values():
+        created.result(timeout=30)
+
+
 def test_what_was_written_and_not_committed_is_taken_back(kafka: str, namespace: str) -> None:
     """An owner stands still between its writing and its commit, and the next one begins."""
     topics = [NewTopic(f"{namespace}.{name}", 1) for name in ("scheduled", "email")]
-    for created in AdminClient({"bootstrap.servers": kafka}).create_topics(topics).values():
-        created.result(timeout=30)
+    _create(kafka, topics)
     cluster = ProducerSettings(bootstrap_servers=kafka)
     first, second = (KafkaTransactions(cluster, f"{namespace}.scheduled") for _ in range(2))
     records = [
@@ -207,8 +212,7 @@ def test_what_was_written_and_not_committed_is_taken_back(kafka: str, namespace:
 def test_the_records_that_are_refused_are_told_and_no_other_is_written(kafka: str, namespace: str) -> None:
     topics = [NewTopic(f"{namespace}.{name}", 1, config=config) for name, config in
               (("scheduled", {}), ("email", {}), ("tiny", {"max.message.bytes": "300"}))]  # fmt: skip
-    for created in AdminClient({"bootstrap.servers": kafka}).create_topics(topics).values():
-        created.result(timeout=30)
+    _create(kafka, topics)
     transactions = KafkaTransactions(ProducerSettings(bootstrap_servers=kafka), f"{namespace}.scheduled")
     transactions.begin(0)
     good = OutgoingRecord(f"{namespace}.email", None, b"good", [])

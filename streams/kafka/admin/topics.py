@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -55,9 +55,7 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue], within: float = 0
     queues, admin = [*queues], cluster.client
     scheduled = settings.scheduled_topic
     counts = _partition_counts(cluster, [scheduled, dead_topic(scheduled), *_names(settings, queues)])
-    of_delayed = _of_delayed(counts.get(scheduled, settings.scheduled_partitions), settings)
-    missing = [each for each in of_delayed if each.name not in counts]
-    create_topics(admin, missing, settings.replication_factor, within=within)
+    _ensure_delayed(settings, admin, counts, within)
     for queue in queues:
         topic = settings.topic(queue.name)
         partitions = counts.get(topic, queue.partitions)
@@ -71,6 +69,16 @@ def ensure_topics(settings: Settings, queues: Iterable[Queue], within: float = 0
         _refuse_surplus(topic, retry, counts.get(retry.name, partitions))
         for beside in (retry, dead):
             _follow(admin, topic, beside, counts.get(beside.name, partitions), within)
+
+
+def _ensure_delayed(settings: Settings, admin: AdminClient, counts: Mapping[str, int], within: float) -> None:
+    """Create the topics of delayed jobs. Where that is not allowed the queues are served all the same."""
+    wanted = _of_delayed(counts.get(settings.scheduled_topic, settings.scheduled_partitions), settings)
+    missing = [each for each in wanted if each.name not in counts]
+    try:
+        create_topics(admin, missing, settings.replication_factor, within=within)
+    except SetupError as error:
+        logger.error("no job can be delayed: %s", error)
 
 
 def _names(settings: Settings, queues: Iterable[Queue]) -> list[str]:

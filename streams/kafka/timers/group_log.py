@@ -36,7 +36,7 @@ class GroupLog:
         self._topic = topic
         self._id = ""
         self._paused: set[int] = set()
-        self._lines = Throttle(5, 60.0)
+        self._lines = Throttle(1, 60.0)
         config: dict[str, Any] = {
             **cluster.client_config(),
             "group.id": group,

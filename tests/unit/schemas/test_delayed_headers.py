@@ -31,6 +31,7 @@ from schemas.headers import (
     read_delayed,
     read_reschedule,
     reschedule,
+    scheduled_for,
     when_due,
     with_delay,
     with_retry,
@@ -160,6 +161,18 @@ def test_when_it_fell_due_stands_in_place_of_when_it_is_to() -> None:
     goes = when_due(JOB, earlier, 7_000)
     assert [value for name, value in goes if name == SCHEDULED_FOR] == [b"7000"]
     assert NOT_BEFORE not in dict(goes)
+
+
+@pytest.mark.parametrize("due_ms", [0, 5_000, 10**14 - 1])
+def test_when_it_fell_due_can_be_read(due_ms: int) -> None:
+    assert scheduled_for(when_due(JOB, WAITS, due_ms)) == due_ms
+
+
+@pytest.mark.parametrize(
+    "headers", [WAITS, *([(SCHEDULED_FOR, value)] for value in (None, b"", b"soon", b"-1", b"1" * 15))]
+)
+def test_of_other_jobs_it_is_not_told(headers: Headers) -> None:
+    assert scheduled_for(headers) is None
 
 
 @given(st.integers(0, 10**17), st.integers(0, 10**17), st.integers(0, 10**17))
