@@ -70,20 +70,23 @@ def compose(
     value = codec.encode(payload, topic)
     key_bytes = b"" if (key := options.get("key")) is None else _key(key)
     job_id = headers = None
+    checked = False
     if more := not _USUAL.issuperset(options):  # Most jobs have no others, and looking for each takes its time.
         job_id, headers = options.get("id"), options.get("headers")
     job_id = str(uuid7()) if job_id is None else _text("id", job_id)
     built = build(shared, job_id, now_ms)
     if more:
         due = due_ms(options, now_ms)
-        _add_headers_of(options, now_ms if due is None else due, built)
+        _add_headers_of(options, now_ms if due is None else max(now_ms, due), built)
         if due is not None:
+            checked = True  # Its key is a header now, of any length.
             topic, key_bytes = _delay(built, topic, key_bytes, job_id, due, namespace)
     if parent is not None:
         built.append((PARENT, str.encode(_text("parent", parent))))
     if headers is not None:
+        checked = True
         built.extend(_user_headers(headers))
-    if headers is not None or len(value) + len(key_bytes) > max_bytes - _SMALL:
+    if checked or len(value) + len(key_bytes) > max_bytes - _SMALL:
         _check_size(job_type, key_bytes, value, built, max_bytes)
     # As JobRecord(...), in a third of the time.
     return tuple.__new__(JobRecord, (topic, key_bytes or None, value, built, job_id))

@@ -38,7 +38,8 @@ def delay_ms(option: str, delay: Seconds) -> int:
         or not 0 <= seconds * 1000 <= LONGEST_DELAY_MS
     ):
         raise OptionInvalid(option, _A_DELAY, delay)
-    return -int(-seconds * 1000 // 1)
+    # What a float adds to 2.007 s is no part of a millisecond.
+    return -int(-round(seconds * 1000, 6) // 1)
 
 
 def moment_ms(option: str, moment: datetime, now_ms: int) -> int:

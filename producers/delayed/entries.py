@@ -8,7 +8,7 @@ from schemas.errors import HeaderInvalid
 from schemas.headers import (
     COMMAND_PREFIX,
     FIRED,
-    ORIGIN,
+    MOVED_FROM,
     SCHEDULE_PREFIX,
     DelayedJob,
     Headers,
@@ -33,13 +33,13 @@ class Rescheduled(NamedTuple):
 class Ended(NamedTuple):
     """A job waits no longer: it was cancelled, or has gone to its queue.
 
-    mark    of the owner that has fired it; None where it was cancelled
-    origin  where it had been published, if it was moved from there
+    mark        of the owner that has fired it; None where it was cancelled
+    moved_from  where it lay in its queue's topic, if it was moved from there
     """
 
     id: bytes
     mark: bytes | None
-    origin: bytes | None
+    moved_from: bytes | None
 
 
 class Malformed(NamedTuple):
@@ -66,7 +66,7 @@ def read_entry(key: bytes, value: bytes | None, headers: Headers | None, namespa
         return OfSchedule(key)
     if value is None:
         found = dict(headers or ())
-        return Ended(key, found.get(FIRED), found.get(ORIGIN))
+        return Ended(key, found.get(FIRED), found.get(MOVED_FROM))
     if headers is None:
         return Malformed("its headers have names that are no UTF-8")
     try:

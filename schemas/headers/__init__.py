@@ -6,6 +6,7 @@ protocol binding of CloudEvents 1.0 (binary mode), `traceparent` and `tracestate
 
 from schemas.headers.delayed import (
     COMMAND_PREFIX,
+    DUE_DIGITS,
     SCHEDULE_PREFIX,
     DelayedJob,
     command_key,
@@ -15,6 +16,7 @@ from schemas.headers.delayed import (
     read_reschedule,
     reschedule,
     scheduled_for,
+    still_waiting,
     when_due,
     with_delay,
 )
@@ -59,6 +61,7 @@ from schemas.headers.names import (
     LOG,
     MAX_ATTEMPTS,
     MESSAGE_LIMIT,
+    MOVED_FROM,
     NOT_BEFORE,
     ORIGIN,
     OWNER,
@@ -100,6 +103,7 @@ __all__ = [
     "DEDUP_KEY",
     "DEDUP_TTL_MS",
     "DELAYED_UNTIL",
+    "DUE_DIGITS",
     "ERROR_MESSAGE",
     "ERROR_STACK",
     "ERROR_TYPE",
@@ -111,6 +115,7 @@ __all__ = [
     "LOG",
     "MAX_ATTEMPTS",
     "MESSAGE_LIMIT",
+    "MOVED_FROM",
     "NOT_BEFORE",
     "ORIGIN",
     "OWNER",
@@ -154,6 +159,7 @@ __all__ = [
     "rfc3339",
     "scheduled_for",
     "shared_headers",
+    "still_waiting",
     "when_due",
     "with_delay",
     "with_failure",

@@ -6,19 +6,25 @@ queue. A command lies beside it under a key of its own, so that compaction keeps
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.errors import HeaderInvalid
 from schemas.headers.failure import without
-from schemas.headers.job import EPOCH, number
+from schemas.headers.job import number
 from schemas.headers.names import (
     CE_ID,
     COMMAND,
+    DELAYED_UNTIL,
     EXPIRES_AT,
     FIRED,
     KEY,
+    LOG,
+    MOVED_FROM,
     NOT_BEFORE,
-    ORIGIN,
+    OWNER,
+    PARKED,
+    POSITION,
     QUEUE,
     SCHEDULED_FOR,
     TEXT_LIMIT,
@@ -35,7 +41,10 @@ SCHEDULE_PREFIX = b"schedule/"
 RESCHEDULE = b"reschedule"
 
 _QUEUE_NAME = f"the name of a queue, of 1 to {TEXT_LIMIT} bytes"
-_REQUIRED_TIME = f"{EPOCH}, which says when the job falls due"
+_REQUIRED_TIME = "epoch milliseconds, a whole number of at most 14 digits, which says when the job falls due"
+
+#: Of the time when a job falls due: the last is in the year 5138.
+DUE_DIGITS = 14
 _ID = f"an id of 1 to {TEXT_LIMIT} bytes of UTF-8 text that begins with neither command/ nor schedule/"
 
 
@@ -46,12 +55,12 @@ class DelayedJob(NamedTuple):
     queue: str
     key: bytes | None  # the ordering key
     due_ms: int  # epoch milliseconds
-    origin: bytes | None  # where it was published, if it was moved from there
+    moved_from: bytes | None  # where it lay in its queue's topic, if it was moved from there
 
 
 def with_delay(headers: Headers, *, queue: str, key: bytes | None, due_ms: int) -> list[tuple[str, bytes | None]]:
     """Headers of a job that waits: its own, and where it goes, and when (epoch milliseconds)."""
-    kept = without(_OF_DELAY, headers)
+    kept = without(_OF_WAITING, headers)
     kept.append((NOT_BEFORE, b"%d" % due_ms))
     kept.append((QUEUE, queue.encode()))
     if key is not None:
@@ -67,10 +76,10 @@ def read_delayed(key: bytes, headers: Headers) -> DelayedJob:
     queue = found.get(QUEUE)
     if not queue or len(queue) > TEXT_LIMIT or not queue.isascii():
         raise HeaderInvalid(QUEUE, queue, _QUEUE_NAME)
-    due_ms = number(found, NOT_BEFORE, 18, EPOCH)
-    if due_ms is None:
-        raise HeaderInvalid(NOT_BEFORE, None, _REQUIRED_TIME)
-    return DelayedJob(key, queue.decode(), found.get(KEY) or None, due_ms, found.get(ORIGIN))
+    moved_from = found.get(MOVED_FROM)
+    if moved_from is not None and len(moved_from) > TEXT_LIMIT:
+        raise HeaderInvalid(MOVED_FROM, moved_from, "topic/partition/offset")
+    return DelayedJob(key, queue.decode(), found.get(KEY) or None, _due(found), moved_from)
 
 
 def is_delayed_id(key: bytes) -> bool:
@@ -89,30 +98,39 @@ def when_due(job: DelayedJob, headers: Headers, due_ms: int) -> list[tuple[str, 
 
     due_ms  when it has fallen due, which a command may have changed: its expiry moves along
     """
-    kept = without(_OF_DELAY, headers)
-    found = dict(kept)
-    if CE_ID not in found:
+    kept = without(_OF_WAITING, headers)
+    if CE_ID not in dict(kept):
         kept.append((CE_ID, job.id))
-    shift = due_ms - job.due_ms
-    if shift and EXPIRES_AT in found:
-        expires = found[EXPIRES_AT]
-        # One that cannot be read stays as it is, and makes a dead letter of the job, as it would have without a delay.
-        if expires is not None and expires.isdigit() and len(expires) <= _DIGITS:
-            kept = [*without(frozenset({EXPIRES_AT}), kept), (EXPIRES_AT, b"%d" % max(0, int(expires) + shift))]
-    kept.append((SCHEDULED_FOR, b"%d" % due_ms))
+    return [*_expiring(kept, due_ms - job.due_ms), (SCHEDULED_FOR, b"%d" % due_ms)]
+
+
+def still_waiting(job: DelayedJob, headers: Headers, due_ms: int) -> list[tuple[str, bytes | None]]:
+    """Headers of a job that waits on, to be written again: its expiry moves along with the time when it is due now."""
+    kept = with_delay(_expiring(list(headers), due_ms - job.due_ms), queue=job.queue, key=job.key, due_ms=due_ms)
+    if job.moved_from is not None:
+        kept.append((MOVED_FROM, job.moved_from))
     return kept
+
+
+def _expiring(headers: list[tuple[str, bytes | None]], shift: int) -> list[tuple[str, bytes | None]]:
+    expires = dict(headers).get(EXPIRES_AT)
+    # One that cannot be read stays as it is, and makes a dead letter of the job, as it would have without a delay.
+    if not shift or expires is None or not expires.isdigit() or len(expires) > _DIGITS:
+        return headers
+    moved = min(max(0, int(expires) + shift), 10**_DIGITS - 1)
+    return [*without(frozenset({EXPIRES_AT}), headers), (EXPIRES_AT, b"%d" % moved)]
 
 
 def scheduled_for(headers: Headers) -> int | None:
     """When a job fell due that was delayed, in epoch milliseconds; None for any other."""
     value = dict(headers).get(SCHEDULED_FOR)
     # Fewer digits than elsewhere: a time that datetime can tell.
-    return int(value) if value and value.isdigit() and len(value) <= _DIGITS_OF_DATES else None
+    return int(value) if value and value.isdigit() and len(value) <= DUE_DIGITS else None
 
 
-def fired_mark(mark: bytes, origin: bytes | None) -> list[tuple[str, bytes]]:
-    """Headers of the tombstone of a job that has gone to its queue: who says so, and where it had been published."""
-    return [(FIRED, mark)] if origin is None else [(FIRED, mark), (ORIGIN, origin)]
+def fired_mark(mark: bytes, moved_from: bytes | None = None) -> list[tuple[str, bytes]]:
+    """Headers of the tombstone of a job that has gone to its queue: who says so, and where it was moved from."""
+    return [(FIRED, mark)] if moved_from is None else [(FIRED, mark), (MOVED_FROM, moved_from)]
 
 
 def reschedule(due_ms: int) -> list[tuple[str, bytes]]:
@@ -130,12 +148,18 @@ def read_reschedule(headers: Headers) -> int:
     found = dict(headers)
     if found.get(COMMAND) != RESCHEDULE:
         raise HeaderInvalid(COMMAND, found.get(COMMAND), RESCHEDULE.decode())
-    due_ms = number(found, NOT_BEFORE, 18, EPOCH)
+    return _due(found)
+
+
+def _due(found: Mapping[str, bytes | None]) -> int:
+    due_ms = number(found, NOT_BEFORE, DUE_DIGITS, _REQUIRED_TIME)
     if due_ms is None:
         raise HeaderInvalid(NOT_BEFORE, None, _REQUIRED_TIME)
     return due_ms
 
 
-_OF_DELAY = frozenset({NOT_BEFORE, QUEUE, KEY, SCHEDULED_FOR})
+#: What belongs to a job's waiting, here or in a retry topic from where it was moved.
+_OF_WAITING = frozenset(
+    {NOT_BEFORE, QUEUE, KEY, SCHEDULED_FOR, MOVED_FROM, DELAYED_UNTIL, PARKED, POSITION, OWNER, LOG}
+)
 _DIGITS = 18
-_DIGITS_OF_DATES = 14

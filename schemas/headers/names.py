@@ -29,6 +29,7 @@ SCHEDULED_FOR = "job-scheduled-for"  # of a job that was delayed: when it fell d
 DELAYED_UNTIL = "job-delayed-until"  # in a retry topic, of an untried job: the job-not-before that it came with
 COMMAND = "job-command"
 FIRED = "job-fired"
+MOVED_FROM = "job-moved-from"  # of a delayed job that came to its queue's topic first: where it lay there
 POSITION = "job-position"
 OWNER = "job-owner"
 LOG = "job-log"

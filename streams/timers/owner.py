@@ -7,6 +7,7 @@ logged and tried again, and the jobs wait.
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 
 from streams.logs.throttle import Throttle
@@ -51,9 +52,15 @@ class PartitionOwner:
         self._clock = clock
         self._next_try = self._next_upkeep = 0
         self._next_tidy = clock() + _TIDY_MS
+        self._damage: sqlite3.Error | None = None
         self._untaken: list[TimerChunk] = []
         self._unnoted: Firing | None = None
         self._lines = Throttle(1, 30.0)
+
+    @property
+    def damaged(self) -> sqlite3.Error | None:
+        """Why its store cannot be used any more, if so: it is to be made anew from the log."""
+        return self._damage
 
     @property
     def full(self) -> bool:
@@ -72,6 +79,9 @@ class PartitionOwner:
                 self.timers.take(chunk.records, self._clock(), chunk.end)
             except StoreFull as error:
                 self._say_full(error)
+                return
+            except sqlite3.Error as error:
+                self._damage = error
                 return
             del self._untaken[0]
 
@@ -96,11 +106,14 @@ class PartitionOwner:
             if now >= self._next_tidy:
                 self._next_tidy = now + _TIDY_MS
                 self.timers.forget_old(now)
+            return self._next_step()
         except StoreFull as error:
             self._say_full(error)
+        except sqlite3.Error as error:
+            self._damage = error
         except (TransactionFailed, LogUnreachable) as error:
             self._put_off(error, now)
-        return self._next_step()
+        return self._next_try or now
 
     def _next_step(self) -> int | None:
         due = self.timers.next_due()

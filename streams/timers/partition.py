@@ -8,12 +8,12 @@ log has of the job comes before that tombstone, and counts no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeGuard
 
 from producers.delayed.entries import Ended, Malformed, OfSchedule, Rescheduled, Waiting, read_entry
 from producers.routing.topics import dead_topic, queue_topic, scheduled_topic
-from schemas.headers import Origin, command_key, fired_mark, when_due, with_failure
+from schemas.headers import Origin, command_key, fired_mark, still_waiting, when_due, with_failure
 from streams.ports.records import OutgoingRecord
 from streams.ports.timers import TimerRecord
 from streams.timers.store import MalformedRecord, TimerStore, WaitingJob
@@ -133,7 +133,7 @@ class PartitionTimers:
             job = entry.job
             if before and key in self._fired:
                 return
-            if job.origin is not None and store.was_moved(job.origin):
+            if job.moved_from is not None and store.was_moved(job.moved_from):
                 store.remove(job.id)
                 store.note_unneeded(job.id)
                 return
@@ -152,8 +152,8 @@ class PartitionTimers:
     def _end(self, ended: Ended, now_ms: int, came_back: set[bytes]) -> None:
         if ended.mark == self._mark:
             came_back.add(ended.id)
-        if ended.origin is not None:
-            self.store.note_moved(ended.origin, now_ms)
+        if ended.moved_from is not None:
+            self.store.note_moved(ended.moved_from, now_ms)
         if self.store.remove(ended.id):
             self.store.note_unneeded(command_key(ended.id))
 
@@ -188,11 +188,9 @@ class PartitionTimers:
         if not self.loaded or not (self._renewed or self.store.has_upkeep()):
             return None
         keys, malformed = self.store.unneeded(most), self.store.malformed(most)
-        records = [self._tombstone(key, fired_mark(self._mark, None)) for key in keys]
+        records = [self._tombstone(key, fired_mark(self._mark)) for key in keys]
         for record in malformed:
-            records.append(self._letter_of(record, now_ms))
-            if record.key is not None:
-                records.append(self._tombstone(record.key, fired_mark(self._mark, None)))
+            records += self._set_aside(record, now_ms)
         for key, again in self._renewed.items():
             records.append(OutgoingRecord(self._topic, key, again.value, list(again.headers or ()), self.number))
         return Firing(records, (), keys, malformed, [*self._renewed])
@@ -211,12 +209,27 @@ class PartitionTimers:
         letter = OutgoingRecord(dead_topic(topic), job.job.key, job.value, headers, anywhere=True)
         return Firing([letter, *self._tombstones(job)], [job])
 
+    def _set_aside(self, record: MalformedRecord, now_ms: int) -> Iterator[OutgoingRecord]:
+        """The dead letter of a record that is none of ours, and what takes its place under its key.
+
+        A job that waits under this key is written again: compaction leaves one record of a key, and it may be this one.
+        """
+        yield self._letter_of(record, now_ms)
+        if record.key is None:
+            return
+        job = self.store.find(record.key)
+        if job is None:
+            yield self._tombstone(record.key, fired_mark(self._mark))
+        else:
+            headers = still_waiting(job.job, job.headers, job.due_ms)
+            yield OutgoingRecord(self._topic, record.key, job.value, headers, self.number)
+
     def _due_record(self, job: WaitingJob) -> OutgoingRecord:
         topic = queue_topic(self._namespace, job.job.queue)
         return OutgoingRecord(topic, job.job.key, job.value, when_due(job.job, job.headers, job.due_ms))
 
     def _tombstones(self, job: WaitingJob) -> Iterable[OutgoingRecord]:
-        yield self._tombstone(job.job.id, fired_mark(self._mark, job.job.origin))
+        yield self._tombstone(job.job.id, fired_mark(self._mark, job.job.moved_from))
         if job.commanded:
             yield self._tombstone(command_key(job.job.id), [])
 
@@ -244,17 +257,20 @@ class PartitionTimers:
         upto = float("inf") if last is None else last
         self._fired.update((job.job.id, upto) for job in firing.jobs)
         self._cleared.update((key, upto) for key in firing.keys)
-        self._cleared.update((record.key, upto) for record in firing.malformed if record.key is not None)
+        self._cleared.update((record.key, upto) for record in firing.malformed if self._has_no_job(record.key))
         for key in firing.renewed:
             self._renewed.pop(key, None)
+
+    def _has_no_job(self, key: bytes | None) -> TypeGuard[bytes]:
+        return key is not None and self.store.find(key) is None
 
     def written(self, firing: Firing, now_ms: int) -> None:
         """Note in the file what `went`. Raises StoreFull: then it is to be noted again."""
         with self.store.changing(now_ms):
             self.store.remove_places(job.place for job in firing.jobs)
             for job in firing.jobs:
-                if job.job.origin is not None:
-                    self.store.note_moved(job.job.origin, now_ms)
+                if job.job.moved_from is not None:
+                    self.store.note_moved(job.job.moved_from, now_ms)
             self.store.forget_unneeded(firing.keys)
             self.store.forget_malformed(record.place for record in firing.malformed)
 

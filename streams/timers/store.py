@@ -15,16 +15,19 @@ from streams.timers.packing import packed, unpacked
 _VERSION = 1
 
 #: Kibibytes of pages that one partition's file may hold in memory.
-_CACHE = 8_192
+_CACHE = 4_096
+
+#: Seconds to wait for a file that another process has.
+_BUSY = 0.1
 
 _TABLES = """
 CREATE TABLE waiting (
     place INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, due INTEGER NOT NULL, held INTEGER NOT NULL,
-    commanded INTEGER NOT NULL, queue TEXT NOT NULL, key BLOB, stated INTEGER NOT NULL, origin BLOB,
+    commanded INTEGER NOT NULL, queue TEXT NOT NULL, key BLOB, stated INTEGER NOT NULL, moved_from BLOB,
     value BLOB NOT NULL, headers BLOB NOT NULL
 );
 CREATE INDEX by_time ON waiting (MAX(due, held), place);
-CREATE TABLE moved (origin BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE moved (place BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE unneeded (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE malformed (
     place INTEGER PRIMARY KEY, key BLOB, value BLOB, headers BLOB NOT NULL, why TEXT NOT NULL
@@ -34,11 +37,11 @@ CREATE TABLE state (position INTEGER NOT NULL, saved_ms INTEGER NOT NULL);
 
 
 _DUE = """
-SELECT place, due, commanded, id, queue, key, stated, origin, value, headers FROM waiting
+SELECT place, due, commanded, id, queue, key, stated, moved_from, value, headers FROM waiting
 WHERE MAX(due, held) <= ? ORDER BY MAX(due, held), place LIMIT ?
 """
 _FIND = """
-SELECT place, due, commanded, id, queue, key, stated, origin, value, headers FROM waiting WHERE id = ?
+SELECT place, due, commanded, id, queue, key, stated, moved_from, value, headers FROM waiting WHERE id = ?
 """
 
 
@@ -82,7 +85,7 @@ class TimerStore:
     def __init__(self, file: Path) -> None:
         """Open a file, or make it; raises sqlite3.Error for one that is none, and for one that another process has."""
         self.file = file
-        self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(file, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         execute = self._connection.execute
         try:
             execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -145,11 +148,11 @@ class TimerStore:
 
     def add(self, place: int, job: DelayedJob, value: bytes, headers: Headers) -> None:
         """Have a job wait, in place of another of its id."""
-        job_id, queue, key, due_ms, origin = job
+        job_id, queue, key, due_ms, moved_from = job
         self._connection.execute(
             "INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, 0,"
             " COALESCE((SELECT commanded FROM waiting WHERE id = ?), 0), ?, ?, ?, ?, ?, ?)",
-            (place, job_id, due_ms, job_id, queue, key, due_ms, origin, value, packed(headers)),
+            (place, job_id, due_ms, job_id, queue, key, due_ms, moved_from, value, packed(headers)),
         )
 
     def change_due(self, job_id: bytes, due_ms: int) -> bool:
@@ -172,13 +175,13 @@ class TimerStore:
         """Have due jobs wait longer, since they cannot go to their queue just now."""
         self._connection.executemany("UPDATE waiting SET held = ? WHERE place = ?", [(until_ms, at) for at in places])
 
-    def note_moved(self, origin: bytes, now_ms: int) -> None:
+    def note_moved(self, moved_from: bytes, now_ms: int) -> None:
         """Note that a job was fired that had been moved here from its queue's topic."""
-        self._connection.execute("INSERT OR REPLACE INTO moved VALUES (?, ?)", (origin, now_ms))
+        self._connection.execute("INSERT OR REPLACE INTO moved VALUES (?, ?)", (moved_from, now_ms))
 
-    def was_moved(self, origin: bytes) -> bool:
+    def was_moved(self, moved_from: bytes) -> bool:
         """Whether such a job was fired."""
-        return self._connection.execute("SELECT 1 FROM moved WHERE origin = ?", (origin,)).fetchone() is not None
+        return self._connection.execute("SELECT 1 FROM moved WHERE place = ?", (moved_from,)).fetchone() is not None
 
     def forget_moved(self, before_ms: int) -> None:
         """Forget those that were fired before a time."""
@@ -247,7 +250,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _waiting(row: tuple[Any, ...]) -> WaitingJob:
-    place, due_ms, commanded, job_id, queue, key, stated, origin, value, headers = row
+    place, due_ms, commanded, job_id, queue, key, stated, moved_from, value, headers = row
     return WaitingJob(
-        place, DelayedJob(job_id, queue, key, stated, origin), value, unpacked(headers), due_ms, bool(commanded)
+        place, DelayedJob(job_id, queue, key, stated, moved_from), value, unpacked(headers), due_ms, bool(commanded)
     )

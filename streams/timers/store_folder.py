@@ -45,6 +45,7 @@ class StoreFolder:
         file = folder / f"{log}-{partition}.sqlite"
         try:
             store = TimerStore(file)
+            fresh = not store.position or 0 <= self._clock() - store.saved_ms <= _FRESH_MS
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
@@ -53,13 +54,13 @@ class StoreFolder:
         except sqlite3.DatabaseError as error:
             logger.warning("%s cannot be read (%s): it is made anew from the log", file, error)
             return self._anew(file)
-        if store.position and not 0 <= self._clock() - store.saved_ms <= _FRESH_MS:
+        if not fresh:
             store.close()
             return self._anew(file)
         return store
 
     def discard(self, store: TimerStore) -> TimerStore:
-        """An empty store in place of one that is of another log. Raises as `open` does."""
+        """An empty store in place of one that is of another log, or damaged. Raises as `open` does."""
         store.close()
         return self._anew(store.file)
 

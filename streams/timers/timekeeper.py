@@ -81,15 +81,19 @@ class Timekeeper:
         try:
             store = self._stores.open(self._log.id, partition)
         except (OSError, sqlite3.Error, LogUnreachable) as error:
-            self._unopened[partition] = self._clock() + AGAIN_MS
-            if partition not in self._complained:
-                self._complained.add(partition)
-                remedy = "" if isinstance(error, LogUnreachable) else _NO_FILE
-                logger.error("delayed jobs of partition %d wait: %s%s", partition, error, remedy)
+            self._wait_for_store(partition, error)
             return None
         self._complained.discard(partition)
         self._unopened.pop(partition, None)
         return self._own(partition, store)
+
+    def _wait_for_store(self, partition: int, error: Exception) -> None:
+        """Try again later: meanwhile its jobs wait, in the log."""
+        self._unopened[partition] = self._clock() + AGAIN_MS
+        if partition not in self._complained:
+            self._complained.add(partition)
+            remedy = "" if isinstance(error, LogUnreachable) else _NO_FILE
+            logger.error("delayed jobs of partition %d wait: %s%s", partition, error, remedy)
 
     def _own(self, partition: int, store: TimerStore) -> int:
         timers = PartitionTimers(partition, store, namespace=self._namespace, mark=self._mark)
@@ -132,21 +136,29 @@ class Timekeeper:
             if owner is None:
                 continue
             if chunk.end is not None and chunk.end < owner.timers.position:
-                self._read_anew(log, owner)
+                self._read_anew(log, owner, "it is another log: its topic was made anew")
             else:
                 owner.take(chunk)
         for partition, at in [*self._unopened.items()]:
             if self._clock() >= at and (offset := self.assigned(partition)) is not None:
                 log.read_from(partition, offset)
         steps = [owner.step() for owner in [*self._owners.values()]]
+        for owner in [*self._owners.values()]:
+            if owner.damaged is not None:
+                self._read_anew(log, owner, f"{owner.timers.store.file} cannot be used ({owner.damaged})")
         log.pause({*self._unopened, *(owner.number for owner in self._owners.values() if owner.full)})
         wanted = [at for at in (*steps, *self._unopened.values()) if at is not None]
         if not wanted:
             return _LONGEST_WAIT
         return min(_LONGEST_WAIT, max(0.0, (min(wanted) - self._clock()) / 1000))
 
-    def _read_anew(self, log: TimerLog, owner: PartitionOwner) -> None:
-        """Forget what was known of a log: its topic was deleted, and made anew."""
-        logger.warning("partition %d of the delayed jobs' topic is another log: it was made anew", owner.number)
-        store = self._stores.discard(owner.timers.store)
-        log.read_from(owner.number, self._own(owner.number, store))
+    def _read_anew(self, log: TimerLog, owner: PartitionOwner, why: str) -> None:
+        """Forget what was known of a log, and read it from its start."""
+        logger.warning("delayed jobs of partition %d are read anew: %s", owner.number, why)
+        self.revoked(owner.number)
+        try:
+            store = self._stores.discard(owner.timers.store)
+        except (OSError, sqlite3.Error) as error:
+            self._wait_for_store(owner.number, error)
+        else:
+            log.read_from(owner.number, self._own(owner.number, store))

@@ -15,6 +15,7 @@ from schemas.headers import CE_ID
 from streams.api.context import JobContext
 from streams.core.retry.failure import Failure, is_a
 from streams.core.retry.policy import RetryAt
+from streams.core.retry.unknown_jobs import MAY_BE_KNOWN_LATER
 from streams.errors import KilledItsWorkers, OutOfThreads
 from streams.ports.events import JobEvents, JobInfo
 from streams.ports.records import WorkLane, WorkPartition, origin_of
@@ -159,9 +160,13 @@ class JobRuns:
         Raises CancelledError if it runs again elsewhere.
         """
         failed = await self._take_failure(runner, lane, error, started)
-        if type(error) is NotDueYet:  # Whatever else it is may answer no question.
+        # Not isinstance(): what a handler raises may answer no question.
+        early = error if type(error) is NotDueYet else None
+        if call is None and failed.error_type in MAY_BE_KNOWN_LATER:
+            early = self._handlers.early(lane)
+        if early is not None:
             self._writes.append(
-                delayed_record(lane, error, self._queue),
+                delayed_record(lane, early, self._queue),
                 lane.owner,
                 lambda _offset: self._on_ended(lane),
                 needs_offset=False,

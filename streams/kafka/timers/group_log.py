@@ -50,7 +50,7 @@ class GroupLog:
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
             "fetch.message.max.bytes": 1_000_000,
-            "queued.max.messages.kbytes": 16_384,
+            "queued.max.messages.kbytes": 4_096,
             "error_cb": self._complain,
         }
         self._consumer = Consumer(config, logger=logger)

@@ -9,8 +9,20 @@ from time import time
 from typing import Any
 
 from schemas.codec import Codec
-from schemas.errors import Undecodable
-from schemas.headers import DEDUP_KEY, POSITION, Metadata, delayed_until, parse, quick_identity, raise_refusal
+from schemas.errors import HeaderInvalid, RecordRefused, Undecodable
+from schemas.headers import (
+    CE_ID,
+    DEDUP_KEY,
+    DUE_DIGITS,
+    NOT_BEFORE,
+    POSITION,
+    Metadata,
+    delayed_until,
+    is_delayed_id,
+    parse,
+    quick_identity,
+    raise_refusal,
+)
 from streams.api.context import JobContext
 from streams.api.hooks import Around, around_async, around_plain
 from streams.api.queue import HandlerKind, JobDefinition, Queue
@@ -86,6 +98,16 @@ class HandlerTable:
         attempt = 0 if entry is None else entry.attempt
         return call, payload, JobContext(job_id, self._name, record.key, headers, attempt), call.timeout
 
+    def early(self, lane: WorkLane) -> NotDueYet | None:
+        """Whether the head of a lane, which nobody here knows, is to wait for its time anyway."""
+        try:
+            _check_delay(parse(lane.head.headers, *origin_of(lane)), lane.entry)
+        except NotDueYet as early:
+            return early
+        except (HeaderInvalid, RecordRefused):
+            pass
+        return None
+
     def in_process(self, lane: WorkLane) -> bool:
         """Whether the head of a lane runs in the process pool, as far as its schema is known."""
         return self._codec.job_type_of_value(lane.head.value) in self._in_process
@@ -127,8 +149,14 @@ def _check_delay(metadata: Metadata, entry: ParkedJob[Record] | None) -> None:
             return
         if POSITION in metadata.headers:
             due_ms = delayed_until(tuple(metadata.headers.items()))
-    if due_ms is not None and due_ms > time() * 1000:
-        raise NotDueYet(metadata, due_ms)
+    if due_ms is None or due_ms <= time() * 1000:
+        return
+    if len(str(due_ms)) > DUE_DIGITS:
+        raise HeaderInvalid(NOT_BEFORE, b"%d" % due_ms, f"epoch milliseconds of at most {DUE_DIGITS} digits")
+    if not is_delayed_id(metadata.id.encode()):
+        raise HeaderInvalid(CE_ID, metadata.id.encode(), "of a delayed job one that does not begin with command/ or"
+                            " schedule/")  # fmt: skip
+    raise NotDueYet(metadata, due_ms)
 
 
 def _call(job: JobDefinition, hooks: Sequence[Around], threads: ThreadRunner, processes: ProcessRunner) -> HandlerCall:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from producers.routing.topics import scheduled_topic
-from schemas.headers import ORIGIN, Metadata, with_delay
-from streams.ports.records import OutgoingRecord, WorkLane
+from schemas.headers import MOVED_FROM, Metadata, with_delay
+from streams.ports.records import OutgoingRecord, WorkLane, origin_of
 
 
 class NotDueYet(Exception):
@@ -17,13 +17,12 @@ class NotDueYet(Exception):
 
 
 def delayed_record(lane: WorkLane, early: NotDueYet, queue: str) -> OutgoingRecord:
-    """The record by which the head of a lane waits: it names where the job was published.
+    """The record by which the head of a lane waits: it names where the job lies in its queue's topic.
 
     So a job that is moved twice, since its worker died in between, is known when it has run already.
     """
     record, metadata = lane.head, early.metadata
     headers = with_delay(record.headers, queue=queue, key=record.key or None, due_ms=early.due_ms)
-    if metadata.origin is None:
-        headers.append((ORIGIN, str(metadata.first).encode()))
+    headers.append((MOVED_FROM, str(origin_of(lane)).encode()))
     namespace = lane.owner.topic[: -len(queue) - 1]
     return OutgoingRecord(scheduled_topic(namespace), metadata.id.encode(), record.value, headers)

@@ -14,8 +14,8 @@ from schemas.headers import (
     COMMAND,
     FIRED,
     KEY,
+    MOVED_FROM,
     NOT_BEFORE,
-    ORIGIN,
     QUEUE,
     DelayedJob,
     Headers,
@@ -26,7 +26,7 @@ from schemas.headers import (
 )
 
 JOB = with_delay([("ce_id", b"job-1")], queue="email", key=b"k", due_ms=5_000)
-NAMES = st.sampled_from([COMMAND, FIRED, KEY, NOT_BEFORE, ORIGIN, QUEUE, "ce_id"]) | st.text(max_size=5)
+NAMES = st.sampled_from([COMMAND, FIRED, KEY, NOT_BEFORE, MOVED_FROM, QUEUE, "ce_id"]) | st.text(max_size=5)
 VALUES = st.none() | st.sampled_from([b"reschedule", b"email", b"5000"]) | st.binary(max_size=20)
 HOSTILE_HEADERS = st.none() | st.lists(st.tuples(NAMES, VALUES), max_size=8)
 HOSTILE_KEYS = st.tuples(st.sampled_from([b"", b"command/", b"schedule/"]), st.binary(max_size=20)).map(b"".join)
@@ -38,7 +38,7 @@ def read(key: bytes, value: bytes | None, headers: Headers | None) -> Entry:
 
 def test_a_job_waits() -> None:
     assert read(b"job-1", b"payload", JOB) == Waiting(DelayedJob(b"job-1", "email", b"k", 5_000, None))
-    moved = [*JOB, (ORIGIN, b"jobs.email/0/7")]
+    moved = [*JOB, (MOVED_FROM, b"jobs.email/0/7")]
     assert read(b"job-1", b"payload", moved) == Waiting(DelayedJob(b"job-1", "email", b"k", 5_000, b"jobs.email/0/7"))
 
 

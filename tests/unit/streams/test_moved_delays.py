@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ async def test_a_job_that_is_early_is_moved_and_not_run() -> None:
         ("job-not-before", b"%d" % due_ms),
         ("job-queue", b"webhook"),
         ("job-key", b"customer-7"),
-        ("job-origin", b"jobs.webhook/0/0"),
+        ("job-moved-from", b"jobs.webhook/0/0"),
     ]
 
 
@@ -349,7 +350,7 @@ async def test_who_takes_over_a_parked_job_does_not_run_it_early() -> None:
         await it.idle()
         (waits,) = moved(it)
         assert (waits.id, waits.due_ms, waits.key) == (b"jobs.webhook-0-0", due_ms, b"a")
-        assert waits.origin == b"jobs.webhook/0/0"
+        assert waits.moved_from == b"jobs.webhook/0/0"
         assert [sent.topic for sent in it.letters.sent] == [SCHEDULED]
     assert sorted(handler.ran) == ["1", "2"]
 
@@ -393,3 +394,25 @@ async def test_a_follow_up_with_a_delay_waits_before_its_job_is_finished() -> No
         assert (waits.id, waits.queue, waits.key) == (b"follow-up", "webhook", b"k")
         assert before + HOUR_MS <= waits.due_ms <= now_ms() + HOUR_MS
         assert it.letters.header("job-parent") == ["jobs.webhook-0-0"]
+
+
+@pytest.mark.parametrize("name", [b"schedule/daily", b"command/x"])
+async def test_an_id_that_no_delayed_job_may_have_makes_a_dead_letter(name: bytes) -> None:
+    handler = Handler()
+    async with rig(handler) as it:
+        it.open(P0)
+        it.take([early(0, headers=[("ce_id", name)])])
+        await it.idle()
+        assert [sent.topic for sent in it.letters.sent] == [DEAD]
+        assert "begin with command/" in str(headers_of(it.letters.sent[0])["job-error-message"])
+
+
+async def test_a_job_that_nobody_knows_yet_waits_for_its_time_first() -> None:
+    async with rig(Handler()) as it:
+        it.open(P0)
+        unknown = early(0, headers=[("ce_id", b"job-1")])
+        it.take([replace(unknown, value=b"\xc3\x01" + bytes(8))])
+        await it.idle()
+        (waits,) = moved(it)
+        assert waits.id == b"job-1"
+        assert [sent.topic for sent in it.letters.sent] == [SCHEDULED]

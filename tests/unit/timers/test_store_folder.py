@@ -271,3 +271,12 @@ def test_a_temporary_directory_that_somebody_has_removed_is_no_fault(temporary: 
     for each in temporary.iterdir():
         shutil.rmtree(each)
     folder.close()
+
+
+def test_a_damaged_page_is_found_when_the_file_is_opened(folder: StoreFolder, tmp_path: Path) -> None:
+    fill(folder.open("log", 0)).close()
+    (file,) = (tmp_path / "data" / "timers").glob("*.sqlite")
+    content = bytearray(file.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    file.write_bytes(bytes(content))
+    assert reopened(folder) == EMPTY

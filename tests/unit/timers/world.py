@@ -37,6 +37,8 @@ class Cluster:
     published: dict[bytes, list[int]] = field(default_factory=dict)
     cancelled: dict[bytes, list[int]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    #: All that transactions have written.
+    written: list[OutgoingRecord] = field(default_factory=list)
 
     def append(self, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
         self.log.append(TimerRecord(self.end, key, value, tuple(headers)))
@@ -64,7 +66,8 @@ class Cluster:
 
         Returns the last one's offset.
         """
-        jobs = [record for record in records if record.topic != TOPIC]
+        self.written += records
+        jobs = [record for record in records if record.topic not in {TOPIC, f"{TOPIC}.dead"}]
         fired: list[bytes] = []
         for record in records:
             if record.topic == TOPIC:
