@@ -38,7 +38,7 @@ def test_the_promises_are_numbered() -> None:
     assert [heading.partition(". ")[0] for heading in PROMISES] == [str(number + 1) for number in range(len(PROMISES))]
 
 
-@pytest.mark.parametrize("heading", [*PROMISES, "Dead letters and redrive"])
+@pytest.mark.parametrize("heading", [*PROMISES, "Dead letters and redrive", "Delayed jobs"])
 def test_a_promise_has_a_boundary_a_cost_and_its_tests(heading: str) -> None:
     text = _sections()[heading]
     parts = ("**Promise.**", "**Boundary.**", "**Cost.**", "**Shown by**")

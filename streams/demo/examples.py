@@ -19,6 +19,7 @@ ORDERED_KEY = "customer-7"
 FAILING_KEY, STEADY_KEY = "customer-12", "customer-13"
 FAILURES = 2
 SLOW_SECONDS = 1.5
+DELAY_SECONDS = 2.0
 SIGNED_BY = "demo"
 _UNSTEADY = "unsteady"
 PICTURE, SMALL_PICTURE = "photo.jpg", "small.webp"
@@ -34,6 +35,8 @@ class Example:
     ends: str = "done"
     #: The queue, where it is not that of its type.
     queue: str | None = None
+    #: Seconds before it falls due.
+    delay: float | None = None
 
 
 def order(url: str, customer: str, number: int, takes_seconds: float = 0, failures: int = 0) -> DeliverWebhook:
@@ -71,6 +74,11 @@ def picture() -> Example:
     """A picture to be made smaller."""
     resize = ResizeImage(source=PICTURE, target=SMALL_PICTURE, width=400, height=400, format=Format.WEBP)
     return Example(f"{PICTURE} to {SMALL_PICTURE}", "album-3", resize)
+
+
+def delayed(url: str) -> Example:
+    """A webhook that is to go out later."""
+    return Example(f"due in {DELAY_SECONDS:g} s", "customer-14", order(url, "customer-14", 1), delay=DELAY_SECONDS)
 
 
 def failing(url: str) -> Example:

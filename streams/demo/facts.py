@@ -67,6 +67,14 @@ def _ahead_of(job: Published, others: list[Published], outcomes: Outcomes) -> li
     return [other.example.key for other in others if other.id in ahead]
 
 
+def ran_when_due(job: Published, outcomes: Outcomes) -> str:
+    """Say when a delayed job had run. Raises DemoFailed if that was too soon."""
+    delay, after = job.example.delay or 0.0, outcomes.ended_at[job.id] - job.at
+    if after < delay:
+        raise DemoFailed(f"job {job.id} was to run after {delay:g} s, and had run after {after:.3f} s")
+    return f"a job that was due {delay:g} s after its publication had run after {after:.2f} s"
+
+
 def mail_received(job: Published, mailbox: Mailbox) -> str:
     """Say which mail came. Raises DemoFailed if none did."""
     mail = mailbox.received(job.id)

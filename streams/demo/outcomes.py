@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 #: As streams.logs.job_lines writes it.
 _LINE = re.compile(
@@ -50,6 +51,8 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.order: list[str] = []
+        #: When each run had ended, as far as its line tells, by the monotonic clock.
+        self.ended_at: dict[str, float] = {}
         self._listeners: list[Callable[[Outcome], None]] = []
         self._known: dict[str, asyncio.Future[Outcome]] = {}
 
@@ -70,6 +73,7 @@ class Outcomes:
         if future.done():
             return False
         self.order.append(outcome.id)
+        self.ended_at[outcome.id] = monotonic()
         future.set_result(outcome)
         return True
 

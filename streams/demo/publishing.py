@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 
 from producers import AsyncJobProducer
 from streams.demo.errors import DemoFailed
@@ -24,10 +25,11 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An example and its job's id."""
+    """An example, its job's id, and the monotonic time of its publication."""
 
     example: Example
     id: str
+    at: float
 
 
 class Publisher:
@@ -44,12 +46,17 @@ class Publisher:
 
     async def publish(self, example: Example) -> Published:
         """Publish a job through the public API."""
+        at = monotonic()
         handle = await self._producer.publish(
-            example.payload, key=example.key, queue=example.queue, expires_in=EXPIRY_SECONDS
+            example.payload,
+            key=example.key,
+            queue=example.queue,
+            expires_in=EXPIRY_SECONDS,
+            delay=example.delay,
         )
         queue = handle.topic.rpartition(".")[2]
         self._screen.event("published", queue, handle.id, example.key, example.what)
-        published = Published(example, handle.id)
+        published = Published(example, handle.id, at)
         self._ours.add(handle.id)
         self._open.append((published, asyncio.create_task(self._show(published))))
         return published

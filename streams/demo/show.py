@@ -76,6 +76,7 @@ async def _examples(screen: Screen, running: Stage, publisher: Publisher) -> Non
     others = [await publisher.publish(example) for example in examples.others(url)]
     mail = await publisher.publish(examples.email())
     await publisher.publish(examples.picture())
+    delayed = await publisher.publish(examples.delayed(url))
     failing = await publisher.publish(examples.failing(url))
     retried = [await publisher.publish(example) for example in examples.retried(url)]
     await publisher.settle()
@@ -84,6 +85,7 @@ async def _examples(screen: Screen, running: Stage, publisher: Publisher) -> Non
     outcomes = running.worker.outcomes
     screen.fact("keys", facts.order_kept(ordered, [*others, mail, failing], running.endpoint, outcomes))
     screen.fact("retries", facts.order_kept_through_failures(retried, running.endpoint, outcomes))
+    screen.fact("delayed", facts.ran_when_due(delayed, outcomes))
     screen.fact("e-mail", facts.mail_received(mail, running.mailbox))
     screen.fact("image", facts.picture_resized(running.images))
     await _dead_letter(screen, running, failing)

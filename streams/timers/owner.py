@@ -26,7 +26,7 @@ from streams.timers.store import StoreFull, WaitingJob
 logger = logging.getLogger(__name__)
 
 #: Jobs of one transaction.
-MOST = 500
+MOST = 1_000
 
 #: How soon what has failed is tried again, and where somebody has to do something first. Milliseconds.
 AGAIN_MS = 1_000

@@ -152,6 +152,8 @@ class PartitionTimers:
     def _end(self, ended: Ended, now_ms: int, came_back: set[bytes]) -> None:
         if ended.mark == self._mark:
             came_back.add(ended.id)
+            if ended.id in self._fired:
+                return  # All that there was to do for it was done when it was fired.
         if ended.moved_from is not None:
             self.store.note_moved(ended.moved_from, now_ms)
         if self.store.remove(ended.id):

@@ -75,6 +75,7 @@ def test_everything_on_an_embedded_broker(tmp_path: Path) -> None:
     ) in said
     made = re.findall(r"retry +unsteady \S+  customer-12 +\d+ ms  .* again in 1\.5 s, attempts made: (\d)", said)
     assert made == ["1", "2"]
+    assert re.search(r"delayed    a job that was due 2 s after its publication had run after [2-9]\.\d\d s", said)
     assert 'received "Your order is on its way" for ada@example.com' in said
     assert re.search(r"photo\.jpg 1600x1200 \(\d+ KiB\) became small\.webp 400x300 \(\d+ KiB\)", said)
     assert "job-error-type:    streams.jobs.support.errors.ReceiverGone" in said

@@ -21,7 +21,7 @@ from streams.ports.timers import LogUnreachable, PartitionListener, TimerChunk, 
 logger = logging.getLogger(__name__)
 
 #: Records taken at once, and how long a broker is waited for, in seconds.
-_MOST = 1000
+_MOST = 5_000
 _REQUEST_TIMEOUT = 5.0
 
 
