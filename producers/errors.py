@@ -90,11 +90,11 @@ class NotWaiting(ProducersError, LookupError):
 class DelayedJobsUnreachable(ProducersError):
     """Raised when the topic of delayed jobs cannot be read."""
 
-    def __init__(self, topic: str, cause: str) -> None:
+    def __init__(self, topic: str, cause: str, servers: str) -> None:
         self.topic = topic
         super().__init__(
-            f"{topic} cannot be read: {cause}; check KAFKA_BOOTSTRAP_SERVERS, the KAFKA_* login settings and"
-            " STREAMS_NAMESPACE"
+            f"{topic} cannot be read at {servers}: {cause}; check KAFKA_BOOTSTRAP_SERVERS, the KAFKA_* login settings"
+            " and STREAMS_NAMESPACE"
         )
 
 

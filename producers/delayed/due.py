@@ -25,7 +25,7 @@ def due_ms(options: PublishOptions, now_ms: int) -> int | None:
     if run_at is None:
         return None if delay is None else now_ms + delay_ms("delay", delay)
     if delay is not None:
-        raise OptionInvalid("run_at", "either a delay or a time, and not both", run_at)
+        raise OptionInvalid("run_at", "either delay or run_at, and not both", run_at)
     return moment_ms("run_at", run_at, now_ms)
 
 

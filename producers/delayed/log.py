@@ -66,7 +66,7 @@ class DelayedLog:
             if messages:
                 give_up = time.monotonic() + self._patience
             elif time.monotonic() > give_up:
-                raise DelayedJobsUnreachable(self.topic, "no broker answers")
+                raise self._unreachable("no broker answers")
             for message in messages:
                 error = message.error()
                 if error is None:
@@ -78,10 +78,13 @@ class DelayedLog:
         try:
             found = consumer.list_topics(self.topic, timeout=_REQUEST).topics[self.topic]
         except KafkaException as error:
-            raise DelayedJobsUnreachable(self.topic, error.args[0].str()) from error
+            raise self._unreachable(error.args[0].str()) from error
         if found.error is not None:
-            raise DelayedJobsUnreachable(self.topic, f"{found.error.str()}; a worker creates it when it starts")
+            raise self._unreachable(f"{found.error.str()}; any worker of the namespace creates it when it starts")
         return sorted(found.partitions)
+
+    def _unreachable(self, cause: str) -> DelayedJobsUnreachable:
+        return DelayedJobsUnreachable(self.topic, cause, self._settings.bootstrap_servers)
 
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:

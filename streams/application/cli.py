@@ -13,6 +13,7 @@ from faust.cli.worker import worker as FaustWorker  # noqa: N812 - a class
 from faust.utils.terminal.tables import TableDataT
 
 from producers import JobProducer, ProducersError
+from producers.routing.topics import RESERVED_QUEUES
 from schemas.codec import Codec
 from schemas.errors import PayloadInvalid, SchemasError
 from schemas.generator.output import show_anything
@@ -138,7 +139,7 @@ def _check_topic(settings: Settings, queue: str) -> None:
     if settings.topic(queue) not in topics:
         prefix = f"{settings.namespace}."
         queues = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))
-        known = ", ".join(name for name in queues if "." not in name) or "none"
+        known = ", ".join(name for name in queues if "." not in name and name not in RESERVED_QUEUES) or "none"
         raise _Unusable(
             f"there is no queue {queue!r} in namespace {settings.namespace!r}; its queues: {known}. A queue is"
             " created by a worker that serves it"

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from time import time_ns
 from typing import Any
 
 import click
 
 from producers import DelayedJobs, OptionInvalid, ProducersError, WaitingJob
+from producers.delayed.due import delay_ms, moment_ms
 from schemas.codec import Codec
 from schemas.headers import rfc3339
 from streams.logs.safe_text import plain
@@ -26,7 +28,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _ISO = "a time in ISO 8601 with its zone, such as 2027-03-01T09:00+01:00 or 2027-03-01T08:00Z"
 
 #: When a job falls due, as `enqueue` and `reschedule` take it.
-DELAY_HELP = "How long it waits: seconds, or 90s, 15m, 2h, 3d."
+DELAY_HELP = "How long it waits, up to ten years: seconds, or 500ms, 90s, 15m, 2h, 3d."
 AT_HELP = "When it falls due: a time in ISO 8601 with its zone."
 
 
@@ -49,7 +51,8 @@ def delayed_group(application: Application) -> click.Group:
             _print(found[:limit], as_json)
             left = len(found) - len(found[:limit])
             if left or not found:
-                click.echo(f"{left} more wait" if left else "no delayed job waits", err=True)
+                of_queue = "" if queue is None else f" of queue {plain(queue)}"
+                click.echo(f"{left} more wait" if left else f"no delayed job{of_queue} waits", err=True)
 
     @group.command("show", help="Show the delayed job of an ID.")
     @click.argument("id")
@@ -79,6 +82,8 @@ def delayed_group(application: Application) -> click.Group:
     @click.option("--at", help=AT_HELP)
     @click.pass_context
     def reschedule(context: click.Context, /, id: str, delay: str | None, at: str | None) -> None:  # noqa: A002
+        if delay is None and at is None:
+            raise click.UsageError("say when: --delay 2h, or --at 2027-03-01T09:00+01:00")
         with _delayed(application, context) as delayed:
             job = delayed.reschedule(id, **due_options(delay, at))
             click.echo(f"{plain(job.id)} falls due at {_moment(job)}")
@@ -87,11 +92,18 @@ def delayed_group(application: Application) -> click.Group:
 
 
 def due_options(delay: str | None, at: str | None) -> dict[str, Any]:
-    """The options of a publish by what was typed; raises OptionInvalid."""
-    return {
-        "delay": None if delay is None else parse_delay(delay),
-        "run_at": None if at is None else parse_moment("--at", at),
-    }
+    """The options of a publish by what was typed; raises OptionInvalid, which names what is to be typed."""
+    if delay is not None and at is not None:
+        raise OptionInvalid("--delay", "either --delay or --at", f"{delay}, and --at {at}")
+    if delay is not None:
+        wait = parse_delay(delay)
+        delay_ms("--delay", wait)
+        return {"delay": wait}
+    if at is not None:
+        moment = parse_moment("--at", at)
+        moment_ms("--at", moment, time_ns() // 1_000_000)
+        return {"run_at": moment}
+    return {}
 
 
 def parse_delay(text: str) -> timedelta:

@@ -137,6 +137,10 @@ class PartitionOwner:
             return
         try:
             self._commit(firing, now)
+            for record in firing.malformed:
+                logger.warning("a record of partition %d of the delayed jobs' topic, offset %d, is no such job: %s. It"
+                               " is on %s now", self.number, record.place, record.why,
+                               self.timers.dead_topic)  # fmt: skip
         except RecordsRefused as refused:
             self._next_upkeep = now + LASTING_MS
             logger.error("records of partition %d of the delayed jobs' topic that are none cannot be set aside: %s",
@@ -211,9 +215,8 @@ class PartitionOwner:
 
     def _say_held(self, jobs: Sequence[WaitingJob], why: Refused) -> None:
         if self._may_say():
-            queues = ", ".join(sorted({job.job.queue for job in jobs}))
-            logger.warning("%d delayed jobs are due and wait on, job %s among them: %s (queue %s)",
-                           len(jobs), _shown(jobs[0]), why.why, queues)  # fmt: skip
+            logger.warning("delayed job %s is due and waits on, %d others as well: %s; or cancel it: faust -A streams"
+                           " delayed cancel", _shown(jobs[0]), len(jobs) - 1, why.why)  # fmt: skip
 
     def _may_say(self) -> bool:
         now = self._clock() / 1000

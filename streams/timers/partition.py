@@ -69,6 +69,11 @@ class PartitionTimers:
         self._read_to = store.position
 
     @property
+    def dead_topic(self) -> str:
+        """Where records go that are no delayed jobs."""
+        return dead_topic(self._topic)
+
+    @property
     def position(self) -> int:
         """The offset from which the log is to be read."""
         return self._read_to

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 #: The longest wait for something to happen, so that a stop is noticed. Seconds.
 _LONGEST_WAIT = 0.5
 
+#: Milliseconds before the same is said again.
+_COMPLAIN_MS = 60_000
+
 _NO_FILE = ". No file can be made for them: make room, or name another directory in STREAMS_DATA_DIR"
 
 
@@ -50,9 +53,9 @@ class Timekeeper:
         self._clock = clock
         self._fail = fail
         self._owners: dict[int, PartitionOwner] = {}
-        #: Partitions that have no store yet, and when that is tried again; and those of which people were told.
+        #: Partitions that have no store yet, and when that is tried again; and when people are told again.
         self._unopened: dict[int, int] = {}
-        self._complained: set[int] = set()
+        self._complain_again: dict[int, int] = {}
         self._log: TimerLog | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,15 +86,15 @@ class Timekeeper:
         except (OSError, sqlite3.Error, LogUnreachable) as error:
             self._wait_for_store(partition, error)
             return None
-        self._complained.discard(partition)
+        self._complain_again.pop(partition, None)
         self._unopened.pop(partition, None)
         return self._own(partition, store)
 
     def _wait_for_store(self, partition: int, error: Exception) -> None:
         """Try again later: meanwhile its jobs wait, in the log."""
         self._unopened[partition] = self._clock() + AGAIN_MS
-        if partition not in self._complained:
-            self._complained.add(partition)
+        if self._clock() >= self._complain_again.get(partition, 0):
+            self._complain_again[partition] = self._clock() + _COMPLAIN_MS
             remedy = "" if isinstance(error, LogUnreachable) else _NO_FILE
             logger.error("delayed jobs of partition %d wait: %s%s", partition, error, remedy)
 

@@ -133,7 +133,11 @@ def test_a_job_for_a_queue_that_is_not_there_waits_for_it(
     workers.start()
     with JobProducer(settings) as producer:
         producer.publish(STEP, queue="ordered", id="early", delay=0).result(20)
-    until(lambda: workers.all[0].count("delayed jobs are due and wait on") > 0, within=30, what="the line that says so")
+    until(
+        lambda: workers.all[0].count("delayed job early is due and waits on, 0 others as well") > 0,
+        within=30,
+        what="the line that says so",
+    )
     workers.stop()
     others = fleet("tests.jobs.ordered")
     others.start()

@@ -39,6 +39,9 @@ from streams.worker.process_pool.member import Member
 
 logger = logging.getLogger(__name__)
 
+#: Epoch seconds from 2001 to 2100, which as milliseconds are in January 1970.
+_LIKE_SECONDS = range(10**9, 4_102_444_800)
+
 
 @dataclass(frozen=True, slots=True)
 class HandlerCall:
@@ -64,7 +67,7 @@ class HandlerTable:
         self._codec = codec
         self._decode = codec.decode
         self._in_process = {job.job_type for job in queue if job.kind is HandlerKind.PROCESS}
-        self._unheeded_told = False
+        self._unheeded_told = self._seconds_told = False
         self._calls = {job.job_type: _call(job, queue.around, threads, processes) for job in queue}
 
     def prepare(self, lane: WorkLane) -> tuple[HandlerCall, Any, JobContext, float]:
@@ -89,6 +92,8 @@ class HandlerTable:
             metadata = parse(headers, *origin_of(lane))
             _check_expiry(metadata)
             _check_delay(metadata, entry)
+            if metadata.not_before is not None and entry is None:
+                self._tell_seconds(metadata)
             if metadata.dedup_key is not None:
                 self._tell_unheeded(metadata)
             timeout = call.timeout if metadata.timeout_ms is None else metadata.timeout_ms / 1000
@@ -125,6 +130,14 @@ class HandlerTable:
             self._unheeded_told = True
             logger.warning("job %s of queue %r has the header %s, which has no effect yet: it runs like any other",
                            metadata.id, self._name, DEDUP_KEY)  # fmt: skip
+
+    def _tell_seconds(self, metadata: Metadata) -> None:
+        """Say once that a time is not in milliseconds, as far as can be seen: the job runs at once."""
+        if not self._seconds_told and metadata.not_before in _LIKE_SECONDS:
+            self._seconds_told = True
+            logger.warning("job %s of queue %r has %s=%d, which is a day of 1970 and looks like seconds: it is to be in"
+                           " milliseconds, and has run at once", metadata.id, self._name, NOT_BEFORE,
+                           metadata.not_before)  # fmt: skip
 
     def _no_handler(self, job_type: str) -> NoHandler:
         known = ", ".join(sorted(self._calls)) or "nothing"

@@ -143,7 +143,7 @@ REFUSED = [
     ({"delay": timedelta(days=3661)}, "delay: expected seconds from 0 to ten years"),
     ({"run_at": datetime(2027, 1, 1)}, r"run_at: expected a datetime with a time zone, such as datetime\.now"),
     ({"run_at": datetime(2999, 1, 1, tzinfo=UTC)}, "run_at: expected a time within the next ten years"),
-    ({"run_at": LATER, "delay": 1}, "run_at: expected either a delay or a time, and not both"),
+    ({"run_at": LATER, "delay": 1}, "run_at: expected either delay or run_at, and not both"),
 ]
 
 

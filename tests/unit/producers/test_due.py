@@ -178,7 +178,7 @@ def test_what_is_no_time_is_refused(moment: Any) -> None:
 
 
 def test_a_delay_and_a_time_do_not_go_together() -> None:
-    with pytest.raises(OptionInvalid, match="run_at: expected either a delay or a time, and not both"):
+    with pytest.raises(OptionInvalid, match="run_at: expected either delay or run_at, and not both"):
         due_ms({"delay": 0, "run_at": datetime(2027, 1, 1, tzinfo=UTC)}, NOW)
 
 

@@ -33,7 +33,9 @@ def test_who_asks_for_a_job_that_does_not_wait_is_told_where_it_may_be() -> None
 
 
 def test_who_cannot_read_them_is_told_what_to_look_at() -> None:
-    error = DelayedJobsUnreachable("jobs.scheduled", "Connection refused")
+    error = DelayedJobsUnreachable("jobs.scheduled", "Connection refused", "kafka-1:9092")
     assert isinstance(error, ProducersError)
     assert error.topic == "jobs.scheduled"
-    assert str(error).startswith("jobs.scheduled cannot be read: Connection refused; check KAFKA_BOOTSTRAP_SERVERS")
+    assert str(error).startswith(
+        "jobs.scheduled cannot be read at kafka-1:9092: Connection refused; check KAFKA_BOOTSTRAP_SERVERS"
+    )
