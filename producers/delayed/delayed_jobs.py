@@ -81,11 +81,14 @@ class DelayedJobs:
         """Return a job, and the partition where it waits."""
         if not isinstance(job_id, str) or not is_delayed_id(key := str.encode(job_id, errors="replace")):
             raise OptionInvalid("id", "the id of a delayed job", job_id)
-        partition = partition_of(key, self._log.partitions())
-        found = self._log.waiting([partition], key).get(key)
-        if found is None:
-            raise NotWaiting(job_id)
-        return found, partition
+        count = self._log.partitions()
+        likely = partition_of(key, count)
+        # The topic may have been given more partitions since it was published.
+        for partition in sorted(range(count), key=lambda number: number != likely):
+            found = self._log.waiting([partition], key).get(key)
+            if found is not None:
+                return found, partition
+        raise NotWaiting(job_id)
 
     def _write(
         self, job_id: str, partition: int, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]]

@@ -32,6 +32,9 @@ MOST = 1_000
 AGAIN_MS = 1_000
 LASTING_MS = 15_000
 
+#: After which people are told that a partition is being read still. Milliseconds.
+SLOW_MS = 30_000
+
 #: How often old notes are looked through. Milliseconds.
 _TIDY_MS = 600_000
 
@@ -50,7 +53,7 @@ class PartitionOwner:
         self._transactions = transactions
         self._end_of = end_of
         self._clock = clock
-        self._next_try = self._next_upkeep = 0
+        self._next_try = self._next_upkeep = self._fenced_at = 0
         self._next_tidy = clock() + _TIDY_MS
         self._damage: sqlite3.Error | None = None
         self._untaken: list[TimerChunk] = []
@@ -101,6 +104,9 @@ class PartitionOwner:
             if not self.timers.fenced:
                 self._transactions.begin(self.number)
                 self.timers.load_to(self._end_of(self.number))
+                self._fenced_at = now
+            if not self.timers.loaded and now - self._fenced_at > SLOW_MS:
+                self._say_slow()
             self._fire(now)
             self._keep_up(now)
             if now >= self._next_tidy:
@@ -211,6 +217,17 @@ class PartitionOwner:
                 self.timers.store.file.parent,
                 error,
                 self.number,
+            )
+
+    def _say_slow(self) -> None:
+        if self._may_say():
+            logger.warning(
+                "delayed jobs of partition %d wait: their log is not read to its end yet: offset %d of %d. Where this"
+                " stands still, a transaction of another program is open on this topic: kafka-transactions.sh"
+                " find-hanging",
+                self.number,
+                self.timers.position,
+                self.timers.load_to_offset or 0,
             )
 
     def _say_held(self, jobs: Sequence[WaitingJob], why: Refused) -> None:

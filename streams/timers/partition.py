@@ -8,6 +8,7 @@ log has of the job comes before that tombstone, and counts no more.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeGuard
 
@@ -17,6 +18,8 @@ from schemas.headers import Origin, command_key, fired_mark, still_waiting, when
 from streams.ports.records import OutgoingRecord
 from streams.ports.timers import TimerRecord
 from streams.timers.store import MalformedRecord, TimerStore, WaitingJob
+
+logger = logging.getLogger(__name__)
 
 #: How long is remembered which jobs were fired that had been moved here: whoever moves one twice does so at its
 #: worker's restart. It is less than the log keeps tombstones (`delete.retention.ms`). Milliseconds.
@@ -84,6 +87,11 @@ class PartitionTimers:
         return self._load_to is not None and self._read_to >= self._load_to
 
     @property
+    def load_to_offset(self) -> int | None:
+        """The offset up to which the log is to be read before anything is fired, if that is known."""
+        return self._load_to
+
+    @property
     def fenced(self) -> bool:
         """Whether the partition is this worker's alone, so that its log can be loaded."""
         return self._load_to is not None
@@ -139,16 +147,20 @@ class PartitionTimers:
             if before and key in self._fired:
                 return
             if job.moved_from is not None and store.was_moved(job.moved_from):
+                logger.info("job %s was moved twice from %s, and has gone already", job.id, job.moved_from)
                 store.remove(job.id)
                 store.note_unneeded(job.id)
                 return
             store.add(record.offset, job, record.value or b"", headers)
+            store.forget_unneeded([key])
         elif isinstance(entry, Ended):
             self._end(entry, now_ms, came_back)
         elif isinstance(entry, Rescheduled):
             gone = self._is_before_tombstone(entry.id, record.offset, came_back) and entry.id in self._fired
             if gone or not store.change_due(entry.id, entry.due_ms):
                 store.note_unneeded(key)
+            else:
+                store.forget_unneeded([key])
         elif isinstance(entry, Malformed):
             store.note_malformed(MalformedRecord(record.offset, record.key, record.value, headers, entry.why))
         else:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from streams.ports.timers import Clock, LogUnreachable, PartitionListener, TimerLog, Transactions
+from streams.ports.timers import Clock, LogUnreachable, PartitionListener, TimerChunk, TimerLog, Transactions
 from streams.timers.owner import AGAIN_MS, PartitionOwner
 from streams.timers.partition import PartitionTimers
 from streams.timers.store import TimerStore
@@ -138,7 +138,7 @@ class Timekeeper:
             owner = self._owners.get(chunk.partition)
             if owner is None:
                 continue
-            if chunk.end is not None and chunk.end < owner.timers.position:
+            if _is_another_log(chunk, owner.timers.position):
                 self._read_anew(log, owner, "it is another log: its topic was made anew")
             else:
                 owner.take(chunk)
@@ -165,3 +165,10 @@ class Timekeeper:
             self._wait_for_store(owner.number, error)
         else:
             log.read_from(owner.number, self._own(owner.number, store))
+
+
+def _is_another_log(chunk: TimerChunk, position: int) -> bool:
+    """Whether a log is read from before where it had been read to: its topic was made anew."""
+    if chunk.records and chunk.records[0].offset < position:
+        return True
+    return chunk.end is not None and chunk.end < position

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 _MOST = 5_000
 _REQUEST_TIMEOUT = 5.0
 
+#: Seconds for which the topic's id is relied on: all partitions of an assignment ask for it.
+_KNOWN_FOR = 5.0
+
 
 class GroupLog:
     """A member of the timekeepers' group. Belongs to one thread; the listener is called within `take` and `close`."""
@@ -31,10 +34,11 @@ class GroupLog:
     def __init__(
         self, cluster: Cluster, listener: PartitionListener, *, group: str, topic: str, session_timeout: float
     ) -> None:
-        self._cluster = cluster
         self._listener = listener
         self._topic = topic
-        self._id = ""
+        self._admin = Admin(cluster)
+        #: Asked for again now and then: the topic may be made anew.
+        self._id, self._ask_again = "", 0.0
         self._paused: set[int] = set()
         self._lines = Throttle(1, 60.0)
         config: dict[str, Any] = {
@@ -49,6 +53,8 @@ class GroupLog:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
+            # So soon it is known that the topic has more partitions.
+            "topic.metadata.refresh.interval.ms": 30_000,
             "fetch.message.max.bytes": 1_000_000,
             "queued.max.messages.kbytes": 4_096,
             "error_cb": self._complain,
@@ -59,15 +65,15 @@ class GroupLog:
     @property
     def id(self) -> str:
         """The topic's id (KIP-516), and its name. Raises LogUnreachable."""
-        if not self._id:
-            admin = Admin(self._cluster)  # Its answers end with it.
-            asked = admin.client.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_TIMEOUT)
+        if monotonic() >= self._ask_again:
+            asked = self._admin.client.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_TIMEOUT)
             try:
                 found = asked[self._topic].result().topic_id
             except KafkaException as error:
                 raise LogUnreachable(f"{self._topic}: {reason(error)}") from error
             # As Kafka itself writes it; the client writes base64 with characters that no file's name may have.
             self._id = f"{self._topic}-{str(found).replace('/', '_').replace('+', '-')}"
+            self._ask_again = monotonic() + _KNOWN_FOR
         return self._id
 
     def take(self, wait: float) -> list[TimerChunk]:
@@ -102,8 +108,7 @@ class GroupLog:
         # What is committed lies behind a transaction of somebody else's that is still open: the end of what readers of
         # committed records see would come before it.
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        admin = Admin(self._cluster)
-        asked = admin.client.list_offsets(
+        asked = self._admin.client.list_offsets(
             {tp: latest}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_REQUEST_TIMEOUT
         )
         try:

@@ -153,6 +153,7 @@ class KafkaTransactions:
                 client.produce(topic, value, key, -1 if number is None else number, told, None, timestamp, headers)
             _until_done(client.commit_transaction)
         except KafkaException as error:
+            self._seen.clear()  # A topic may have been deleted.
             if not kafka_error(error).txn_requires_abort():
                 self.end(partition)
                 raise _failed(error, name) from error

@@ -23,6 +23,7 @@ def delayed_record(lane: WorkLane, early: NotDueYet, queue: str) -> OutgoingReco
     """
     record, metadata = lane.head, early.metadata
     headers = with_delay(record.headers, queue=queue, key=record.key or None, due_ms=early.due_ms)
-    headers.append((MOVED_FROM, str(origin_of(lane)).encode()))
+    # With its time: a topic that is made anew has other jobs at the same places.
+    headers.append((MOVED_FROM, f"{origin_of(lane)}@{record.timestamp}".encode()))
     namespace = lane.owner.topic[: -len(queue) - 1]
     return OutgoingRecord(scheduled_topic(namespace), metadata.id.encode(), record.value, headers)

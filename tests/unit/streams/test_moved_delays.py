@@ -94,7 +94,7 @@ async def test_a_job_that_is_early_is_moved_and_not_run() -> None:
         ("job-not-before", b"%d" % due_ms),
         ("job-queue", b"webhook"),
         ("job-key", b"customer-7"),
-        ("job-moved-from", b"jobs.webhook/0/0"),
+        ("job-moved-from", b"jobs.webhook/0/0@0"),
     ]
 
 
@@ -106,7 +106,7 @@ async def test_a_job_without_key_and_id_waits_under_its_place() -> None:
         it.open(P0, P1)
         it.take([early(3, due_ms=due_ms)], P1)
         await it.idle()
-        origin = b"jobs.webhook/1/3"
+        origin = b"jobs.webhook/1/3@0"
         assert moved(it) == [DelayedJob(b"jobs.webhook-1-3", "webhook", None, due_ms, origin)]
     assert handler.ran == []
 
@@ -302,7 +302,7 @@ async def test_a_job_behind_a_failing_one_is_not_early_either(hold: float) -> No
         it.open(P0)
         it.take([record(0, "k", "bad"), early(1, "k", due_ms=due_ms), record(2, "k")])
         await it.idle()
-        assert moved(it) == [DelayedJob(b"jobs.webhook-0-1", "webhook", b"k", due_ms, b"jobs.webhook/0/1")]
+        assert moved(it) == [DelayedJob(b"jobs.webhook-0-1", "webhook", b"k", due_ms, b"jobs.webhook/0/1@0")]
         diverted = [sent for sent in it.letters.to(RETRY) if headers_of(sent)["job-origin"] == b"jobs.webhook/0/1"]
         assert [delayed_until(sent.headers) for sent in diverted] == ([] if hold else [due_ms])
         assert not it.assignment.parked
@@ -350,7 +350,7 @@ async def test_who_takes_over_a_parked_job_does_not_run_it_early() -> None:
         await it.idle()
         (waits,) = moved(it)
         assert (waits.id, waits.due_ms, waits.key) == (b"jobs.webhook-0-0", due_ms, b"a")
-        assert waits.moved_from == b"jobs.webhook/0/0"
+        assert waits.moved_from == b"jobs.webhook/0/0@0"
         assert [sent.topic for sent in it.letters.sent] == [SCHEDULED]
     assert sorted(handler.ran) == ["1", "2"]
 

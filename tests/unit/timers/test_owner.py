@@ -137,3 +137,28 @@ def test_a_broker_that_is_away_is_asked_again(cluster: Cluster, owner: Owner, mo
     cluster.now += 1_000
     serve(owner, 2)
     assert len(cluster.went[b"a"]) == 1
+
+
+def test_what_was_not_needed_and_is_needed_again_gets_no_tombstone(cluster: Cluster, owner: Owner) -> None:
+    """A job is rescheduled, cancelled, published again and rescheduled before an owner has read any of it."""
+    cluster.publish(b"a", 1_000)
+    cluster.reschedule(b"a", 2_000)
+    cluster.cancel(b"a")
+    cluster.publish(b"a", 1_000)
+    cluster.reschedule(b"a", 500_000)
+    due = cluster.now + 500_000
+    serve(owner, 3)
+    cluster.compact(tombstones=True)
+    assert cluster.state() == {b"a": due}
+
+
+def test_a_job_under_the_id_of_one_that_was_moved_twice_is_not_lost(cluster: Cluster, owner: Owner) -> None:
+    headers = with_delay([("ce_id", b"a")], queue="q", key=None, due_ms=cluster.now)
+    moved = [*headers, (MOVED_FROM, b"ns.q/0/7@1")]
+    cluster.published[b"a"] = [cluster.append(b"a", b"value", moved)]
+    serve(owner, 3)
+    cluster.append(b"a", b"value", moved)
+    cluster.publish(b"a", 500_000)
+    serve(owner, 3)
+    cluster.compact(tombstones=True)
+    assert [*cluster.state()] == [b"a"]
