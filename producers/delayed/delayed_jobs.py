@@ -34,9 +34,9 @@ class DelayedJobs:
         self._patience = patience
         self._log = DelayedLog(self._settings, patience)
 
-    def find(self, id: str) -> WaitingJob:  # noqa: A002 - the word for it, everywhere
+    def find(self, job_id: str) -> WaitingJob:
         """Return the job of an id. Raises NotWaiting, and DelayedJobsUnreachable."""
-        return self._find(id)[0]
+        return self._find(job_id)[0]
 
     def list(
         self, *, queue: str | None = None, before: datetime | None = None, most: int | None = None
@@ -53,13 +53,13 @@ class DelayedJobs:
         ]
         return sorted(found, key=lambda job: (job.due_ms, job.id))[:most]
 
-    def cancel(self, id: str) -> WaitingJob:  # noqa: A002
+    def cancel(self, job_id: str) -> WaitingJob:
         """Have a job not run; return it. Raises NotWaiting, DelayedJobsUnreachable and DeliveryFailed."""
-        job, partition = self._find(id)
-        self._write(id, partition, str.encode(id), None, [])
+        job, partition = self._find(job_id)
+        self._write(job_id, partition, str.encode(job_id), None, [])
         return job
 
-    def reschedule(self, id: str, *, delay: Seconds | None = None, run_at: datetime | None = None) -> WaitingJob:  # noqa: A002
+    def reschedule(self, job_id: str, *, delay: Seconds | None = None, run_at: datetime | None = None) -> WaitingJob:
         """Have a job fall due after a delay from now, or at a time; return it, as it is then.
 
         Raises NotWaiting, OptionInvalid, DelayedJobsUnreachable and DeliveryFailed.
@@ -68,14 +68,14 @@ class DelayedJobs:
         due = due_ms(options, _now_ms())
         if due is None:
             raise OptionInvalid("delay", "a delay, or run_at, which says when the job falls due", None)
-        job, partition = self._find(id)
-        key = str.encode(id)
-        self._write(id, partition, command_key(key), b"", reschedule(due))
+        job, partition = self._find(job_id)
+        key = str.encode(job_id)
+        self._write(job_id, partition, command_key(key), b"", reschedule(due))
         return job.due_at(due)
 
-    def run_now(self, id: str) -> WaitingJob:  # noqa: A002
+    def run_now(self, job_id: str) -> WaitingJob:
         """Have a job fall due at once; return it. Raises as `reschedule` does."""
-        return self.reschedule(id, delay=0)
+        return self.reschedule(job_id, delay=0)
 
     def _find(self, job_id: str) -> tuple[WaitingJob, int]:
         """Return a job, and the partition where it waits."""

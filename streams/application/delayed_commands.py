@@ -55,37 +55,37 @@ def delayed_group(application: Application) -> click.Group:
                 click.echo(f"{left} more wait" if left else f"no delayed job{of_queue} waits", err=True)
 
     @group.command("show", help="Show the delayed job of an ID.")
-    @click.argument("id")
+    @click.argument("job_id", metavar="ID")
     @as_json
     @click.pass_context
-    def show(context: click.Context, /, id: str, as_json: bool) -> None:  # noqa: A002 - the word for it, everywhere
+    def show(context: click.Context, /, job_id: str, as_json: bool) -> None:
         with _delayed(application, context) as delayed:
-            _print([delayed.find(id)], as_json)
+            _print([delayed.find(job_id)], as_json)
 
     @group.command("cancel", help="Have the delayed job of an ID not run.")
-    @click.argument("id")
+    @click.argument("job_id", metavar="ID")
     @click.pass_context
-    def cancel(context: click.Context, /, id: str) -> None:  # noqa: A002
+    def cancel(context: click.Context, /, job_id: str) -> None:
         with _delayed(application, context) as delayed:
-            click.echo(f"cancelled {plain(delayed.cancel(id).id)}")
+            click.echo(f"cancelled {plain(delayed.cancel(job_id).id)}")
 
     @group.command("run-now", help="Have the delayed job of an ID fall due at once.")
-    @click.argument("id")
+    @click.argument("job_id", metavar="ID")
     @click.pass_context
-    def run_now(context: click.Context, /, id: str) -> None:  # noqa: A002
+    def run_now(context: click.Context, /, job_id: str) -> None:
         with _delayed(application, context) as delayed:
-            click.echo(f"{plain(delayed.run_now(id).id)} falls due now")
+            click.echo(f"{plain(delayed.run_now(job_id).id)} falls due now")
 
     @group.command("reschedule", help="Have the delayed job of an ID fall due at another time.")
-    @click.argument("id")
+    @click.argument("job_id", metavar="ID")
     @click.option("--delay", help=DELAY_HELP)
     @click.option("--at", help=AT_HELP)
     @click.pass_context
-    def reschedule(context: click.Context, /, id: str, delay: str | None, at: str | None) -> None:  # noqa: A002
+    def reschedule(context: click.Context, /, job_id: str, delay: str | None, at: str | None) -> None:
         if delay is None and at is None:
             raise click.UsageError("say when: --delay 2h, or --at 2027-03-01T09:00+01:00")
         with _delayed(application, context) as delayed:
-            job = delayed.reschedule(id, **due_options(delay, at))
+            job = delayed.reschedule(job_id, **due_options(delay, at))
             click.echo(f"{plain(job.id)} falls due at {_moment(job)}")
 
     return group

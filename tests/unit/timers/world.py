@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from producers.delayed.entries import Ended, Rescheduled, Waiting, read_entry
-from schemas.headers import FIRED, command_key, reschedule, with_delay
+from schemas.headers import command_key, reschedule, with_delay
 from streams.ports.records import OutgoingRecord
 from streams.ports.timers import TimerChunk, TimerRecord, TransactionFailed
 from streams.timers.owner import PartitionOwner
@@ -163,7 +163,3 @@ class Owner:
 
     def die(self) -> None:
         self.store.close()
-
-
-def mark_of(record: OutgoingRecord) -> bytes | None:
-    return dict(record.headers).get(FIRED)
